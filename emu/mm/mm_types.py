@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The objects of the memory manager: address space, VMA, page, and their flags (include/linux/mm_types.h, mm.h)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from emu.locking.rwsem import rw_semaphore
+from emu.tracepoint import Tracepoints
+
+if TYPE_CHECKING:
+    from emu.mm.filemap import address_space
+    from emu.mm.memory_manager import MemoryManager
+    from emu.mm.pgtable import PageTable
+    from emu.mm.rmap import anon_vma
+    from emu.mm.schemes.scheme import LockingScheme
+    from emu.mm.vma_tree import VmaTree
+
+PAGE_SHIFT = 12
+PAGE_SIZE = 1 << PAGE_SHIFT
+PAGE_MASK = ~(PAGE_SIZE - 1)
+
+VM_NONE = 0
+VM_READ = 0x1
+VM_WRITE = 0x2
+VM_EXEC = 0x4
+VM_SHARED = 0x8
+VM_MAYREAD = 0x10
+VM_MAYWRITE = 0x20
+VM_MAYEXEC = 0x40
+VM_MAYSHARE = 0x80
+VM_GROWSDOWN = 0x100
+VM_UFFD_MISSING = 0x200
+VM_PFNMAP = 0x400
+VM_UFFD_WP = 0x1000
+VM_LOCKED = 0x2000
+VM_IO = 0x4000
+VM_SEQ_READ = 0x8000
+VM_RAND_READ = 0x10000
+VM_DONTCOPY = 0x20000
+VM_DONTEXPAND = 0x40000
+VM_LOCKONFAULT = 0x80000
+VM_ACCOUNT = 0x100000
+VM_NORESERVE = 0x200000
+VM_HUGETLB = 0x400000
+VM_SYNC = 0x800000
+VM_WIPEONFORK = 0x2000000
+VM_DONTDUMP = 0x4000000
+VM_SOFTDIRTY = 0x8000000
+VM_MIXEDMAP = 0x10000000
+VM_HUGEPAGE = 0x20000000
+VM_NOHUGEPAGE = 0x40000000
+VM_MERGEABLE = 0x80000000
+VM_DROPPABLE = 1 << 40
+VM_SEALED = 1 << 42
+VM_ACCESS_FLAGS = VM_READ | VM_WRITE | VM_EXEC
+VM_SPECIAL = VM_IO | VM_DONTEXPAND | VM_PFNMAP | VM_MIXEDMAP
+VM_LOCKED_MASK = VM_LOCKED | VM_LOCKONFAULT
+VM_DATA_DEFAULT_FLAGS = VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
+VM_STACK_FLAGS = VM_GROWSDOWN | VM_DATA_DEFAULT_FLAGS | VM_ACCOUNT
+
+VM_FAULT_OOM = 0x1
+VM_FAULT_SIGBUS = 0x2
+VM_FAULT_MAJOR = 0x4
+VM_FAULT_SIGSEGV = 0x40
+VM_FAULT_NOPAGE = 0x100
+VM_FAULT_LOCKED = 0x200
+VM_FAULT_RETRY = 0x400
+VM_FAULT_FALLBACK = 0x800
+VM_FAULT_DONE_COW = 0x1000
+VM_FAULT_COMPLETED = 0x4000
+VM_FAULT_ERROR = VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV | VM_FAULT_FALLBACK
+
+FAULT_FLAG_WRITE = 1 << 0
+FAULT_FLAG_MKWRITE = 1 << 1
+FAULT_FLAG_ALLOW_RETRY = 1 << 2
+FAULT_FLAG_RETRY_NOWAIT = 1 << 3
+FAULT_FLAG_KILLABLE = 1 << 4
+FAULT_FLAG_TRIED = 1 << 5
+FAULT_FLAG_USER = 1 << 6
+FAULT_FLAG_REMOTE = 1 << 7
+FAULT_FLAG_INSTRUCTION = 1 << 8
+FAULT_FLAG_INTERRUPTIBLE = 1 << 9
+FAULT_FLAG_UNSHARE = 1 << 10
+FAULT_FLAG_ORIG_PTE_VALID = 1 << 11
+FAULT_FLAG_VMA_LOCK = 1 << 12
+FAULT_FLAG_DEFAULT = FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE | FAULT_FLAG_INTERRUPTIBLE
+
+MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES = range(4)
+
+
+class page:
+    """One frame of guest RAM (struct page). `_mapcount` counts page-table entries, `_refcount` all users."""
+
+    __slots__ = ("_mapcount", "_refcount", "dirty", "exclusive", "index", "mapping", "mlocked", "order", "pfn", "uptodate")
+
+    def __init__(self, pfn: int) -> None:
+        self.pfn = pfn
+        self._refcount = 0  # 0: free
+        self._mapcount = 0
+        self.mapping: anon_vma | address_space | None = None
+        self.index = 0  # page offset within the mapping (anonymous: linear_page_index of the VMA)
+        self.exclusive = False  # PageAnonExclusive: one process only, may be reused on a write fault
+        self.dirty = False
+        self.uptodate = False
+        self.mlocked = False
+        self.order = 0  # of the allocation, kept on its first page
+
+
+class file(Protocol):
+    """An open file, as far as mm needs it (struct file)."""
+
+    f_mapping: address_space
+    f_mode: int  # FMODE_READ 1, FMODE_WRITE 2
+    f_flags: int
+
+    @property
+    def name(self) -> str: ...
+
+    def mmap(self, vma: vm_area_struct) -> int:
+        """Set vma.vm_ops for a mapping of this file; 0 or a negative errno (f_op->mmap)."""
+        ...
+
+    def get(self) -> None: ...
+
+    def put(self) -> None: ...
+
+
+class vm_operations_struct:
+    """What a mapping does (struct vm_operations_struct). A missing operation is None."""
+
+    __slots__ = ("close", "fault", "map_pages", "may_split", "mremap", "name", "open", "page_mkwrite")
+
+    def __init__(
+        self,
+        *,
+        open: Callable[[vm_area_struct], None] | None = None,
+        close: Callable[[vm_area_struct], None] | None = None,
+        may_split: Callable[[vm_area_struct, int], int] | None = None,
+        mremap: Callable[[vm_area_struct], int] | None = None,
+        fault: Callable[[Any], int] | None = None,
+        map_pages: Callable[[Any, int, int], int] | None = None,
+        page_mkwrite: Callable[[Any], int] | None = None,
+        name: Callable[[vm_area_struct], str] | None = None,
+    ) -> None:
+        self.open = open
+        self.close = close
+        self.may_split = may_split
+        self.mremap = mremap
+        self.fault = fault
+        self.map_pages = map_pages
+        self.page_mkwrite = page_mkwrite
+        self.name = name
+
+
+class vm_area_struct:
+    """A range of an address space with one set of properties (struct vm_area_struct).
+
+    Rules for writing a field are those of Documentation/mm/process_addrs.rst: vm_start, vm_end, vm_pgoff need mmap_lock
+    for write and the VMA write-locked; so do vm_flags and vm_page_prot; anon_vma needs mmap_lock for read at least.
+    """
+
+    __slots__ = (
+        "anon_name", "anon_vma", "anon_vma_chain", "detached", "id", "vm_end", "vm_file", "vm_flags", "vm_lock",
+        "vm_lock_seq", "vm_mm", "vm_ops", "vm_page_prot", "vm_pgoff", "vm_private_data", "vm_refcnt", "vm_start",
+    )  # fmt: skip
+
+    def __init__(self, mm: mm_struct, start: int, end: int, flags: int = 0, pgoff: int = 0) -> None:
+        self.vm_mm = mm
+        self.vm_start = start
+        self.vm_end = end  # the first byte after it
+        self.vm_pgoff = pgoff  # in pages: within vm_file, or vm_start >> PAGE_SHIFT at creation when anonymous
+        self.vm_flags = flags
+        self.vm_page_prot = mm.pgtable.format.protection_map[flags & 15]
+        self.vm_file: file | None = None
+        self.vm_ops: vm_operations_struct | None = None  # None: anonymous (vma_is_anonymous)
+        self.vm_private_data: Any = None
+        self.anon_vma: anon_vma | None = None
+        self.anon_vma_chain: list[anon_vma] = []
+        self.anon_name: str | None = None
+        self.id = mm.memory.next_vma_id()  # serial number, for the trace
+        # The fields below belong to the locking scheme in force (emu/mm/schemes).
+        self.vm_lock: rw_semaphore | None = None
+        self.vm_lock_seq = -1
+        self.vm_refcnt = 0
+        self.detached = True
+        mm.scheme.vma_lock_init(self)
+
+    def __repr__(self) -> str:
+        r = "".join(c if self.vm_flags & b else "-" for c, b in (("r", 1), ("w", 2), ("x", 4)))
+        s = "s" if self.vm_flags & VM_MAYSHARE else "p"
+        return f"<vma {self.id} {self.vm_start:x}-{self.vm_end:x} {r}{s} pgoff {self.vm_pgoff:x}>"
+
+
+class mm_struct:
+    """An address space (struct mm_struct)."""
+
+    def __init__(self, memory: MemoryManager, pgtable: PageTable, scheme: LockingScheme, tree: VmaTree) -> None:
+        self.memory = memory  # what all address spaces share: frames, page cache, counters, limits of the system
+        self.pgtable = pgtable
+        self.scheme = scheme
+        self.mm_mt = tree
+        self.tp: Tracepoints = memory.tp
+        self.id = memory.next_mm_id()
+        self.mm_users = 1
+        self.mmap_lock = rw_semaphore("mmap_lock")
+        self.mm_lock_seq = 0
+        self.map_count = 0
+        self.task_size = pgtable.format.task_size
+        self.mmap_base = 0  # top of the mmap area; set by exec (mmap_base() of the architecture)
+        self.mmap_legacy_base = 0
+        self.top_down = True
+        self.total_vm = 0  # pages, and so are the next five
+        self.locked_vm = 0
+        self.pinned_vm = 0
+        self.data_vm = 0
+        self.exec_vm = 0
+        self.stack_vm = 0
+        self.hiwater_vm = 0
+        self.hiwater_rss = 0
+        self.rss = [0, 0, 0, 0]  # MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES
+        self.def_flags = 0  # VM_LOCKED[|VM_LOCKONFAULT] after mlockall(MCL_FUTURE)
+        self.start_code = self.end_code = self.start_data = self.end_data = 0
+        self.start_brk = self.brk = self.start_stack = 0
+        self.arg_start = self.arg_end = self.env_start = self.env_end = 0
+        self.exe_name = ""
+        self.flush_tlb: Callable[[], None] = lambda: None  # forget all translations of this address space
+        self.rlimit: Callable[[int], int] = lambda resource: (1 << 64) - 1  # soft limit of the owner, RLIMIT_*
+        self.capable_ipc_lock = False
+        self.fatal_signal_pending: Callable[[], bool] = lambda: False
+
+
+def vma_is_anonymous(vma: vm_area_struct) -> bool:
+    """True for a private anonymous mapping: it has no vm_ops."""
+    return vma.vm_ops is None
+
+
+def vma_pages(vma: vm_area_struct) -> int:
+    """Length in pages."""
+    return (vma.vm_end - vma.vm_start) >> PAGE_SHIFT
+
+
+def linear_page_index(vma: vm_area_struct, address: int) -> int:
+    """Page offset of `address` within the VMA's object."""
+    return ((address - vma.vm_start) >> PAGE_SHIFT) + vma.vm_pgoff
