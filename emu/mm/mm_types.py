@@ -228,6 +228,8 @@ class mm_struct:
         self.flush_tlb: Callable[[], None] = lambda: None  # forget all translations of this address space
         self.rlimit: Callable[[int], int] = lambda resource: (1 << 64) - 1  # soft limit of the owner, RLIMIT_*
         self.capable_ipc_lock = False
+        self.stack_grown = False  # the last lock_mm_and_find_vma grew a stack
+        self.served = 0  # what the last fault turned out to be: emu.tracepoint.Served
         self.fatal_signal_pending: Callable[[], bool] = lambda: False
 
 

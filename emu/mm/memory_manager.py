@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What all address spaces of a machine share: frames, counters, limits of the system."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+from emu.hw.ram import Ram
+from emu.locking.rcu import Rcu
+from emu.mm.mm_types import mm_struct, page
+from emu.mm.page_alloc import PageAllocator
+from emu.mm.pgtable import PageTable, PageTableFormat
+from emu.mm.schemes.scheme import LockingScheme
+from emu.mm.vmstat import new_vmstat
+from emu.tracepoint import Tracepoints
+
+SCHEMES = {"mmap_lock": "emu.mm.schemes.mmap_lock", "rfc": "emu.mm.schemes.rfc", "6.18": "emu.mm.schemes.v6_18"}
+
+
+class MemoryManager:
+    """The machine-wide part of the memory manager."""
+
+    def __init__(self, ram: Ram, tp: Tracepoints, locking: str = "6.18") -> None:
+        """`locking` is a key of SCHEMES (KeyError otherwise)."""
+        self.ram = ram
+        self.tp = tp
+        self.rcu = Rcu()
+        self.allocator = PageAllocator(ram)
+        self.mem_map = self.allocator.mem_map
+        self.totalram = ram.npages
+        self.vmstat = new_vmstat()
+        self.scheme: LockingScheme = importlib.import_module(SCHEMES[locking]).Scheme(self)
+        self.committed = 0  # pages promised to private writable mappings (vm_committed_as)
+        self.overcommit_memory = 0
+        self.overcommit_ratio = 50
+        self.max_map_count = 65530
+        self.mmap_min_addr = 4096
+        self.stack_guard_gap = 256 << 12  # bytes
+        self.out_of_memory: Callable[[mm_struct | None], None] = lambda mm: None
+        self._vma_ids = 0
+        self._mm_ids = 0
+        zero = self.alloc_page()
+        assert zero is not None, "guest RAM has no frame for the zero page"
+        self.zero_pfn = zero.pfn
+
+    def alloc_page(self, zero: bool = True, order: int = 0) -> page | None:
+        """A page of 2**order frames, or None when RAM is used up. Multi-frame pages are always cleared."""
+        return self.allocator.alloc_page(zero) if order == 0 else self.allocator.alloc_pages(order)
+
+    def put_page(self, old: page) -> None:
+        """Drop a reference; the last one frees the page (put_page)."""
+        old._refcount -= 1
+        if old._refcount == 0:
+            self.allocator.free(old)
+
+    def free_table(self, pfn: int, order: int) -> None:
+        """Free a page table that nothing points to any more."""
+        table = self.mem_map[pfn]
+        assert table is not None and table.order == order
+        self.put_page(table)
+
+    def next_vma_id(self) -> int:
+        self._vma_ids += 1
+        return self._vma_ids
+
+    def next_mm_id(self) -> int:
+        self._mm_ids += 1
+        return self._mm_ids
+
+    def new_mm(self, format: PageTableFormat) -> mm_struct:
+        """A new empty address space (mm_alloc). MemoryError when there is no frame for its top table."""
+        from emu.mm.vma_tree import VmaTree
+
+        return mm_struct(self, PageTable(format, self), self.scheme, VmaTree())

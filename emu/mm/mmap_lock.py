@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""mmap_lock and its tracepoints (include/linux/mmap_lock.h, mm/mmap_lock.c).
+
+The order of events is the kernel's: start_locking and acquire_returned around a lock that may wait, acquire_returned
+alone for a trylock and for a downgrade, released before the lock is dropped.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emu.tracepoint import Kind
+
+if TYPE_CHECKING:
+    from emu.mm.mm_types import mm_struct, vm_area_struct
+
+_START = Kind.MMAP_LOCK_START_LOCKING
+_RETURNED = Kind.MMAP_LOCK_ACQUIRE_RETURNED
+_RELEASED = Kind.MMAP_LOCK_RELEASED
+
+
+def mmap_write_lock(mm: mm_struct) -> None:
+    """Take mmap_lock for write, waiting as needed."""
+    tp = mm.tp
+    if tp.on:
+        tp.emit(_START, mm.id, code=1)
+    mm.mmap_lock.down_write()
+    mm.scheme.mm_lock_begin(mm)
+    if tp.on:
+        tp.emit(_RETURNED, mm.id, code=1, result=1)
+
+
+def mmap_write_lock_killable(mm: mm_struct) -> int:
+    """As mmap_write_lock; -EINTR when a fatal signal ends the wait (it cannot with one task)."""
+    mmap_write_lock(mm)
+    return 0
+
+
+def mmap_write_unlock(mm: mm_struct) -> None:
+    """Release it, and with it the write locks of all VMAs."""
+    tp = mm.tp
+    if tp.on:
+        tp.emit(_RELEASED, mm.id, code=1)
+    mm.scheme.vma_end_write_all(mm)
+    mm.mmap_lock.up_write()
+
+
+def mmap_write_downgrade(mm: mm_struct) -> None:
+    """Turn the write lock into a read lock without letting another writer in."""
+    tp = mm.tp
+    if tp.on:
+        tp.emit(_RETURNED, mm.id, code=0, result=1)
+    mm.scheme.vma_end_write_all(mm)
+    mm.mmap_lock.downgrade_write()
+
+
+def mmap_read_lock(mm: mm_struct) -> None:
+    """Take mmap_lock for read, waiting as needed."""
+    tp = mm.tp
+    if tp.on:
+        tp.emit(_START, mm.id, code=0)
+    mm.mmap_lock.down_read()
+    if tp.on:
+        tp.emit(_RETURNED, mm.id, code=0, result=1)
+
+
+def mmap_read_lock_killable(mm: mm_struct) -> int:
+    """As mmap_read_lock; -EINTR when a fatal signal ends the wait (it cannot with one task)."""
+    mmap_read_lock(mm)
+    return 0
+
+
+def mmap_read_trylock(mm: mm_struct) -> bool:
+    """Take it for read if nobody must be waited for."""
+    taken = mm.mmap_lock.down_read_trylock()
+    tp = mm.tp
+    if tp.on:
+        tp.emit(_RETURNED, mm.id, code=0, result=int(taken))
+    return taken
+
+
+def mmap_read_unlock(mm: mm_struct) -> None:
+    """Release a read lock."""
+    tp = mm.tp
+    if tp.on:
+        tp.emit(_RELEASED, mm.id, code=0)
+    mm.mmap_lock.up_read()
+
+
+def mmap_assert_write_locked(mm: mm_struct) -> None:
+    """The caller must hold it for write."""
+    assert mm.mmap_lock.writer, "mmap_lock is not held for write"
+
+
+def mmap_assert_locked(mm: mm_struct) -> None:
+    """The caller must hold it."""
+    assert mm.mmap_lock.is_locked(), "mmap_lock is not held"
+
+
+def lock_mm_and_find_vma(mm: mm_struct, address: int, user: bool) -> vm_area_struct | None:
+    """The VMA for a fault at `address` with mmap_lock held for read, a stack grown to it if need be (lock_mm_and_find_vma).
+
+    None, with no lock held, where no VMA contains the address and none can grow to it. `user` is false for accesses by the kernel, which
+    all have an exception table entry here and may thus wait.
+    """
+    from emu.mm.mm_types import VM_GROWSDOWN
+    from emu.mm.vma import expand_stack_locked
+
+    if not mmap_read_trylock(mm):
+        mmap_read_lock_killable(mm)
+    vma = mm.mm_mt.find(address)
+    if vma is not None and vma.vm_start <= address:
+        return vma
+    if vma is None or not vma.vm_flags & VM_GROWSDOWN:
+        mmap_read_unlock(mm)
+        return None
+    # The lock cannot be upgraded: take it for write and look again.
+    mmap_read_unlock(mm)
+    if mmap_write_lock_killable(mm):
+        return None
+    vma = mm.mm_mt.find(address)
+    if vma is not None and vma.vm_start > address:
+        if not vma.vm_flags & VM_GROWSDOWN or expand_stack_locked(vma, address):
+            vma = None
+    if vma is None:
+        mmap_write_unlock(mm)
+        return None
+    mm.stack_grown = True
+    mmap_write_downgrade(mm)
+    return vma
