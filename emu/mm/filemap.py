@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The page cache and the faults that are served from it (mm/filemap.c).
+
+The cache behaves as one that is warm: a page that is missing is read from its host file at once, without waiting, so no fault is a major one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from emu.mm.mm_types import (
+    MM_FILEPAGES,
+    MM_SHMEMPAGES,
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    VM_FAULT_LOCKED,
+    VM_FAULT_NOPAGE,
+    VM_FAULT_OOM,
+    VM_FAULT_SIGBUS,
+    VM_SHARED,
+    page,
+    vm_area_struct,
+    vm_operations_struct,
+)
+from emu.mm.rmap import folio_mkclean
+
+if TYPE_CHECKING:
+    from emu.mm.memory import vm_fault
+    from emu.mm.memory_manager import MemoryManager
+
+
+class Host(Protocol):
+    """Where the content of a file comes from: the file system's inode."""
+
+    @property
+    def i_size(self) -> int:
+        """Size in bytes."""
+        ...
+
+    def read_page(self, index: int) -> bytes | None:
+        """Up to PAGE_SIZE bytes from offset index * PAGE_SIZE; None = I/O error."""
+        ...
+
+    def write_page(self, index: int, data: bytes) -> int:
+        """Write a page's bytes (no more than reach to i_size); 0 or a negative errno."""
+        ...
+
+
+class address_space:
+    """The cached pages of one file and the mappings of it (struct address_space)."""
+
+    def __init__(self, host: Host, memory: MemoryManager, *, shmem: bool = False) -> None:
+        self.host = host
+        self.memory = memory
+        self.shmem = shmem  # pages have no other home: a hole reads as zero, nothing is written back
+        self.pages: dict[int, page] = {}
+        self.i_mmap: list[vm_area_struct] = []
+        self.wb_err = 0  # a writeback error not reported yet (negative errno)
+
+    @property
+    def nrpages(self) -> int:
+        """Number of cached pages."""
+        return len(self.pages)
+
+    def find_get_page(self, index: int) -> page | None:
+        """The cached page at `index`, without a reference; None when it is not there."""
+        return self.pages.get(index)
+
+    def read_cache_page(self, index: int) -> page | int:
+        """The page at `index`, read in if need be; -ENOMEM (-12) or -EIO (-5)."""
+        cached = self.pages.get(index)
+        if cached is not None:
+            return cached
+        data: bytes | None = b""
+        if not self.shmem:
+            data = self.host.read_page(index)
+            if data is None:
+                return -5
+        new = self.memory.alloc_page(zero=len(data) < PAGE_SIZE)
+        if new is None:
+            return -12
+        if data:
+            self.memory.ram.write(new.pfn << PAGE_SHIFT, data)
+        new.mapping = self
+        new.index = index
+        new.uptodate = True
+        self.pages[index] = new
+        return new
+
+    def write(self, offset: int, data: bytes) -> int:
+        """Store bytes in the cache, pages made as needed (generic_perform_write); bytes stored or -errno. i_size is the caller's."""
+        done = 0
+        while done < len(data):
+            position = offset + done
+            start = position & PAGE_SIZE - 1
+            chunk = data[done : done + PAGE_SIZE - start]
+            target = self.read_cache_page(position >> PAGE_SHIFT)
+            if isinstance(target, int):
+                return done or target
+            self.memory.ram.write((target.pfn << PAGE_SHIFT) + start, chunk)
+            target.dirty = True
+            done += len(chunk)
+        return done
+
+    def read(self, offset: int, size: int) -> bytes | int:
+        """Bytes from the cache up to i_size; -EIO or -ENOMEM. A hole of a shmem file reads as zeros and stays a hole."""
+        size = min(size, self.host.i_size - offset)
+        parts = []
+        while size > 0:
+            start = offset & PAGE_SIZE - 1
+            count = min(PAGE_SIZE - start, size)
+            index = offset >> PAGE_SHIFT
+            if self.shmem and index not in self.pages:
+                parts.append(bytes(count))
+            else:
+                source = self.read_cache_page(index)
+                if isinstance(source, int):
+                    return source
+                parts.append(self.memory.ram.read((source.pfn << PAGE_SHIFT) + start, count))
+            offset += count
+            size -= count
+        return b"".join(parts)
+
+    def truncate_range(self, first: int, last: int) -> None:
+        """Unmap and drop the pages first..last (inclusive, page indices), their content with them (truncate_inode_pages_range)."""
+        from emu.mm.memory import unmap_mapping_range
+
+        unmap_mapping_range(self, first, last - first + 1, even_cows=True)
+        if last - first < len(self.pages):
+            doomed = [index for index in range(first, last + 1) if index in self.pages]
+        else:
+            doomed = [index for index in self.pages if first <= index <= last]
+        for index in doomed:
+            old = self.pages.pop(index)
+            old.mapping = None
+            self.memory.put_page(old)
+
+    def writeback(self, first: int, last: int | None) -> int:
+        """Write dirty pages first..last (None: to the end) to the host, write-protecting their mappings first; 0 or -errno."""
+        if self.shmem:
+            return 0
+        result = 0
+        for index in sorted(i for i in self.pages if i >= first and (last is None or i <= last)):
+            cached = self.pages[index]
+            if cached._mapcount and folio_mkclean(self.memory, cached):
+                cached.dirty = True
+            if not cached.dirty:
+                continue
+            cached.dirty = False
+            size = min(PAGE_SIZE, self.host.i_size - (index << PAGE_SHIFT))
+            if size > 0:
+                error = self.host.write_page(index, self.memory.ram.read(cached.pfn << PAGE_SHIFT, size))
+                if error < 0:
+                    result = error
+        return result
+
+    def drop(self) -> None:
+        """Forget all pages: the inode goes away. Nothing may map them any more."""
+        for old in self.pages.values():
+            old.mapping = None
+            self.memory.put_page(old)
+        self.pages.clear()
+
+
+def mm_counter_file(mapping: address_space) -> int:
+    """Which rss counter a page of the file belongs to."""
+    return MM_SHMEMPAGES if mapping.shmem else MM_FILEPAGES
+
+
+def filemap_fault(vmf: vm_fault) -> int:
+    """Find the page of the file that the fault is for: vmf.page with a reference, and VM_FAULT_LOCKED; SIGBUS beyond the end."""
+    assert vmf.vma.vm_file is not None
+    mapping = vmf.vma.vm_file.f_mapping
+    if vmf.pgoff << PAGE_SHIFT >= mapping.host.i_size:
+        return VM_FAULT_SIGBUS
+    found = mapping.read_cache_page(vmf.pgoff)
+    if isinstance(found, int):
+        return VM_FAULT_OOM if found == -12 else VM_FAULT_SIGBUS
+    found._refcount += 1
+    vmf.page = found
+    return VM_FAULT_LOCKED
+
+
+def filemap_map_pages(vmf: vm_fault, start_pgoff: int, end_pgoff: int) -> int:
+    """Fault-around: map those of the pages start..end that are at hand and not mapped yet, read-only (filemap_map_pages).
+
+    VM_FAULT_NOPAGE when the faulting page was among them, else 0. The table must be there.
+    """
+    vma = vmf.vma
+    assert vma.vm_file is not None
+    mapping = vma.vm_file.f_mapping
+    end_pgoff = min(end_pgoff, (mapping.host.i_size + PAGE_SIZE - 1 >> PAGE_SHIFT) - 1)
+    if end_pgoff < start_pgoff:
+        return 0
+    mm = vma.vm_mm
+    table = mm.pgtable
+    first = table.alloc(vmf.address)
+    if first < 0:
+        return VM_FAULT_OOM
+    first -= vmf.pgoff - start_pgoff
+    prot = vma.vm_page_prot
+    ret = 0
+    mapped = 0
+    for pgoff in range(start_pgoff, end_pgoff + 1):
+        if mapping.shmem:
+            found: page | int | None = mapping.pages.get(pgoff)
+        else:
+            found = mapping.read_cache_page(pgoff)
+        if found is None or isinstance(found, int):
+            continue
+        slot = first + pgoff - start_pgoff
+        if table.get(slot):
+            continue
+        table.set(slot, found.pfn << PAGE_SHIFT | prot)
+        found._refcount += 1
+        found._mapcount += 1
+        mapped += 1
+        if pgoff == vmf.pgoff:
+            ret = VM_FAULT_NOPAGE
+    mm.rss[mm_counter_file(mapping)] += mapped
+    return ret
+
+
+def filemap_page_mkwrite(vmf: vm_fault) -> int:
+    """A shared page is about to become writable: it will be dirty."""
+    assert vmf.page is not None
+    if vmf.page.mapping is None:
+        return VM_FAULT_NOPAGE  # truncated meanwhile
+    vmf.page.dirty = True
+    return VM_FAULT_LOCKED
+
+
+generic_file_vm_ops = vm_operations_struct(
+    fault=filemap_fault, map_pages=filemap_map_pages, page_mkwrite=filemap_page_mkwrite
+)
+
+
+def generic_file_mmap(file: Any, vma: vm_area_struct) -> int:
+    """What f_op->mmap of an ordinary file does."""
+    vma.vm_ops = generic_file_vm_ops
+    return 0
+
+
+def vma_wants_writenotify(vma: vm_area_struct) -> bool:
+    """Must the first write to a page of this shared writable mapping fault (vma_wants_writenotify)."""
+    if vma.vm_flags & (VM_SHARED | 2) != VM_SHARED | 2:
+        return False
+    return vma.vm_ops is not None and vma.vm_ops.page_mkwrite is not None
+
+
+def vma_set_page_prot(vma: vm_area_struct) -> None:
+    """Compute vm_page_prot from vm_flags (vma_set_page_prot)."""
+    flags = vma.vm_flags & 15
+    if vma_wants_writenotify(vma):
+        flags &= ~VM_SHARED
+    vma.vm_page_prot = vma.vm_mm.pgtable.format.protection_map[flags]

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Faulting pages in ahead of their use: mlock, MAP_POPULATE, MADV_POPULATE (mm/gup.c)."""
+
+from __future__ import annotations
+
+from errno import EFAULT, ENOMEM
+
+from emu.mm.memory import handle_mm_fault
+from emu.mm.mm_types import (
+    FAULT_FLAG_ALLOW_RETRY,
+    FAULT_FLAG_KILLABLE,
+    FAULT_FLAG_WRITE,
+    PAGE_MASK,
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    VM_EXEC,
+    VM_FAULT_ERROR,
+    VM_FAULT_OOM,
+    VM_IO,
+    VM_LOCKONFAULT,
+    VM_MAYREAD,
+    VM_MAYWRITE,
+    VM_PFNMAP,
+    VM_READ,
+    VM_SHARED,
+    VM_WRITE,
+    mm_struct,
+    vm_area_struct,
+)
+from emu.mm.mmap_lock import mmap_read_lock, mmap_read_unlock
+
+
+def _check_vma_flags(vma: vm_area_struct, write: bool, force: bool) -> int:
+    flags = vma.vm_flags
+    if flags & (VM_IO | VM_PFNMAP):
+        return -EFAULT
+    if write:
+        if not flags & VM_WRITE and (not force or flags & (VM_SHARED | VM_MAYWRITE) != VM_MAYWRITE):
+            return -EFAULT
+    elif not flags & VM_READ and (not force or not flags & VM_MAYREAD):
+        return -EFAULT
+    return 0
+
+
+def _get_user_pages(mm: mm_struct, vma: vm_area_struct, start: int, end: int, write: bool, force: bool) -> int:
+    """Make every page of [start, end) present (and writable for `write`): pages done, or -errno when it is the first that fails."""
+    error = _check_vma_flags(vma, write, force)
+    if error:
+        return error
+    table = mm.pgtable
+    format = table.format
+    flags = FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE | (FAULT_FLAG_WRITE if write else 0)
+    may_write = bool(vma.vm_flags & VM_WRITE)
+    done = 0
+    for address in range(start, end, PAGE_SIZE):
+        while True:
+            slot = table.slot(address)
+            pte = table.get(slot) if slot >= 0 else 0
+            if pte and format.pte_present(pte):
+                # A forced write to a page of a VMA that is read-only is done once the page is ours.
+                if not write or format.pte_write(pte) or (not may_write and format.pte_dirty(pte)):
+                    break
+            ret = handle_mm_fault(vma, address, flags)
+            if ret & VM_FAULT_ERROR:
+                return done or (-ENOMEM if ret & VM_FAULT_OOM else -EFAULT)
+        done += 1
+    return done
+
+
+def populate_vma_page_range(vma: vm_area_struct, start: int, end: int) -> int:
+    """Fault in [start, end) of one VMA as its next use would: pages done or -errno. mmap_lock held."""
+    flags = vma.vm_flags
+    if flags & VM_LOCKONFAULT:
+        return end - start >> PAGE_SHIFT
+    write = flags & (VM_WRITE | VM_SHARED) == VM_WRITE
+    force = bool(flags & (VM_READ | VM_WRITE | VM_EXEC))
+    return _get_user_pages(vma.vm_mm, vma, start, end, write, force)
+
+
+def faultin_page_range(mm: mm_struct, start: int, end: int, write: bool) -> int:
+    """Fault in [start, end) within one VMA for reading or for writing, with the rights that the guest has: pages or -errno."""
+    vma = mm.mm_mt.load(start)
+    if vma is None or end > vma.vm_end:
+        return -ENOMEM
+    return _get_user_pages(mm, vma, start, end, write, force=False)
+
+
+def mm_populate(mm: mm_struct, start: int, length: int, ignore_errors: bool = True) -> int:
+    """Fault in all VMAs of [start, start+length), one taking of mmap_lock for them all (__mm_populate). 0 or -errno."""
+    end = start + length
+    address = start
+    ret = 0
+    locked = False
+    while address < end:
+        if not locked:
+            locked = True
+            mmap_read_lock(mm)
+        vma = mm.mm_mt.find(address)
+        if vma is None or vma.vm_start >= end:
+            break
+        stop = min(end, vma.vm_end)
+        if vma.vm_flags & (VM_IO | VM_PFNMAP):
+            address = stop
+            continue
+        address = max(address, vma.vm_start) & PAGE_MASK
+        ret = populate_vma_page_range(vma, address, stop)
+        if ret < 0:
+            if ignore_errors:
+                ret = 0
+                address = stop
+                continue
+            break
+        address += ret << PAGE_SHIFT
+        ret = 0
+    if locked:
+        mmap_read_unlock(mm)
+    return ret

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Reverse mapping: from a page to the page-table entries that map it (mm/rmap.c).
+
+An anonymous page points to the anon_vma of the VMA that it was born in; that knows all VMAs which may map the page. A
+file page points to its address_space, which knows the VMAs in i_mmap.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emu.mm.mm_types import (
+    PAGE_SHIFT,
+    VM_ACCESS_FLAGS,
+    VM_SOFTDIRTY,
+    page,
+    vm_area_struct,
+    vma_pages,
+)
+
+if TYPE_CHECKING:
+    from emu.mm.memory_manager import MemoryManager
+
+
+class anon_vma:
+    """The VMAs whose anonymous pages may be the same (struct anon_vma)."""
+
+    __slots__ = ("vmas",)
+
+    def __init__(self) -> None:
+        self.vmas: list[vm_area_struct] = []
+
+
+def _compatible(a: vm_area_struct, b: vm_area_struct) -> bool:
+    """Could `a` and the VMA `b` right behind it have been one (anon_vma_compatible)."""
+    return (
+        a.vm_end == b.vm_start
+        and a.vm_file is b.vm_file
+        and not (a.vm_flags ^ b.vm_flags) & ~(VM_ACCESS_FLAGS | VM_SOFTDIRTY)
+        and b.vm_pgoff == a.vm_pgoff + vma_pages(a)
+    )
+
+
+def _reusable(owner: vm_area_struct, a: vm_area_struct, b: vm_area_struct) -> anon_vma | None:
+    if owner.anon_vma is not None and len(owner.anon_vma_chain) == 1 and _compatible(a, b):
+        return owner.anon_vma
+    return None
+
+
+def anon_vma_prepare(vma: vm_area_struct) -> int:
+    """Give the VMA an anon_vma, that of a neighbour where they may be merged later (__anon_vma_prepare). 0 or -ENOMEM."""
+    if vma.anon_vma is not None:
+        return 0
+    tree = vma.vm_mm.mm_mt
+    found = None
+    after = tree.find(vma.vm_end)
+    if after is not None and after.vm_start == vma.vm_end:
+        found = _reusable(after, vma, after)
+    if found is None and vma.vm_start:
+        before = tree.load(vma.vm_start - 1)
+        if before is not None:
+            found = _reusable(before, before, vma)
+    if found is None:
+        found = anon_vma()
+    vma.anon_vma = found
+    vma.anon_vma_chain.append(found)
+    found.vmas.append(vma)
+    return 0
+
+
+def anon_vma_clone(dst: vm_area_struct, src: vm_area_struct) -> int:
+    """Let `dst` belong to every anon_vma of `src`; dst.anon_vma itself is the caller's. 0 or -ENOMEM."""
+    for av in src.anon_vma_chain:
+        dst.anon_vma_chain.append(av)
+        av.vmas.append(dst)
+    return 0
+
+
+def unlink_anon_vmas(vma: vm_area_struct) -> None:
+    """Take the VMA out of all its anon_vmas."""
+    for av in vma.anon_vma_chain:
+        av.vmas.remove(vma)
+    vma.anon_vma_chain.clear()
+    vma.anon_vma = None
+
+
+def vma_link_file(vma: vm_area_struct) -> None:
+    """Put a file mapping into its file's i_mmap."""
+    if vma.vm_file is not None:
+        vma.vm_file.f_mapping.i_mmap.append(vma)
+
+
+def unlink_file_vma(vma: vm_area_struct) -> None:
+    """Take a file mapping out of its file's i_mmap."""
+    if vma.vm_file is not None:
+        vma.vm_file.f_mapping.i_mmap.remove(vma)
+
+
+def rmap_walk(memory: MemoryManager, target: page) -> list[tuple[vm_area_struct, int, int]]:
+    """Every (VMA, address, slot) that maps the page now, in the order in which the VMAs were linked."""
+    mapping = target.mapping
+    if mapping is None:
+        return []
+    candidates = mapping.vmas if isinstance(mapping, anon_vma) else mapping.i_mmap
+    found = []
+    for vma in candidates:
+        if not vma.vm_pgoff <= target.index < vma.vm_pgoff + vma_pages(vma):
+            continue
+        address = vma.vm_start + (target.index - vma.vm_pgoff << PAGE_SHIFT)
+        table = vma.vm_mm.pgtable
+        slot = table.slot(address)
+        if slot < 0:
+            continue
+        pte = table.get(slot)
+        if pte and table.format.pte_present(pte) and (pte & table.format.pfn_mask) >> PAGE_SHIFT == target.pfn:
+            found.append((vma, address, slot))
+    return found
+
+
+def folio_mkclean(memory: MemoryManager, target: page) -> int:
+    """Write-protect and clean every shared mapping of a file page, before it is written out. Entries changed."""
+    changed = 0
+    for vma, _address, slot in rmap_walk(memory, target):
+        table = vma.vm_mm.pgtable
+        pte = table.get(slot)
+        if table.format.pte_dirty(pte) or table.format.pte_write(pte):
+            table.set(slot, table.format.pte_wrprotect(table.format.pte_mkclean(pte)))
+            vma.vm_mm.flush_tlb()
+            changed += 1
+    return changed

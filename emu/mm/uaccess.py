@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The kernel's own accesses to guest memory (copy_from_user, copy_to_user, get_user, put_user, strncpy_from_user, clear_user).
+
+Each goes through the guest's page tables with the kernel's rights. Where they do not allow it the architecture's fault entry is
+called as for a fault in kernel mode, at the first byte of the page that is not there, and the access goes on or fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from emu.hw.mmu import walk
+from emu.mm.mm_types import PAGE_SIZE, mm_struct
+
+READ, WRITE = 0, 1
+
+
+class Uaccess:
+    """Access to one address space. `kernel_fault(address, syndrome, function) -> bool` is the fault entry's."""
+
+    def __init__(
+        self, mm: mm_struct, kernel_fault: Callable[[int, int, str], bool], byteorder: Literal["little", "big"]
+    ) -> None:
+        self.mm = mm
+        self.ram = mm.memory.ram
+        self.hw = mm.pgtable.format.hw
+        self.byteorder: Literal["little", "big"] = byteorder
+        self.kernel_fault = kernel_fault
+
+    def _translate(self, address: int, access: int, function: str) -> int:
+        """Physical address of one guest byte, faulting as needed; -1 = EFAULT."""
+        root = self.mm.pgtable.root
+        while True:
+            paddr, perms, syndrome = walk(self.hw, self.ram, root, address, access, False)
+            if paddr >= 0:
+                return paddr + (address & PAGE_SIZE - 1)
+            if not self.kernel_fault(address, syndrome, function):
+                return -1
+
+    def access_ok(self, address: int, size: int) -> bool:
+        """Does the range lie in user space at all."""
+        return 0 <= address <= self.mm.task_size - size
+
+    def copy_from_user(self, address: int, size: int, function: str = "_copy_from_user") -> bytes | None:
+        """`size` bytes of guest memory, or None = EFAULT."""
+        if not self.access_ok(address, size):
+            return None
+        if (address & PAGE_SIZE - 1) + size <= PAGE_SIZE:
+            if size == 0:
+                return b""
+            paddr = self._translate(address, READ, function)
+            return None if paddr < 0 else self.ram.read(paddr, size)
+        got = self.copy_from_user_partial(address, size, function)
+        return got if len(got) == size else None
+
+    def copy_from_user_partial(self, address: int, size: int, function: str = "_copy_from_user") -> bytes:
+        """As many of `size` bytes as can be read."""
+        size = max(0, min(size, self.mm.task_size - address))
+        parts = []
+        while size > 0:
+            count = min(size, PAGE_SIZE - (address & PAGE_SIZE - 1))
+            paddr = self._translate(address, READ, function)
+            if paddr < 0:
+                break
+            parts.append(self.ram.read(paddr, count))
+            address += count
+            size -= count
+        return b"".join(parts)
+
+    def copy_to_user(self, address: int, data: bytes, function: str = "_copy_to_user") -> bool:
+        """Write to guest memory; False = EFAULT, what came before the bad page is written."""
+        if not self.access_ok(address, len(data)):
+            return False
+        return self.copy_to_user_partial(address, data, function) == len(data)
+
+    def copy_to_user_partial(self, address: int, data: bytes, function: str = "_copy_to_user") -> int:
+        """Write as much as can be written; the number of bytes."""
+        size = max(0, min(len(data), self.mm.task_size - address))
+        done = 0
+        while done < size:
+            at = address + done
+            count = min(size - done, PAGE_SIZE - (at & PAGE_SIZE - 1))
+            paddr = self._translate(at, WRITE, function)
+            if paddr < 0:
+                break
+            self.ram.write(paddr, data[done : done + count])
+            done += count
+        return done
+
+    def get_user(self, address: int, size: int, function: str = "__get_user") -> int | None:
+        """An unsigned integer of 1, 2, 4 or 8 bytes in the guest's byte order; None = EFAULT."""
+        data = self.copy_from_user(address, size, function)
+        return None if data is None else int.from_bytes(data, self.byteorder)
+
+    def put_user(self, address: int, value: int, size: int, function: str = "__put_user") -> bool:
+        """Store the low `size` bytes of an integer in the guest's byte order; False = EFAULT."""
+        data = (value & (1 << 8 * size) - 1).to_bytes(size, self.byteorder)
+        return self.copy_to_user(address, data, function)
+
+    def strncpy_from_user(self, address: int, limit: int, function: str = "strncpy_from_user") -> bytes | None:
+        """A string without its NUL, at most `limit` bytes (then there was no NUL among them); None = EFAULT."""
+        if not 0 <= address < self.mm.task_size:
+            return None
+        parts = []
+        while limit > 0:
+            count = min(limit, PAGE_SIZE - (address & PAGE_SIZE - 1))
+            paddr = self._translate(address, READ, function) if address < self.mm.task_size else -1
+            if paddr < 0:
+                return None
+            chunk = self.ram.read(paddr, count)
+            end = chunk.find(0)
+            if end >= 0:
+                parts.append(chunk[:end])
+                break
+            parts.append(chunk)
+            address += count
+            limit -= count
+        return b"".join(parts)
+
+    def clear_user(self, address: int, size: int, function: str = "clear_user") -> bool:
+        """Zero guest memory; False = EFAULT."""
+        return self.copy_to_user(address, bytes(size), function)
