@@ -158,7 +158,9 @@ class ElfTarget:
     hwcap: tuple[int, int]  # AT_HWCAP, AT_HWCAP2
     extra_auxv: tuple[tuple[int, int], ...]  # ARCH_DLINFO, in its place
     minsigstksz: int  # AT_MINSIGSTKSZ
-    vdso_pages: tuple[tuple[str, int, int], ...]  # (name, pages, vm prot flags) of the mappings that a real kernel makes at exec
+    vdso_pages: tuple[
+        tuple[str, int, int], ...
+    ]  # (name, pages, vm prot flags) of the mappings that a real kernel makes at exec
 
 
 class Arch(Protocol):
@@ -173,7 +175,9 @@ class Arch(Protocol):
 
     def make_cpu(self, ram: Ram, native: bool, serve_inside: bool) -> Cpu: ...
 
-    def make_fault_entry(self, mm: mm_struct, cpu: Cpu, force_sig: Callable[[SigInfo], None]) -> FaultEntry: ...
+    def make_fault_entry(
+        self, mm: mm_struct, cpu: Cpu, force_sig: Callable[[SigInfo], None]
+    ) -> FaultEntry: ...
 
     def setup_rt_frame(self, cpu: Cpu, access: UserAccess, frame: SigFrameContext) -> bool:
         """Build the signal frame and point the CPU at the handler; False: the stack cannot be written (SIGSEGV follows)."""

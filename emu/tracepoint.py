@@ -147,8 +147,27 @@ class Tracepoints:
     ) -> None:
         """Append one finished event. Call it only when `on` is true."""
         self.rows.append(
-            (self.clock(), self.cpu, self.pid, self.tid, kind, address, ip, code, size, flags, vma,
-             0, reason, 0, wait, holder, result, text, args)  # fmt: skip
+            (
+                self.clock(),
+                self.cpu,
+                self.pid,
+                self.tid,
+                kind,
+                address,
+                ip,
+                code,
+                size,
+                flags,
+                vma,
+                0,
+                reason,
+                0,
+                wait,
+                holder,
+                result,
+                text,
+                args,
+            )  # fmt: skip
         )
 
     def reserve(self) -> int:

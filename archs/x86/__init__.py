@@ -1,1 +1,73 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
+"""x86-64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from archs.base import SigFrameContext, SigInfo
+from archs.x86 import signal
+from archs.x86.cpu import X86Cpu
+from archs.x86.elf import TARGET
+from archs.x86.mm.fault import TASK_SIZE_MAX, FaultEntry
+from archs.x86.mm.pgtable import X86PageTableFormat
+from archs.x86.syscalls import SYSCALLS
+from emu.hw.ram import Ram
+from emu.mm.mm_types import mm_struct
+
+ARCH_SET_GS, ARCH_SET_FS, ARCH_GET_FS, ARCH_GET_GS = 0x1001, 0x1002, 0x1003, 0x1004
+ARCH_GET_CPUID, ARCH_SET_CPUID = 0x1011, 0x1012
+_EPERM, _EFAULT, _EINVAL, _ENODEV = -1, -14, -22, -19
+
+
+class X86Arch:
+    """archs.base.Arch for x86-64."""
+
+    name = "x86_64"
+    uname_machine = "x86_64"
+    elf = TARGET
+    format = X86PageTableFormat()
+    syscalls = SYSCALLS
+    audit_arch = 0xC000003E
+    sigpage: bytes | None = None  # programs bring their own restorer
+
+    def make_cpu(self, ram: Ram, native: bool, serve_inside: bool) -> X86Cpu:
+        return X86Cpu(ram, native, serve_inside)
+
+    def make_fault_entry(self, mm: mm_struct, cpu: Any, force_sig: Callable[[SigInfo], None]) -> FaultEntry:
+        return FaultEntry(mm, cpu, force_sig)
+
+    def setup_rt_frame(self, cpu: Any, access: Any, frame: SigFrameContext) -> bool:
+        return signal.setup_rt_frame(cpu, access, frame)
+
+    def rt_sigreturn(self, cpu: Any, access: Any) -> tuple[int, tuple[int, int, int]] | None:
+        return signal.rt_sigreturn(cpu, access)
+
+    def pack_siginfo(self, info: SigInfo) -> bytes:
+        return signal.pack_siginfo(info)
+
+    def arch_syscall(self, name: str, cpu: Any, args: tuple[int, ...], access: Any) -> int | None:
+        """arch_prctl: the segment bases (do_arch_prctl_64)."""
+        if name != "arch_prctl":
+            return None
+        option, value = args[0], args[1]
+        fs, gs = cpu.segment_bases()
+        if option in (ARCH_SET_FS, ARCH_SET_GS):
+            if value >= TASK_SIZE_MAX:
+                return _EPERM
+            cpu.set_segment_bases(*((value, gs) if option == ARCH_SET_FS else (fs, value)))
+            return 0
+        if option in (ARCH_GET_FS, ARCH_GET_GS):
+            base = fs if option == ARCH_GET_FS else gs
+            return (
+                0 if access.copy_to_user(value, base.to_bytes(8, "little"), "do_arch_prctl_64") else _EFAULT
+            )
+        if option == ARCH_GET_CPUID:
+            return 1
+        if option == ARCH_SET_CPUID:
+            return _ENODEV
+        return _EINVAL
+
+
+ARCHES = [X86Arch()]

@@ -42,7 +42,9 @@ def _check_vma_flags(vma: vm_area_struct, write: bool, force: bool) -> int:
     return 0
 
 
-def _get_user_pages(mm: mm_struct, vma: vm_area_struct, start: int, end: int, write: bool, force: bool) -> int:
+def _get_user_pages(
+    mm: mm_struct, vma: vm_area_struct, start: int, end: int, write: bool, force: bool
+) -> int:
     """Make every page of [start, end) present (and writable for `write`): pages done, or -errno when it is the first that fails."""
     error = _check_vma_flags(vma, write, force)
     if error:

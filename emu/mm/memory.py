@@ -504,7 +504,9 @@ def zap_pte_range(vma: vm_area_struct, start: int, end: int, even_cows: bool = T
                 cleared = True
                 continue
             target = memory.mem_map[(pte & format.pfn_mask) >> PAGE_SHIFT]
-            assert target is not None and target._mapcount > 0, f"entry {pte:#x} maps a page that is not mapped"
+            assert target is not None and target._mapcount > 0, (
+                f"entry {pte:#x} maps a page that is not mapped"
+            )
             anonymous = isinstance(target.mapping, anon_vma)
             if anonymous and not even_cows:
                 continue
@@ -587,7 +589,12 @@ def change_protection(vma: vm_area_struct, start: int, end: int, newprot: int, w
     changed = 0
     for slot, pte in present_entries(mm, start, end):
         entry = format.pte_modify(pte, newprot)
-        if write_upgrade and accessible and not format.pte_write(entry) and can_change_pte_writable(vma, entry):
+        if (
+            write_upgrade
+            and accessible
+            and not format.pte_write(entry)
+            and can_change_pte_writable(vma, entry)
+        ):
             entry = format.pte_mkwrite(entry)
         changed += 1
         if entry != pte:
@@ -646,4 +653,3 @@ def move_page_tables(vma: vm_area_struct, old: int, new_vma: vm_area_struct, new
     if moved:
         mm.flush_tlb()
     return done
-

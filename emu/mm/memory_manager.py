@@ -15,7 +15,11 @@ from emu.mm.schemes.scheme import LockingScheme
 from emu.mm.vmstat import new_vmstat
 from emu.tracepoint import Tracepoints
 
-SCHEMES = {"mmap_lock": "emu.mm.schemes.mmap_lock", "rfc": "emu.mm.schemes.rfc", "6.18": "emu.mm.schemes.v6_18"}
+SCHEMES = {
+    "mmap_lock": "emu.mm.schemes.mmap_lock",
+    "rfc": "emu.mm.schemes.rfc",
+    "6.18": "emu.mm.schemes.v6_18",
+}
 
 
 class MemoryManager:

@@ -112,7 +112,11 @@ def rmap_walk(memory: MemoryManager, target: page) -> list[tuple[vm_area_struct,
         if slot < 0:
             continue
         pte = table.get(slot)
-        if pte and table.format.pte_present(pte) and (pte & table.format.pfn_mask) >> PAGE_SHIFT == target.pfn:
+        if (
+            pte
+            and table.format.pte_present(pte)
+            and (pte & table.format.pfn_mask) >> PAGE_SHIFT == target.pfn
+        ):
             found.append((vma, address, slot))
     return found
 

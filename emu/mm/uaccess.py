@@ -20,7 +20,10 @@ class Uaccess:
     """Access to one address space. `kernel_fault(address, syndrome, function) -> bool` is the fault entry's."""
 
     def __init__(
-        self, mm: mm_struct, kernel_fault: Callable[[int, int, str], bool], byteorder: Literal["little", "big"]
+        self,
+        mm: mm_struct,
+        kernel_fault: Callable[[int, int, str], bool],
+        byteorder: Literal["little", "big"],
     ) -> None:
         self.mm = mm
         self.ram = mm.memory.ram
@@ -37,6 +40,10 @@ class Uaccess:
                 return paddr + (address & PAGE_SIZE - 1)
             if not self.kernel_fault(address, syndrome, function):
                 return -1
+
+    def writable(self, address: int, function: str) -> bool:
+        """Touch one byte for writing, its content left alone; False = EFAULT."""
+        return self.access_ok(address, 1) and self._translate(address, WRITE, function) >= 0
 
     def access_ok(self, address: int, size: int) -> bool:
         """Does the range lie in user space at all."""
@@ -98,7 +105,9 @@ class Uaccess:
         data = (value & (1 << 8 * size) - 1).to_bytes(size, self.byteorder)
         return self.copy_to_user(address, data, function)
 
-    def strncpy_from_user(self, address: int, limit: int, function: str = "strncpy_from_user") -> bytes | None:
+    def strncpy_from_user(
+        self, address: int, limit: int, function: str = "strncpy_from_user"
+    ) -> bytes | None:
         """A string without its NUL, at most `limit` bytes (then there was no NUL among them); None = EFAULT."""
         if not 0 <= address < self.mm.task_size:
             return None

@@ -17,7 +17,9 @@ class LockingScheme(Protocol):
     faults_under_vma_lock: bool  # the fault entry tries the VMA lock at all
     needs_second_user: bool  # only when mm_users > 1 (rfc)
     signals_under_vma_lock: bool  # an access error is decided under the VMA lock (else: mmap_lock path)
-    callee_drops_lock: bool  # handle_mm_fault released the VMA lock when it returns VM_FAULT_RETRY or COMPLETED
+    callee_drops_lock: (
+        bool  # handle_mm_fault released the VMA lock when it returns VM_FAULT_RETRY or COMPLETED
+    )
     madvise_under_vma_lock: bool
     reason: int
 

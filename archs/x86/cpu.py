@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The x86-64 CPU: registers, system calls, traps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from unicorn import UC_ARCH_X86, UC_HOOK_INSN, UC_MODE_64
+from unicorn.x86_const import (
+    UC_X86_INS_RDTSC,
+    UC_X86_INS_RDTSCP,
+    UC_X86_REG_EFLAGS,
+    UC_X86_REG_FPSW,
+    UC_X86_REG_FS_BASE,
+    UC_X86_REG_GS_BASE,
+    UC_X86_REG_MXCSR,
+    UC_X86_REG_R8,
+    UC_X86_REG_R9,
+    UC_X86_REG_R10,
+    UC_X86_REG_R11,
+    UC_X86_REG_R12,
+    UC_X86_REG_R13,
+    UC_X86_REG_R14,
+    UC_X86_REG_R15,
+    UC_X86_REG_RAX,
+    UC_X86_REG_RBP,
+    UC_X86_REG_RBX,
+    UC_X86_REG_RCX,
+    UC_X86_REG_RDI,
+    UC_X86_REG_RDX,
+    UC_X86_REG_RIP,
+    UC_X86_REG_RSI,
+    UC_X86_REG_RSP,
+)
+
+from archs.base import (
+    FPE_FLTDIV,
+    FPE_FLTINV,
+    FPE_FLTOVF,
+    FPE_FLTRES,
+    FPE_FLTUND,
+    FPE_INTDIV,
+    BUS_ADRALN,
+    ILL_ILLOPN,
+    SI_KERNEL,
+    SIGBUS,
+    SIGFPE,
+    SIGILL,
+    SIGSEGV,
+    SIGTRAP,
+    TRAP_TRACE,
+    SigInfo,
+    TrapKind,
+)
+from emu.hw.engine import TRAP_ILLEGAL, TRAP_SYSCALL, Engine, EngineModel, Stop
+from emu.hw.mmu import PageTableFormat
+from emu.hw.ram import Ram
+
+MODEL = EngineModel(
+    name="x86_64",
+    uc_arch=UC_ARCH_X86,
+    uc_mode=UC_MODE_64,
+    cpu_model=None,
+    format=PageTableFormat.X86_64,
+    pc_reg=UC_X86_REG_RIP,
+    insn_bytes=0,
+)
+
+GENERAL = (
+    UC_X86_REG_R8, UC_X86_REG_R9, UC_X86_REG_R10, UC_X86_REG_R11, UC_X86_REG_R12, UC_X86_REG_R13, UC_X86_REG_R14,
+    UC_X86_REG_R15, UC_X86_REG_RDI, UC_X86_REG_RSI, UC_X86_REG_RBP, UC_X86_REG_RBX, UC_X86_REG_RDX, UC_X86_REG_RAX,
+    UC_X86_REG_RCX, UC_X86_REG_RSP, UC_X86_REG_RIP, UC_X86_REG_EFLAGS,
+)  # fmt: skip
+"""The registers of struct sigcontext, in its order."""
+
+EFLAGS_FIXED = 0x202  # bit 1, which always reads as one, and IF
+EFLAGS_USER = 0x244DD5  # what a program may change: CF PF AF ZF SF TF DF OF NT AC ID
+
+
+class X86Cpu:
+    """archs.base.Cpu for x86-64."""
+
+    def __init__(self, ram: Ram, native: bool, serve_inside: bool) -> None:
+        self.engine = Engine(MODEL, ram, native=native, serve_inside=serve_inside)
+        self.clock: Callable[[], int] = lambda: self.engine.retired() // 4  # virtual ns, for RDTSC
+        self.fault_address = 0
+        self.fault_syndrome = 0
+        self.trap_number = 0
+        self.trap_signal = SigInfo(0)
+        self.general = self.engine.batch(GENERAL)
+        self._call = self.engine.batch(
+            (
+                UC_X86_REG_RAX,
+                UC_X86_REG_RDI,
+                UC_X86_REG_RSI,
+                UC_X86_REG_RDX,
+                UC_X86_REG_R10,
+                UC_X86_REG_R8,
+                UC_X86_REG_R9,
+                UC_X86_REG_EFLAGS,
+            )  # fmt: skip
+        )
+        self._result = self.engine.batch((UC_X86_REG_RAX, UC_X86_REG_RCX, UC_X86_REG_R11))
+        self._sp = self.engine.batch((UC_X86_REG_RSP,))
+        self._pc = self.engine.batch((UC_X86_REG_RIP,))
+        self._segments = self.engine.batch((UC_X86_REG_FS_BASE, UC_X86_REG_GS_BASE))
+        self._orig_rax = 0
+        self._eflags = EFLAGS_FIXED
+        uc = self.engine.uc
+        uc.hook_add(UC_HOOK_INSN, self._rdtsc, None, 1, 0, UC_X86_INS_RDTSC)
+        uc.hook_add(UC_HOOK_INSN, self._rdtsc, None, 1, 0, UC_X86_INS_RDTSCP)
+
+    def _rdtsc(self, uc: Any, _data: Any) -> int:
+        now = self.clock()
+        uc.reg_write(UC_X86_REG_RAX, now & 0xFFFFFFFF)
+        uc.reg_write(UC_X86_REG_RDX, now >> 32)
+        return 1
+
+    @property
+    def pc(self) -> int:
+        return self.engine.pc
+
+    @pc.setter
+    def pc(self, value: int) -> None:
+        self.engine.pc = value
+        self._pc.write((value,))
+
+    @property
+    def sp(self) -> int:
+        return int(self._sp.read()[0])
+
+    @sp.setter
+    def sp(self, value: int) -> None:
+        self._sp.write((value,))
+
+    def run(self, budget: int) -> TrapKind:
+        engine = self.engine
+        stop = engine.run(engine.pc, budget)
+        if stop == Stop.TRAP:
+            number = engine.trap_number
+            if number == TRAP_SYSCALL:
+                return TrapKind.SYSCALL
+            return self._exception(number)
+        if stop == Stop.BUDGET:
+            return TrapKind.BUDGET
+        if stop == Stop.FAULT:
+            self.fault_address = engine.fault_address
+            self.fault_syndrome = engine.fault_syndrome
+            return TrapKind.FAULT
+        return self._exception(13)  # hlt and its like: privileged
+
+    def _exception(self, vector: int) -> TrapKind:
+        """arch/x86/kernel/traps.c: which signal an exception is."""
+        ip = self.engine.pc
+        self.trap_number = vector
+        self.fault_syndrome = 0
+        if vector == TRAP_ILLEGAL or vector == 6:
+            self.trap_number = 6
+            self.trap_signal = SigInfo(SIGILL, ILL_ILLOPN, addr=ip)
+        elif vector == 0:
+            self.trap_signal = SigInfo(SIGFPE, FPE_INTDIV, addr=ip)
+        elif vector == 1:
+            self.trap_signal = SigInfo(SIGTRAP, TRAP_TRACE, addr=ip)
+        elif vector == 3:
+            self.trap_signal = SigInfo(SIGTRAP, SI_KERNEL)
+        elif vector in (11, 12):
+            self.trap_signal = SigInfo(SIGBUS, SI_KERNEL)
+        elif vector == 17:
+            self.trap_signal = SigInfo(SIGBUS, BUS_ADRALN)
+        elif vector in (16, 19):
+            self.trap_signal = SigInfo(SIGFPE, self._fpe_code(vector), addr=ip)
+        elif vector == 0x80:  # the 32-bit system call gate, which is not there
+            self._result.write(((1 << 64) - 38, *self._result.read()[1:]))
+            return TrapKind.EMULATED
+        else:
+            self.trap_number = 13
+            self.trap_signal = SigInfo(SIGSEGV, SI_KERNEL)
+        return TrapKind.SIGNAL
+
+    def _fpe_code(self, vector: int) -> int:
+        """fpu__exception_code: the unmasked exception of the x87 or the SSE unit."""
+        uc = self.engine.uc
+        if vector == 16:
+            pending = int(uc.reg_read(UC_X86_REG_FPSW))
+        else:
+            mxcsr = int(uc.reg_read(UC_X86_REG_MXCSR))
+            pending = mxcsr & ~(mxcsr >> 7)
+        for bit, code in (
+            (1, FPE_FLTINV),
+            (4, FPE_FLTDIV),
+            (8, FPE_FLTOVF),
+            (0x12, FPE_FLTUND),
+            (0x20, FPE_FLTRES),
+        ):
+            if pending & bit:
+                return code
+        return 0
+
+    def syscall_args(self) -> tuple[int, int, int, int, int, int, int]:
+        nr, a0, a1, a2, a3, a4, a5, self._eflags = self._call.read()
+        self._orig_rax = nr
+        return nr, a0, a1, a2, a3, a4, a5
+
+    def set_syscall_result(self, value: int) -> None:
+        # The instruction itself leaves the return address in RCX and the flags in R11.
+        self._result.write((value & 0xFFFF_FFFF_FFFF_FFFF, self.engine.pc, self._eflags))
+
+    def restart_syscall(self, number: int | None = None) -> None:
+        self.pc = self.engine.pc - 2
+        self._result.write((self._orig_rax if number is None else number, self.engine.pc + 2, self._eflags))
+
+    def start_thread(self, entry: int, sp: int) -> None:
+        self.general.write([0] * 15 + [sp, entry, EFLAGS_FIXED])
+        self._segments.write((0, 0))
+        self.engine.uc.reg_write(UC_X86_REG_MXCSR, 0x1F80)
+        self.pc = entry
+
+    def set_tls(self, value: int) -> None:
+        self._segments.write((value, self._segments.read()[1]))
+
+    def segment_bases(self) -> tuple[int, int]:
+        """FS base and GS base."""
+        fs, gs = self._segments.read()
+        return int(fs), int(gs)
+
+    def set_segment_bases(self, fs: int, gs: int) -> None:
+        """Set both."""
+        self._segments.write((fs, gs))
+
+    def save(self) -> Any:
+        return self.engine.save_context(), self.engine.pc
+
+    def restore(self, context: Any) -> None:
+        state, pc = context
+        self.engine.restore_context(state)
+        self.pc = pc
+
+    def describe(self) -> str:
+        names = "r8 r9 r10 r11 r12 r13 r14 r15 rdi rsi rbp rbx rdx rax rcx rsp rip eflags".split()
+        return " ".join(f"{n}={v:x}" for n, v in zip(names, self.general.read(), strict=True))

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the ELF loader must know of x86-64 (arch/x86/include/asm/elf.h)."""
+
+from __future__ import annotations
+
+from archs.base import ElfTarget
+from archs.x86.mm.fault import TASK_SIZE_MAX
+from emu.mm.mm_types import VM_EXEC, VM_READ
+
+EM_X86_64 = 62
+
+TARGET = ElfTarget(
+    machine=EM_X86_64,
+    elf_class=64,
+    big_endian=False,
+    flags_ok=lambda flags: True,
+    word=8,
+    task_size=TASK_SIZE_MAX,
+    stack_top=TASK_SIZE_MAX,
+    et_dyn_base=TASK_SIZE_MAX // 3 * 2,
+    stack_align=16,
+    platform=b"x86_64",
+    base_platform=None,
+    hwcap=(0x078BFBFD, 0),  # CPUID.1:EDX of the emulated CPU; no FSGSBASE
+    # AT_SYSINFO_EHDR has its place kept by AT_IGNORE: there is no vDSO image, and the stack lies where it does with one.
+    extra_auxv=((1, 0),),
+    minsigstksz=3632,
+    vdso_pages=(("[vvar]", 4, VM_READ), ("[vvar_vclock]", 2, VM_READ), ("[vdso]", 2, VM_READ | VM_EXEC)),
+)

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Page faults on x86-64, check by check in the order of arch/x86/mm/fault.c (do_user_addr_fault)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from archs.base import BUS_ADRERR, SEGV_ACCERR, SEGV_MAPERR, SIGBUS, SIGSEGV, Cpu, SigInfo
+from emu.mm.memory import handle_mm_fault
+from emu.mm.mm_types import (
+    FAULT_FLAG_DEFAULT,
+    FAULT_FLAG_INSTRUCTION,
+    FAULT_FLAG_TRIED,
+    FAULT_FLAG_USER,
+    FAULT_FLAG_VMA_LOCK,
+    FAULT_FLAG_WRITE,
+    VM_ACCESS_FLAGS,
+    VM_FAULT_COMPLETED,
+    VM_FAULT_ERROR,
+    VM_FAULT_MAJOR,
+    VM_FAULT_OOM,
+    VM_FAULT_RETRY,
+    VM_FAULT_SIGBUS,
+    VM_WRITE,
+    mm_struct,
+    vm_area_struct,
+)
+from emu.mm.mmap_lock import lock_mm_and_find_vma, mmap_read_unlock
+from emu.tracepoint import Kind, Path, Reason, Served
+
+X86_PF_PROT = 1 << 0
+X86_PF_WRITE = 1 << 1
+X86_PF_USER = 1 << 2
+X86_PF_RSVD = 1 << 3
+X86_PF_INSTR = 1 << 4
+X86_PF_PK = 1 << 5
+
+TASK_SIZE_MAX = 0x7FFF_FFFF_F000
+X86_TRAP_PF = 14
+
+_USER_FLAGS = FAULT_FLAG_DEFAULT | FAULT_FLAG_USER
+_VMA_LOCK, _MMAP_LOCK, _MMAP_LOCK_WRITE = int(Path.VMA_LOCK), int(Path.MMAP_LOCK), int(Path.MMAP_LOCK_WRITE)
+_PAGE_FAULT_USER = int(Kind.PAGE_FAULT_USER)
+
+
+class FaultEntry:
+    """The page-fault entry of one address space. How the last fault went is left in `path`, `reason`, `flags`, `vma_id`, `result`."""
+
+    def __init__(self, mm: mm_struct, cpu: Cpu, force_sig: Callable[[SigInfo], None]) -> None:
+        self.mm = mm
+        self.tp = mm.tp
+        self.cpu = cpu
+        self.force_sig = force_sig
+        self.scheme = mm.scheme
+        self.vmstat = mm.memory.vmstat
+        self.path = 0
+        self.reason = 0
+        self.flags = 0
+        self.vma_id = 0
+        self.result = 0
+
+    def user_fault(self, address: int, error_code: int, ip: int) -> bool:
+        """exc_page_fault from user mode: True when served, False when a signal was sent instead."""
+        tp = self.tp
+        if not tp.on:
+            return self.handle_page_fault(address, error_code, True)
+        now = tp.clock()
+        index = tp.reserve()
+        mm = self.mm
+        mm.served = 0
+        served = self.handle_page_fault(address, error_code, True)
+        tp.fill(
+            index,
+            (now, tp.cpu, tp.pid, tp.tid, _PAGE_FAULT_USER, address, ip, error_code, 0, self.flags, self.vma_id,
+             self.path, self.reason, mm.served, 0, 0, self.result, None, None),
+        )  # fmt: skip
+        return served
+
+    def kernel_fault(self, address: int, error_code: int, function: str) -> bool:
+        """exc_page_fault on an access by the kernel in `function`: True when served, False when the access must fail."""
+        tp = self.tp
+        if not tp.on:
+            return self.handle_page_fault(address, error_code, False)
+        now = tp.clock()
+        index = tp.reserve()
+        mm = self.mm
+        mm.served = 0
+        served = self.handle_page_fault(address, error_code, False)
+        tp.fill(
+            index,
+            (now, tp.cpu, tp.pid, tp.tid, Kind.PAGE_FAULT_KERNEL, address, 0, error_code, 0, self.flags, self.vma_id,
+             self.path, self.reason, mm.served, 0, 0, self.result, function, None),
+        )  # fmt: skip
+        return served
+
+    def handle_page_fault(self, address: int, error_code: int, user: bool) -> bool:
+        """Kernel addresses are nobody's here; all else is do_user_addr_fault's."""
+        self.path = self.reason = self.flags = self.vma_id = self.result = 0
+        if address >= TASK_SIZE_MAX:  # fault_in_kernel_space -> do_kern_addr_fault
+            return self.bad_area_nosemaphore(address, error_code, user)
+        return self.do_user_addr_fault(address, error_code, user)
+
+    def do_user_addr_fault(self, address: int, error_code: int, user: bool) -> bool:
+        """A fault at an address of user space: VMA lock first, mmap_lock where that fails."""
+        mm = self.mm
+        if error_code & X86_PF_RSVD:
+            raise AssertionError(
+                f"reserved bits in the page tables at {address:#x} (error code {error_code:#x})"
+            )
+        if mm.pagefault_disabled:  # faulthandler_disabled
+            return self.bad_area_nosemaphore(address, error_code, user)
+        flags = _USER_FLAGS if user else FAULT_FLAG_DEFAULT
+        if error_code & X86_PF_WRITE:
+            flags |= FAULT_FLAG_WRITE
+        if error_code & X86_PF_INSTR:
+            flags |= FAULT_FLAG_INSTRUCTION
+
+        scheme = self.scheme
+        if not user:
+            self.reason = Reason.KERNEL_MODE
+        elif scheme.needs_second_user and mm.mm_users == 1:
+            self.reason = Reason.SINGLE_USER
+        else:
+            vma = scheme.lock_vma_under_rcu(mm, address)
+            if vma is None:
+                self.reason = scheme.reason
+            elif self.access_error(error_code, vma):
+                if scheme.signals_under_vma_lock:
+                    self.vma_id = vma.id
+                    self.path = _VMA_LOCK
+                    scheme.vma_end_read(vma)
+                    self.vmstat["vma_lock_success"] += 1
+                    self.flags = flags | FAULT_FLAG_VMA_LOCK
+                    return self.bad_area_access_error(address, error_code, user)
+                scheme.vma_end_read(vma)
+                self.reason = Reason.ACCESS_ERROR
+            else:
+                self.vma_id = vma.id
+                self.flags = flags | FAULT_FLAG_VMA_LOCK
+                fault = handle_mm_fault(vma, address, flags | FAULT_FLAG_VMA_LOCK)
+                if not fault & (VM_FAULT_RETRY | VM_FAULT_COMPLETED) or not scheme.callee_drops_lock:
+                    scheme.vma_end_read(vma)
+                if not fault & VM_FAULT_RETRY:
+                    self.vmstat["vma_lock_success"] += 1
+                    self.path = _VMA_LOCK
+                    self.result = fault
+                    if fault & VM_FAULT_ERROR:
+                        return self.mm_fault_error(address, error_code, user, fault)
+                    return True
+                self.vmstat["vma_lock_retry"] += 1
+                self.reason = Reason.RETRY
+                if fault & VM_FAULT_MAJOR:
+                    flags |= FAULT_FLAG_TRIED
+                if mm.fatal_signal_pending():
+                    return not user  # user mode: the signal is taken on the way out
+
+        # lock_mmap:
+        self.path = _MMAP_LOCK
+        mm.stack_grown = False
+        while True:
+            self.flags = flags
+            vma = lock_mm_and_find_vma(mm, address, user)
+            if vma is None:
+                return self.bad_area_nosemaphore(address, error_code, user)
+            self.vma_id = vma.id
+            if self.access_error(error_code, vma):
+                mmap_read_unlock(mm)
+                return self.bad_area_access_error(address, error_code, user)
+            fault = handle_mm_fault(vma, address, flags)
+            self.result = fault
+            if fault & VM_FAULT_COMPLETED:
+                return True
+            if not fault & VM_FAULT_RETRY:
+                break
+            flags |= FAULT_FLAG_TRIED
+        mmap_read_unlock(mm)
+        if fault & VM_FAULT_ERROR:
+            return self.mm_fault_error(address, error_code, user, fault)
+        if mm.stack_grown:
+            self.path = _MMAP_LOCK_WRITE
+            mm.served = Served.STACK
+        return True
+
+    def access_error(self, error_code: int, vma: vm_area_struct) -> bool:
+        """Does the VMA forbid the access (access_error). An instruction fetch has no check of its own: a page that is not there
+        is brought in first, and the fetch faults again with PROT set."""
+        if error_code & X86_PF_PK:
+            return True
+        if error_code & X86_PF_WRITE:
+            return not vma.vm_flags & VM_WRITE
+        if error_code & X86_PF_PROT:
+            return True
+        return not vma.vm_flags & VM_ACCESS_FLAGS
+
+    def mm_fault_error(self, address: int, error_code: int, user: bool, fault: int) -> bool:
+        """VM_FAULT_ERROR: out of memory, or a signal."""
+        if fault & VM_FAULT_OOM:
+            self.mm.served = Served.OOM
+            if user:
+                self.mm.memory.out_of_memory(self.mm)
+            return False
+        if fault & VM_FAULT_SIGBUS:
+            return self.signal(SIGBUS, BUS_ADRERR, address, error_code, user)
+        return self.bad_area_nosemaphore(address, error_code, user)
+
+    def bad_area_access_error(self, address: int, error_code: int, user: bool) -> bool:
+        """There is a VMA, and it forbids the access. (No protection keys on the emulated CPU.)"""
+        return self.signal(SIGSEGV, SEGV_ACCERR, address, error_code, user)
+
+    def bad_area_nosemaphore(self, address: int, error_code: int, user: bool) -> bool:
+        """There is no VMA."""
+        return self.signal(SIGSEGV, SEGV_MAPERR, address, error_code, user)
+
+    def signal(self, signo: int, code: int, address: int, error_code: int, user: bool) -> bool:
+        """User mode: force the signal. Kernel mode: every access has a fixup, so it fails with EFAULT."""
+        if not user:
+            self.mm.served = Served.FIXUP
+            return False
+        self.mm.served = Served.SIGNAL
+        cpu = self.cpu
+        cpu.fault_address = address
+        # The guest must not learn what is mapped in the kernel's half: it always looks present.
+        cpu.fault_syndrome = error_code | X86_PF_PROT if address >= TASK_SIZE_MAX else error_code
+        cpu.trap_number = X86_TRAP_PF
+        self.force_sig(SigInfo(signo, code, addr=address))
+        return False

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The x86-64 signal frame (arch/x86/kernel/signal.c, signal_64.c, fpu/signal.c).
+
+The kernel's accesses to the frame come in its order and at its addresses, since each may fault and be seen in a trace. The area for the
+floating-point state is as large as on a server CPU with AVX-512 and protection keys, though only the x87 and SSE parts are in use here:
+the size decides where the frame lies, and thus which stack pages a signal touches.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Protocol
+
+from unicorn.x86_const import (
+    UC_X86_REG_FPCW,
+    UC_X86_REG_FPSW,
+    UC_X86_REG_FPTAG,
+    UC_X86_REG_MXCSR,
+    UC_X86_REG_ST0,
+    UC_X86_REG_XMM0,
+)
+
+from archs.base import SI_QUEUE, SI_TIMER, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SigFrameContext, SigInfo
+from archs.x86.cpu import EFLAGS_FIXED, EFLAGS_USER, X86Cpu
+
+XSTATE_SIZE = (
+    2696  # bytes of XSAVE area: x87, SSE, AVX, the hole that MPX left, AVX-512, PKRU (CPUID leaf 0xd)
+)
+XSTATE_LAST = 2687  # the last byte that XSAVE checks before it writes: the end of the AVX-512 state
+FP_XSTATE_MAGIC1 = 0x46505853
+FP_XSTATE_MAGIC2 = 0x46505845
+XFEATURES = 0x3  # x87 and SSE: what the saved state holds
+FRAME_SIZE = 440  # struct rt_sigframe: pretcode 8, ucontext 304, siginfo 128
+USER_CS, USER_DS = 0x33, 0x2B
+SA_RESTORER = 0x04000000
+SA_SIGINFO = 4
+UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS = 1, 2, 4
+_WORD = (1 << 64) - 1
+
+
+class Access(Protocol):
+    """What of emu.mm.uaccess.Uaccess the frame needs."""
+
+    mm: Any
+
+    def copy_from_user(self, address: int, size: int, function: str = ...) -> bytes | None: ...
+
+    def copy_to_user(self, address: int, data: bytes, function: str = ...) -> bool: ...
+
+    def writable(self, address: int, function: str) -> bool: ...
+
+
+# Positions of the general registers in X86Cpu.general and in struct sigcontext alike.
+R8, R9, R10, R11, R12, R13, R14, R15, DI, SI, BP, BX, DX, AX, CX, SP, IP, FLAGS = range(18)
+# The order in which the kernel stores them.
+_STORE_ORDER = (DI, SI, BP, SP, BX, DX, CX, AX, R8, R9, R10, R11, R12, R13, R14, R15)
+
+
+def pack_siginfo(info: SigInfo) -> bytes:
+    """siginfo_t of a 64-bit little-endian ABI, 128 bytes."""
+    head = struct.pack("<iiii", info.signo, info.errno, info.code, 0)
+    if info.code > 0 and info.signo in (SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP):
+        body = struct.pack("<QQII", info.addr, 0, info.pkey, 0)
+    elif info.code == SI_TIMER:
+        body = struct.pack("<iiQ", info.pid, info.uid, info.value)
+    elif info.code == SI_QUEUE:
+        body = struct.pack("<IIQ", info.pid, info.uid, info.value)
+    else:
+        body = struct.pack("<IIi", info.pid, info.uid, info.status)
+    return (head + body).ljust(128, b"\0")
+
+
+def fxsave(cpu: X86Cpu) -> bytes:
+    """The 512-byte FXSAVE image of the CPU, reserved bytes zero."""
+    uc = cpu.engine.uc
+    tags = int(uc.reg_read(UC_X86_REG_FPTAG))
+    abridged = sum(1 << i for i in range(8) if (tags >> 2 * i & 3) != 3)
+    image = struct.pack(
+        "<HHBBHQQII",
+        int(uc.reg_read(UC_X86_REG_FPCW)), int(uc.reg_read(UC_X86_REG_FPSW)), abridged, 0, 0, 0, 0,
+        int(uc.reg_read(UC_X86_REG_MXCSR)), 0x2FFFF,
+    )  # fmt: skip
+    for i in range(8):
+        mantissa, exponent = uc.reg_read(UC_X86_REG_ST0 + i)
+        image += struct.pack("<QH6x", mantissa, exponent & 0xFFFF)
+    for i in range(16):
+        image += int(uc.reg_read(UC_X86_REG_XMM0 + i)).to_bytes(16, "little")
+    return image.ljust(512, b"\0")
+
+
+def fxrstor(cpu: X86Cpu, image: bytes) -> bool:
+    """Load an FXSAVE image; False when MXCSR has reserved bits set."""
+    uc = cpu.engine.uc
+    fcw, fsw, abridged, _, _, _, _, mxcsr, _ = struct.unpack_from("<HHBBHQQII", image)
+    if mxcsr & ~0x2FFFF:
+        return False
+    uc.reg_write(UC_X86_REG_FPCW, fcw)
+    uc.reg_write(UC_X86_REG_FPSW, fsw)
+    uc.reg_write(UC_X86_REG_FPTAG, sum(3 << 2 * i for i in range(8) if not abridged >> i & 1))
+    uc.reg_write(UC_X86_REG_MXCSR, mxcsr)
+    for i in range(8):
+        uc.reg_write(UC_X86_REG_ST0 + i, struct.unpack_from("<QH", image, 32 + 16 * i))
+    for i in range(16):
+        uc.reg_write(UC_X86_REG_XMM0 + i, int.from_bytes(image[160 + 16 * i : 176 + 16 * i], "little"))
+    return True
+
+
+def _save_fpstate(cpu: X86Cpu, access: Access, fx: int) -> bool:
+    """copy_fpstate_to_sigframe: header, then all of the state with page faults disabled, pages brought in where that fails."""
+    where = "copy_fpstate_to_sigframe"
+    if not access.copy_to_user(fx + 512, bytes(64), where):
+        return False
+    image = fxsave(cpu)
+    state = image + struct.pack("<Q", XFEATURES) + bytes(XSTATE_SIZE - 520)
+    mm = access.mm
+    while True:
+        mm.pagefault_disabled += 1
+        # XSAVE checks the far end of what it will write, then the near one.
+        fits = access.writable(fx + XSTATE_LAST, where) and access.copy_to_user(fx, state, where)
+        mm.pagefault_disabled -= 1
+        if fits:
+            break
+        if not access.copy_to_user(fx, bytes(XSTATE_SIZE), where):
+            return False
+    software = struct.pack("<IIQI", FP_XSTATE_MAGIC1, XSTATE_SIZE + 4, XFEATURES, XSTATE_SIZE).ljust(
+        48, b"\0"
+    )
+    return access.copy_to_user(fx + 464, software, where) and access.copy_to_user(
+        fx + XSTATE_SIZE, struct.pack("<I", FP_XSTATE_MAGIC2), where
+    )
+
+
+def setup_rt_frame(cpu: X86Cpu, access: Access, frame: SigFrameContext) -> bool:
+    """x64_setup_rt_frame: False when the frame cannot be written."""
+    action = frame.action
+    if not action.flags & SA_RESTORER:
+        return False
+    regs = [int(value) for value in cpu.general.read()]
+    stack_base, stack_size, _ = frame.altstack
+    sp = regs[SP] - 128  # the red zone
+    nested = stack_size != 0 and stack_base < regs[SP] <= stack_base + stack_size
+    entering = frame.on_altstack and not nested
+    if entering:
+        sp = stack_base + stack_size
+    fx = sp - (XSTATE_SIZE + 4) & -64
+    base = (fx - FRAME_SIZE & -16) - 8
+    if (nested or entering) and not stack_base < base <= stack_base + stack_size:
+        return False
+    if base < 0 or not _save_fpstate(cpu, access, fx):
+        return False
+
+    where = "x64_setup_rt_frame"
+    context = base + 48  # uc_mcontext
+
+    def put(address: int, value: int) -> bool:
+        return access.copy_to_user(address, struct.pack("<Q", value & _WORD), where)
+
+    sp_base, sp_size, sp_flags = frame.altstack
+    ok = (
+        put(base + 8, UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS)
+        and put(base + 16, 0)
+        and put(base + 24, sp_base)
+        and put(base + 32, sp_flags)
+        and put(base + 40, sp_size)
+        and put(base, action.restorer)
+    )
+    if not ok:
+        return False
+    for register in _STORE_ORDER:
+        if not put(context + 8 * register, regs[register]):
+            return False
+    segments = USER_CS | USER_DS << 48
+    ok = (
+        put(context + 8 * 20, frame.trap_number)
+        and put(context + 8 * 19, frame.fault_syndrome)
+        and put(context + 8 * IP, regs[IP])
+        and put(context + 8 * FLAGS, regs[FLAGS])
+        and put(context + 8 * 18, segments)
+        and put(context + 8 * 23, fx)
+        and put(context + 8 * 21, frame.blocked)
+        and put(context + 8 * 22, frame.fault_address)
+        and all(put(context + 8 * (24 + i), 0) for i in range(8))
+        and put(base + 304, frame.blocked)
+    )
+    if not ok:
+        return False
+    if action.flags & SA_SIGINFO:
+        info = pack_siginfo(frame.info)
+        if not access.copy_to_user(base + 312, info[:48], "copy_siginfo_to_user"):
+            return False
+        if not access.copy_to_user(base + 360, info[48:], "copy_siginfo_to_user"):
+            return False
+
+    regs[DI] = frame.info.signo
+    regs[AX] = 0
+    regs[SI] = base + 312
+    regs[DX] = base + 8
+    regs[IP] = action.handler
+    regs[SP] = base
+    regs[FLAGS] = regs[FLAGS] & ~0x50500 | EFLAGS_FIXED  # DF, RF, TF clear
+    cpu.general.write(regs)
+    cpu.pc = action.handler
+    return True
+
+
+def rt_sigreturn(cpu: X86Cpu, access: Access) -> tuple[int, tuple[int, int, int]] | None:
+    """sys_rt_sigreturn: (blocked mask, (ss_sp, ss_size, ss_flags)), or None for a frame that is no good."""
+    base = cpu.sp - 8
+    where = "__do_sys_rt_sigreturn"
+    head = access.copy_from_user(base + 8, 40, where)
+    mask = access.copy_from_user(base + 304, 8, where)
+    if head is None or mask is None:
+        return None
+    sp_base, sp_flags, sp_size = struct.unpack_from("<QQQ", head, 16)
+    saved = access.copy_from_user(base + 48, 256, where)
+    if saved is None:
+        return None
+    words = struct.unpack("<32Q", saved)
+    regs = list(words[:18])
+    current = int(cpu.general.read()[FLAGS])
+    regs[FLAGS] = current & ~EFLAGS_USER | words[FLAGS] & EFLAGS_USER | EFLAGS_FIXED
+    fx = words[23]
+    if fx:
+        if fx & 63:
+            return None
+        image = access.copy_from_user(fx, 512, where)
+        if image is None or not fxrstor(cpu, image):
+            return None
+    if regs[IP] >= 1 << 47 and regs[IP] >> 47 != (1 << 17) - 1:
+        return None
+    cpu.general.write(regs)
+    cpu.pc = regs[IP]
+    return struct.unpack("<Q", mask)[0], (sp_base, sp_size, sp_flags & 0xFFFFFFFF)
