@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# make demo    install into .venv, build the guest programs, record a guest on every architecture and report it
+# make test    all checks: format, lint, types, tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check fuzz bench kernel-traces guests clean
+
+$(VENV)/.installed: pyproject.toml setup.py $(wildcard emu/hw/*.c)
+	@echo "installing mmscope and its tools into $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+guests: $(VENV)/.installed
+	@$(BIN)/python guestprogs/build.py
+
+demo: guests
+	@$(BIN)/python bench/demo.py
+
+check: $(VENV)/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: check guests
+	$(BIN)/python -m pytest
+
+fuzz: guests
+	$(BIN)/python -m pytest tests --hypothesis-profile=long -m fuzz
+
+bench: guests
+	$(BIN)/python bench/bench.py
+
+kernel-traces: guests
+	$(BIN)/python traces/record.py
+
+clean:
+	rm -rf $(VENV) guestprogs/build build out
