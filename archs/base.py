@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from emu.hw.engine import Engine
 from emu.hw.ram import Ram
+
 from emu.mm.mm_types import mm_struct
 from emu.mm.pgtable import PageTableFormat
 
@@ -96,11 +97,13 @@ class Cpu(Protocol):
         ...
 
     def restart_syscall(self, number: int | None = None) -> None:
-        """Make the guest execute the system call again (with `number` = restart_syscall where given), arguments restored."""
+        """Make the guest execute the system call again (with `number` = restart_syscall where given), arguments
+        restored."""
         ...
 
     def start_thread(self, entry: int, sp: int) -> None:
-        """Registers as a fresh program finds them (ELF_PLAT_INIT + start_thread); PPC64 ELFv1 reads the descriptor itself."""
+        """Registers as a fresh program finds them (ELF_PLAT_INIT + start_thread); PPC64 ELFv1 reads the descriptor
+        itself."""
         ...
 
     def set_tls(self, value: int) -> None: ...
@@ -136,7 +139,8 @@ class FaultEntry(Protocol):
         ...
 
     def kernel_fault(self, address: int, syndrome: int, function: str) -> bool:
-        """A fault by the kernel itself, in `function` (copy_to_user ...). True: served; False: the access fails (EFAULT)."""
+        """A fault by the kernel itself, in `function` (copy_to_user ...). True: served; False: the access fails
+        (EFAULT)."""
         ...
 
 
@@ -175,12 +179,11 @@ class Arch(Protocol):
 
     def make_cpu(self, ram: Ram, native: bool, serve_inside: bool) -> Cpu: ...
 
-    def make_fault_entry(
-        self, mm: mm_struct, cpu: Cpu, force_sig: Callable[[SigInfo], None]
-    ) -> FaultEntry: ...
+    def make_fault_entry(self, mm: mm_struct, cpu: Cpu, force_sig: Callable[[SigInfo], None]) -> FaultEntry: ...
 
     def setup_rt_frame(self, cpu: Cpu, access: UserAccess, frame: SigFrameContext) -> bool:
-        """Build the signal frame and point the CPU at the handler; False: the stack cannot be written (SIGSEGV follows)."""
+        """Build the signal frame and point the CPU at the handler; False: the stack cannot be written (SIGSEGV
+        follows)."""
         ...
 
     def rt_sigreturn(self, cpu: Cpu, access: UserAccess) -> tuple[int, tuple[int, int, int]] | None:
@@ -192,5 +195,6 @@ class Arch(Protocol):
         ...
 
     def arch_syscall(self, name: str, cpu: Cpu, args: tuple[int, ...], access: UserAccess) -> int | None:
-        """System calls that only this architecture has (arch_prctl, ...): result, or None when the name is not one of them."""
+        """System calls that only this architecture has (arch_prctl, ...): result, or None when the name is not one of
+        them."""
         ...

@@ -167,7 +167,7 @@ class Tracepoints:
                 result,
                 text,
                 args,
-            )  # fmt: skip
+            )
         )
 
     def reserve(self) -> int:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from emu.hw.ram import Ram
+
 from archs.base import SigFrameContext, SigInfo
 from archs.x86 import signal
 from archs.x86.cpu import X86Cpu
@@ -13,7 +15,6 @@ from archs.x86.elf import TARGET
 from archs.x86.mm.fault import TASK_SIZE_MAX, FaultEntry
 from archs.x86.mm.pgtable import X86PageTableFormat
 from archs.x86.syscalls import SYSCALLS
-from emu.hw.ram import Ram
 from emu.mm.mm_types import mm_struct
 
 ARCH_SET_GS, ARCH_SET_FS, ARCH_GET_FS, ARCH_GET_GS = 0x1001, 0x1002, 0x1003, 0x1004
@@ -60,9 +61,7 @@ class X86Arch:
             return 0
         if option in (ARCH_GET_FS, ARCH_GET_GS):
             base = fs if option == ARCH_GET_FS else gs
-            return (
-                0 if access.copy_to_user(value, base.to_bytes(8, "little"), "do_arch_prctl_64") else _EFAULT
-            )
+            return 0 if access.copy_to_user(value, base.to_bytes(8, "little"), "do_arch_prctl_64") else _EFAULT
         if option == ARCH_GET_CPUID:
             return 1
         if option == ARCH_SET_CPUID:

@@ -6,6 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from emu.hw.engine import TRAP_ILLEGAL, TRAP_SYSCALL, Engine, EngineModel, Stop
+from emu.hw.mmu import PageTableFormat
+from emu.hw.ram import Ram
 from unicorn import UC_ARCH_X86, UC_HOOK_INSN, UC_MODE_64
 from unicorn.x86_const import (
     UC_X86_INS_RDTSC,
@@ -35,13 +38,13 @@ from unicorn.x86_const import (
 )
 
 from archs.base import (
+    BUS_ADRALN,
     FPE_FLTDIV,
     FPE_FLTINV,
     FPE_FLTOVF,
     FPE_FLTRES,
     FPE_FLTUND,
     FPE_INTDIV,
-    BUS_ADRALN,
     ILL_ILLOPN,
     SI_KERNEL,
     SIGBUS,
@@ -53,9 +56,6 @@ from archs.base import (
     SigInfo,
     TrapKind,
 )
-from emu.hw.engine import TRAP_ILLEGAL, TRAP_SYSCALL, Engine, EngineModel, Stop
-from emu.hw.mmu import PageTableFormat
-from emu.hw.ram import Ram
 
 MODEL = EngineModel(
     name="x86_64",
@@ -99,7 +99,7 @@ class X86Cpu:
                 UC_X86_REG_R8,
                 UC_X86_REG_R9,
                 UC_X86_REG_EFLAGS,
-            )  # fmt: skip
+            )
         )
         self._result = self.engine.batch((UC_X86_REG_RAX, UC_X86_REG_RCX, UC_X86_REG_R11))
         self._sp = self.engine.batch((UC_X86_REG_RSP,))
@@ -237,5 +237,24 @@ class X86Cpu:
         self.pc = pc
 
     def describe(self) -> str:
-        names = "r8 r9 r10 r11 r12 r13 r14 r15 rdi rsi rbp rbx rdx rax rcx rsp rip eflags".split()
+        names = [
+            "r8",
+            "r9",
+            "r10",
+            "r11",
+            "r12",
+            "r13",
+            "r14",
+            "r15",
+            "rdi",
+            "rsi",
+            "rbp",
+            "rbx",
+            "rdx",
+            "rax",
+            "rcx",
+            "rsp",
+            "rip",
+            "eflags",
+        ]
         return " ".join(f"{n}={v:x}" for n, v in zip(names, self.general.read(), strict=True))

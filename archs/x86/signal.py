@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The x86-64 signal frame (arch/x86/kernel/signal.c, signal_64.c, fpu/signal.c).
 
-The kernel's accesses to the frame come in its order and at its addresses, since each may fault and be seen in a trace. The area for the
-floating-point state is as large as on a server CPU with AVX-512 and protection keys, though only the x87 and SSE parts are in use here:
+The kernel's accesses to the frame come in its order and at its addresses, since each may fault and be seen in a
+trace. The area for the
+floating-point state is as large as on a server CPU with AVX-512 and protection keys, though only the x87 and SSE
+parts are in use here:
 the size decides where the frame lies, and thus which stack pages a signal touches.
 """
 
@@ -23,9 +25,7 @@ from unicorn.x86_const import (
 from archs.base import SI_QUEUE, SI_TIMER, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SigFrameContext, SigInfo
 from archs.x86.cpu import EFLAGS_FIXED, EFLAGS_USER, X86Cpu
 
-XSTATE_SIZE = (
-    2696  # bytes of XSAVE area: x87, SSE, AVX, the hole that MPX left, AVX-512, PKRU (CPUID leaf 0xd)
-)
+XSTATE_SIZE = 2696  # bytes of XSAVE area: x87, SSE, AVX, the hole that MPX left, AVX-512, PKRU (CPUID leaf 0xd)
 XSTATE_LAST = 2687  # the last byte that XSAVE checks before it writes: the end of the AVX-512 state
 FP_XSTATE_MAGIC1 = 0x46505853
 FP_XSTATE_MAGIC2 = 0x46505845
@@ -106,7 +106,8 @@ def fxrstor(cpu: X86Cpu, image: bytes) -> bool:
 
 
 def _save_fpstate(cpu: X86Cpu, access: Access, fx: int) -> bool:
-    """copy_fpstate_to_sigframe: header, then all of the state with page faults disabled, pages brought in where that fails."""
+    """copy_fpstate_to_sigframe: header, then all of the state with page faults disabled, pages brought in where that
+    fails."""
     where = "copy_fpstate_to_sigframe"
     if not access.copy_to_user(fx + 512, bytes(64), where):
         return False
@@ -122,9 +123,7 @@ def _save_fpstate(cpu: X86Cpu, access: Access, fx: int) -> bool:
             break
         if not access.copy_to_user(fx, bytes(XSTATE_SIZE), where):
             return False
-    software = struct.pack("<IIQI", FP_XSTATE_MAGIC1, XSTATE_SIZE + 4, XFEATURES, XSTATE_SIZE).ljust(
-        48, b"\0"
-    )
+    software = struct.pack("<IIQI", FP_XSTATE_MAGIC1, XSTATE_SIZE + 4, XFEATURES, XSTATE_SIZE).ljust(48, b"\0")
     return access.copy_to_user(fx + 464, software, where) and access.copy_to_user(
         fx + XSTATE_SIZE, struct.pack("<I", FP_XSTATE_MAGIC2), where
     )

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The page cache and the faults that are served from it (mm/filemap.c).
 
-The cache behaves as one that is warm: a page that is missing is read from its host file at once, without waiting, so no fault is a major one.
+The cache behaves as one that is warm: a page that is missing is read from its host file at once, without waiting, so
+no fault is a major one.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ class address_space:
         return new
 
     def write(self, offset: int, data: bytes) -> int:
-        """Store bytes in the cache, pages made as needed (generic_perform_write); bytes stored or -errno. i_size is the caller's."""
+        """Store bytes in the cache, pages made as needed (generic_perform_write); bytes stored or -errno. i_size is
+        the caller's."""
         done = 0
         while done < len(data):
             position = offset + done
@@ -103,7 +105,8 @@ class address_space:
         return done
 
     def read(self, offset: int, size: int) -> bytes | int:
-        """Bytes from the cache up to i_size; -EIO or -ENOMEM. A hole of a shmem file reads as zeros and stays a hole."""
+        """Bytes from the cache up to i_size; -EIO or -ENOMEM. A hole of a shmem file reads as zeros and stays a
+        hole."""
         size = min(size, self.host.i_size - offset)
         parts = []
         while size > 0:
@@ -122,7 +125,8 @@ class address_space:
         return b"".join(parts)
 
     def truncate_range(self, first: int, last: int) -> None:
-        """Unmap and drop the pages first..last (inclusive, page indices), their content with them (truncate_inode_pages_range)."""
+        """Unmap and drop the pages first..last (inclusive, page indices), their content with them
+        (truncate_inode_pages_range)."""
         from emu.mm.memory import unmap_mapping_range
 
         unmap_mapping_range(self, first, last - first + 1, even_cows=True)
@@ -136,7 +140,8 @@ class address_space:
             self.memory.put_page(old)
 
     def writeback(self, first: int, last: int | None) -> int:
-        """Write dirty pages first..last (None: to the end) to the host, write-protecting their mappings first; 0 or -errno."""
+        """Write dirty pages first..last (None: to the end) to the host, write-protecting their mappings first; 0 or
+        -errno."""
         if self.shmem:
             return 0
         result = 0
@@ -168,7 +173,8 @@ def mm_counter_file(mapping: address_space) -> int:
 
 
 def filemap_fault(vmf: vm_fault) -> int:
-    """Find the page of the file that the fault is for: vmf.page with a reference, and VM_FAULT_LOCKED; SIGBUS beyond the end."""
+    """Find the page of the file that the fault is for: vmf.page with a reference, and VM_FAULT_LOCKED; SIGBUS beyond
+    the end."""
     assert vmf.vma.vm_file is not None
     mapping = vmf.vma.vm_file.f_mapping
     if vmf.pgoff << PAGE_SHIFT >= mapping.host.i_size:
@@ -182,7 +188,8 @@ def filemap_fault(vmf: vm_fault) -> int:
 
 
 def filemap_map_pages(vmf: vm_fault, start_pgoff: int, end_pgoff: int) -> int:
-    """Fault-around: map those of the pages start..end that are at hand and not mapped yet, read-only (filemap_map_pages).
+    """Fault-around: map those of the pages start..end that are at hand and not mapped yet, read-only
+    (filemap_map_pages).
 
     VM_FAULT_NOPAGE when the faulting page was among them, else 0. The table must be there.
     """

@@ -42,10 +42,9 @@ def _check_vma_flags(vma: vm_area_struct, write: bool, force: bool) -> int:
     return 0
 
 
-def _get_user_pages(
-    mm: mm_struct, vma: vm_area_struct, start: int, end: int, write: bool, force: bool
-) -> int:
-    """Make every page of [start, end) present (and writable for `write`): pages done, or -errno when it is the first that fails."""
+def _get_user_pages(mm: mm_struct, vma: vm_area_struct, start: int, end: int, write: bool, force: bool) -> int:
+    """Make every page of [start, end) present (and writable for `write`): pages done, or -errno when it is the first
+    that fails."""
     error = _check_vma_flags(vma, write, force)
     if error:
         return error
@@ -80,7 +79,8 @@ def populate_vma_page_range(vma: vm_area_struct, start: int, end: int) -> int:
 
 
 def faultin_page_range(mm: mm_struct, start: int, end: int, write: bool) -> int:
-    """Fault in [start, end) within one VMA for reading or for writing, with the rights that the guest has: pages or -errno."""
+    """Fault in [start, end) within one VMA for reading or for writing, with the rights that the guest has: pages or
+    -errno."""
     vma = mm.mm_mt.load(start)
     if vma is None or end > vma.vm_end:
         return -ENOMEM

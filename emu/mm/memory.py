@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The fault core and the changing of page tables (mm/memory.c).
 
-`handle_mm_fault` is entered with the VMA's lock or mmap_lock held for read; FAULT_FLAG_VMA_LOCK says which. Every function below
+`handle_mm_fault` is entered with the VMA's lock or mmap_lock held for read; FAULT_FLAG_VMA_LOCK says which. Every
+function below
 it has its namesake in mm/memory.c, mm/mprotect.c (change_protection) or mm/mremap.c (move_page_tables).
 """
 
@@ -20,6 +21,7 @@ from emu.mm.mm_types import (
     PAGE_MASK,
     PAGE_SHIFT,
     PAGE_SIZE,
+    VM_EXEC,
     VM_FAULT_DONE_COW,
     VM_FAULT_ERROR,
     VM_FAULT_MAJOR,
@@ -31,7 +33,6 @@ from emu.mm.mm_types import (
     VM_MAYSHARE,
     VM_MAYWRITE,
     VM_READ,
-    VM_EXEC,
     VM_SHARED,
     VM_WRITE,
     mm_struct,
@@ -200,7 +201,8 @@ def do_anonymous_page(vmf: vm_fault) -> int:
 
 
 def vmf_can_call_fault(vmf: vm_fault) -> int:
-    """May vm_ops->fault run under the lock that is held: it was checked for the VMA lock only where map_pages exists."""
+    """May vm_ops->fault run under the lock that is held: it was checked for the VMA lock only where map_pages
+    exists."""
     ops = vmf.vma.vm_ops
     assert ops is not None
     if ops.map_pages is not None or not vmf.flags & FAULT_FLAG_VMA_LOCK:
@@ -504,9 +506,7 @@ def zap_pte_range(vma: vm_area_struct, start: int, end: int, even_cows: bool = T
                 cleared = True
                 continue
             target = memory.mem_map[(pte & format.pfn_mask) >> PAGE_SHIFT]
-            assert target is not None and target._mapcount > 0, (
-                f"entry {pte:#x} maps a page that is not mapped"
-            )
+            assert target is not None and target._mapcount > 0, f"entry {pte:#x} maps a page that is not mapped"
             anonymous = isinstance(target.mapping, anon_vma)
             if anonymous and not even_cows:
                 continue
@@ -539,7 +539,8 @@ def zap_page_range_single(vma: vm_area_struct, address: int, size: int) -> None:
 def free_pgtables(mm: mm_struct, vmas: Iterable[vm_area_struct], floor: int, ceiling: int) -> None:
     """Take the VMAs out of rmap and file, and free tables that only they used.
 
-    `floor` is the end of the VMA before them, `ceiling` the start of the one behind (0 = none): a table that one of those reaches
+    `floor` is the end of the VMA before them, `ceiling` the start of the one behind (0 = none): a table that one of
+    those reaches
     into stays.
     """
     low, high = 0, 0
@@ -573,7 +574,8 @@ def unmap_mapping_range(mapping: address_space, first: int, count: int, even_cow
 
 
 def can_change_pte_writable(vma: vm_area_struct, pte: int) -> bool:
-    """May an entry become writable at once, without a write fault to tell: a private page of ours, or a dirty shared one."""
+    """May an entry become writable at once, without a write fault to tell: a private page of ours, or a dirty shared
+    one."""
     if not vma.vm_flags & VM_SHARED:
         target = vm_normal_page(vma, pte)
         return target is not None and isinstance(target.mapping, anon_vma) and target.exclusive
@@ -589,12 +591,7 @@ def change_protection(vma: vm_area_struct, start: int, end: int, newprot: int, w
     changed = 0
     for slot, pte in present_entries(mm, start, end):
         entry = format.pte_modify(pte, newprot)
-        if (
-            write_upgrade
-            and accessible
-            and not format.pte_write(entry)
-            and can_change_pte_writable(vma, entry)
-        ):
+        if write_upgrade and accessible and not format.pte_write(entry) and can_change_pte_writable(vma, entry):
             entry = format.pte_mkwrite(entry)
         changed += 1
         if entry != pte:
@@ -631,7 +628,8 @@ def present_entries(mm: mm_struct, start: int, end: int) -> Iterable[tuple[int, 
 
 
 def move_page_tables(vma: vm_area_struct, old: int, new_vma: vm_area_struct, new: int, length: int) -> int:
-    """Move the entries of [old, old+length) to `new`, frames and all; bytes done, less than `length` when out of memory."""
+    """Move the entries of [old, old+length) to `new`, frames and all; bytes done, less than `length` when out of
+    memory."""
     mm = vma.vm_mm
     table = mm.pgtable
     moved = False

@@ -181,9 +181,7 @@ class vm_area_struct:
         self.vm_mm = mm
         self.vm_start = start
         self.vm_end = end  # the first byte after it
-        self.vm_pgoff = (
-            pgoff  # in pages: within vm_file, or vm_start >> PAGE_SHIFT at creation when anonymous
-        )
+        self.vm_pgoff = pgoff  # in pages: within vm_file, or vm_start >> PAGE_SHIFT at creation when anonymous
         self.vm_flags = flags
         self.vm_page_prot = mm.pgtable.format.protection_map[flags & 15]
         self.vm_file: file | None = None
@@ -209,12 +207,8 @@ class vm_area_struct:
 class mm_struct:
     """An address space (struct mm_struct)."""
 
-    def __init__(
-        self, memory: MemoryManager, pgtable: PageTable, scheme: LockingScheme, tree: VmaTree
-    ) -> None:
-        self.memory = (
-            memory  # what all address spaces share: frames, page cache, counters, limits of the system
-        )
+    def __init__(self, memory: MemoryManager, pgtable: PageTable, scheme: LockingScheme, tree: VmaTree) -> None:
+        self.memory = memory  # what all address spaces share: frames, page cache, counters, limits of the system
         self.pgtable = pgtable
         self.scheme = scheme
         self.mm_mt = tree
@@ -243,13 +237,9 @@ class mm_struct:
         self.arg_start = self.arg_end = self.env_start = self.env_end = 0
         self.exe_name = ""
         self.flush_tlb: Callable[[], None] = lambda: None  # forget all translations of this address space
-        self.rlimit: Callable[[int], int] = lambda resource: (
-            (1 << 64) - 1
-        )  # soft limit of the owner, RLIMIT_*
+        self.rlimit: Callable[[int], int] = lambda resource: (1 << 64) - 1  # soft limit of the owner, RLIMIT_*
         self.capable_ipc_lock = False
-        self.pagefault_disabled = (
-            0  # depth of pagefault_disable(): a kernel access must fail rather than fault
-        )
+        self.pagefault_disabled = 0  # depth of pagefault_disable(): a kernel access must fail rather than fault
         self.stack_grown = False  # the last lock_mm_and_find_vma grew a stack
         self.served = 0  # what the last fault turned out to be: emu.tracepoint.Served
         self.fatal_signal_pending: Callable[[], bool] = lambda: False

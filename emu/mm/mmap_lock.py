@@ -98,9 +98,11 @@ def mmap_assert_locked(mm: mm_struct) -> None:
 
 
 def lock_mm_and_find_vma(mm: mm_struct, address: int, user: bool) -> vm_area_struct | None:
-    """The VMA for a fault at `address` with mmap_lock held for read, a stack grown to it if need be (lock_mm_and_find_vma).
+    """The VMA for a fault at `address` with mmap_lock held for read, a stack grown to it if need be
+    (lock_mm_and_find_vma).
 
-    None, with no lock held, where no VMA contains the address and none can grow to it. `user` is false for accesses by the kernel, which
+    None, with no lock held, where no VMA contains the address and none can grow to it. `user` is false for accesses
+    by the kernel, which
     all have an exception table entry here and may thus wait.
     """
     from emu.mm.mm_types import VM_GROWSDOWN

@@ -54,7 +54,8 @@ class PageAllocator:
         return None
 
     def alloc_pages(self, order: int) -> page | None:
-        """2**order frames in a row, aligned to their size, cleared, with one page for them all; None = out of memory."""
+        """2**order frames in a row, aligned to their size, cleared, with one page for them all; None = out of
+        memory."""
         if order == 0:
             return self.alloc_page()
         blocks = self._free.get(order)

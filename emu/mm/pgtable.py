@@ -141,7 +141,8 @@ class PageTable:
         return first + (address >> 12 & self.leaf_mask)
 
     def free_range(self, start: int, end: int) -> None:
-        """Free the lowest-level tables that lie wholly in [start, end), and upper ones that become empty (free_pgtables).
+        """Free the lowest-level tables that lie wholly in [start, end), and upper ones that become empty
+        (free_pgtables).
 
         The entries in them must have been cleared, and the TLB flushed, before.
         """

@@ -48,7 +48,8 @@ def _reusable(owner: vm_area_struct, a: vm_area_struct, b: vm_area_struct) -> an
 
 
 def anon_vma_prepare(vma: vm_area_struct) -> int:
-    """Give the VMA an anon_vma, that of a neighbour where they may be merged later (__anon_vma_prepare). 0 or -ENOMEM."""
+    """Give the VMA an anon_vma, that of a neighbour where they may be merged later (__anon_vma_prepare). 0 or
+    -ENOMEM."""
     if vma.anon_vma is not None:
         return 0
     tree = vma.vm_mm.mm_mt
@@ -112,11 +113,7 @@ def rmap_walk(memory: MemoryManager, target: page) -> list[tuple[vm_area_struct,
         if slot < 0:
             continue
         pte = table.get(slot)
-        if (
-            pte
-            and table.format.pte_present(pte)
-            and (pte & table.format.pfn_mask) >> PAGE_SHIFT == target.pfn
-        ):
+        if pte and table.format.pte_present(pte) and (pte & table.format.pfn_mask) >> PAGE_SHIFT == target.pfn:
             found.append((vma, address, slot))
     return found
 

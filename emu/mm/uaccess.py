@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kernel's own accesses to guest memory (copy_from_user, copy_to_user, get_user, put_user, strncpy_from_user, clear_user).
+"""The kernel's own accesses to guest memory (copy_from_user, copy_to_user, get_user, put_user, strncpy_from_user,
+clear_user).
 
-Each goes through the guest's page tables with the kernel's rights. Where they do not allow it the architecture's fault entry is
+Each goes through the guest's page tables with the kernel's rights. Where they do not allow it the architecture's
+fault entry is
 called as for a fault in kernel mode, at the first byte of the page that is not there, and the access goes on or fails.
 """
 
@@ -35,7 +37,7 @@ class Uaccess:
         """Physical address of one guest byte, faulting as needed; -1 = EFAULT."""
         root = self.mm.pgtable.root
         while True:
-            paddr, perms, syndrome = walk(self.hw, self.ram, root, address, access, False)
+            paddr, _perms, syndrome = walk(self.hw, self.ram, root, address, access, False)
             if paddr >= 0:
                 return paddr + (address & PAGE_SIZE - 1)
             if not self.kernel_fault(address, syndrome, function):
@@ -105,9 +107,7 @@ class Uaccess:
         data = (value & (1 << 8 * size) - 1).to_bytes(size, self.byteorder)
         return self.copy_to_user(address, data, function)
 
-    def strncpy_from_user(
-        self, address: int, limit: int, function: str = "strncpy_from_user"
-    ) -> bytes | None:
+    def strncpy_from_user(self, address: int, limit: int, function: str = "strncpy_from_user") -> bytes | None:
         """A string without its NUL, at most `limit` bytes (then there was no NUL among them); None = EFAULT."""
         if not 0 <= address < self.mm.task_size:
             return None

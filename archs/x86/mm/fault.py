@@ -44,7 +44,8 @@ _PAGE_FAULT_USER = int(Kind.PAGE_FAULT_USER)
 
 
 class FaultEntry:
-    """The page-fault entry of one address space. How the last fault went is left in `path`, `reason`, `flags`, `vma_id`, `result`."""
+    """The page-fault entry of one address space. How the last fault went is left in `path`, `reason`, `flags`,
+    `vma_id`, `result`."""
 
     def __init__(self, mm: mm_struct, cpu: Cpu, force_sig: Callable[[SigInfo], None]) -> None:
         self.mm = mm
@@ -77,7 +78,8 @@ class FaultEntry:
         return served
 
     def kernel_fault(self, address: int, error_code: int, function: str) -> bool:
-        """exc_page_fault on an access by the kernel in `function`: True when served, False when the access must fail."""
+        """exc_page_fault on an access by the kernel in `function`: True when served, False when the access must
+        fail."""
         tp = self.tp
         if not tp.on:
             return self.handle_page_fault(address, error_code, False)
@@ -104,9 +106,7 @@ class FaultEntry:
         """A fault at an address of user space: VMA lock first, mmap_lock where that fails."""
         mm = self.mm
         if error_code & X86_PF_RSVD:
-            raise AssertionError(
-                f"reserved bits in the page tables at {address:#x} (error code {error_code:#x})"
-            )
+            raise AssertionError(f"reserved bits in the page tables at {address:#x} (error code {error_code:#x})")
         if mm.pagefault_disabled:  # faulthandler_disabled
             return self.bad_area_nosemaphore(address, error_code, user)
         flags = _USER_FLAGS if user else FAULT_FLAG_DEFAULT
@@ -182,7 +182,8 @@ class FaultEntry:
         return True
 
     def access_error(self, error_code: int, vma: vm_area_struct) -> bool:
-        """Does the VMA forbid the access (access_error). An instruction fetch has no check of its own: a page that is not there
+        """Does the VMA forbid the access (access_error). An instruction fetch has no check of its own: a page that is
+        not there
         is brought in first, and the fetch faults again with PROT set."""
         if error_code & X86_PF_PK:
             return True

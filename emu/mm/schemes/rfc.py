@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The RFC of September 2022: a rwsem in the VMA and two sequence numbers.
 
-A VMA is write-locked while its vm_lock_seq equals the mm's mm_lock_seq. The rwsem is held for write only for the moment in
+A VMA is write-locked while its vm_lock_seq equals the mm's mm_lock_seq. The rwsem is held for write only for the
+moment in
 which the number is stored, so that readers are waited for; adding one to mm_lock_seq ends all write locks at once.
 """
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 
 class Scheme:
-    """The RFC's vma_mark_locked, vma_read_trylock and find_and_lock_anon_vma, under the names of the common interface."""
+    """The RFC's vma_mark_locked, vma_read_trylock and find_and_lock_anon_vma, under the names of the common
+    interface."""
 
     name = "rfc"
     faults_under_vma_lock = True

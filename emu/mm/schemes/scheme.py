@@ -17,9 +17,7 @@ class LockingScheme(Protocol):
     faults_under_vma_lock: bool  # the fault entry tries the VMA lock at all
     needs_second_user: bool  # only when mm_users > 1 (rfc)
     signals_under_vma_lock: bool  # an access error is decided under the VMA lock (else: mmap_lock path)
-    callee_drops_lock: (
-        bool  # handle_mm_fault released the VMA lock when it returns VM_FAULT_RETRY or COMPLETED
-    )
+    callee_drops_lock: bool  # handle_mm_fault released the VMA lock when it returns VM_FAULT_RETRY or COMPLETED
     madvise_under_vma_lock: bool
     reason: int
 
@@ -46,7 +44,8 @@ class LockingScheme(Protocol):
     def vma_end_read(self, vma: vm_area_struct) -> None: ...
 
     def anon_vma_may_prepare(self, vma: vm_area_struct) -> bool:
-        """Under the VMA lock, before anon_vma_prepare: False = VM_FAULT_RETRY. True: call anon_vma_prepared afterwards."""
+        """Under the VMA lock, before anon_vma_prepare: False = VM_FAULT_RETRY. True: call anon_vma_prepared
+        afterwards."""
         ...
 
     def anon_vma_prepared(self, vma: vm_area_struct) -> None: ...

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The VMA lock as it stands in 6.18: a reference count in the VMA and the sequence count of the mm.
 
-vm_refcnt: 0 detached; 1 attached; more: readers inside. A writer adds VMA_LOCK_OFFSET, waits until only it and the attachment
+vm_refcnt: 0 detached; 1 attached; more: readers inside. A writer adds VMA_LOCK_OFFSET, waits until only it and the
+attachment
 are left, stores mm_lock_seq in vm_lock_seq, and takes the offset away: from then on the equal numbers keep readers
 out. mm_lock_seq is odd while mmap_lock is held for write.
 """
