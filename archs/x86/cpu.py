@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from emu.hw.engine import TRAP_ILLEGAL, TRAP_SYSCALL, Engine, EngineModel, Stop
 from emu.hw.mmu import PageTableFormat
 from emu.hw.ram import Ram
 from unicorn import UC_ARCH_X86, UC_HOOK_INSN, UC_MODE_64
+from unicorn.unicorn_py3.unicorn import uclib
 from unicorn.x86_const import (
     UC_X86_INS_RDTSC,
     UC_X86_INS_RDTSCP,
@@ -107,15 +109,24 @@ class X86Cpu:
         self._segments = self.engine.batch((UC_X86_REG_FS_BASE, UC_X86_REG_GS_BASE))
         self._orig_rax = 0
         self._eflags = EFLAGS_FIXED
-        uc = self.engine.uc
-        uc.hook_add(UC_HOOK_INSN, self._rdtsc, None, 1, 0, UC_X86_INS_RDTSC)
-        uc.hook_add(UC_HOOK_INSN, self._rdtsc, None, 1, 0, UC_X86_INS_RDTSCP)
+        self._hook_rdtsc()
 
-    def _rdtsc(self, uc: Any, _data: Any) -> int:
-        now = self.clock()
-        uc.reg_write(UC_X86_REG_RAX, now & 0xFFFFFFFF)
-        uc.reg_write(UC_X86_REG_RDX, now >> 32)
-        return 1
+    def _hook_rdtsc(self) -> None:
+        """Answer RDTSC and RDTSCP with virtual time. The Python binding does not know these hooks, the library does."""
+
+        def rdtsc(_uc: int, _data: int) -> int:
+            now = self.clock()
+            self.engine.uc.reg_write(UC_X86_REG_RAX, now & 0xFFFFFFFF)
+            self.engine.uc.reg_write(UC_X86_REG_RDX, now >> 32)
+            return 1  # the instruction is done
+
+        self._rdtsc = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(rdtsc)
+        for instruction in (UC_X86_INS_RDTSC, UC_X86_INS_RDTSCP):
+            handle = ctypes.c_size_t()
+            uclib.uc_hook_add(
+                self.engine.uc._uch, ctypes.byref(handle), UC_HOOK_INSN, self._rdtsc, None,
+                ctypes.c_uint64(1), ctypes.c_uint64(0), ctypes.c_int(instruction),
+            )  # fmt: skip
 
     @property
     def pc(self) -> int:
