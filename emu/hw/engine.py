@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The engine: one Unicorn for one address space, with its MMU, block counter and trap latch.
 
-Two implementations of the callbacks: in C (_native.c) and here in Python. They count, walk and stop alike, so that a trace does not tell
+Two implementations of the callbacks: in C (_native.c) and here in Python. They count, walk and stop alike, so that a
+trace does not tell
 which of them was used. Nothing above this package sees a Unicorn access type or error number.
 
-Figures (2 cores, Python 3.11, C callbacks): stop and start at a system call 2.5 us; a fault served inside the callback 1.5 us beside the
+Figures (2 cores, Python 3.11, C callbacks): stop and start at a system call 2.5 us; a fault served inside the
+callback 1.5 us beside the
 handler's own time, outside of it 8 us.
 """
 
@@ -186,7 +188,8 @@ class Batch:
 class Engine:
     """Runs the code of one address space.
 
-    `on_fault(address, syndrome, ip) -> bool` is called inside the MMU callback where `serve_inside` is set and the exact address is known
+    `on_fault(address, syndrome, ip) -> bool` is called inside the MMU callback where `serve_inside` is set and the
+    exact address is known
     there (C callbacks only); True means that the page tables allow the access now. Otherwise `run` returns Stop.FAULT.
     """
 
@@ -253,7 +256,8 @@ class Engine:
         self._hooks.append(function)
 
     def hook_instruction(self, instruction: int, callback: Callable[[], int]) -> None:
-        """Call `callback` where the guest executes `instruction` (UC_X86_INS_*, ...); it returns 1 when it has done it."""
+        """Call `callback` where the guest executes `instruction` (UC_X86_INS_*, ...); it returns 1 when it has done
+        it."""
         function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(lambda _uc, _data: callback())
         self._hook(UC_HOOK_INSN, function, instruction)
 

@@ -91,9 +91,7 @@ def walk_arm64(ram: Ram, root: int, va: int, access: int, user: bool) -> Walk:
     xn = e >> 54 & 1 if user else e >> 53 & 1
     if not e >> 10 & 1:
         return -1, 0, esr | 8 | 3
-    if (
-        (user and not el0 and (access != FETCH or xn)) or (access == WRITE and rdonly) or (access == FETCH and xn)
-    ):
+    if (user and not el0 and (access != FETCH or xn)) or (access == WRITE and rdonly) or (access == FETCH and xn):
         return -1, 0, esr | 12 | 3
     perms = (
         (PERM_READ if el0 or not user else 0)

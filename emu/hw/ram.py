@@ -22,7 +22,8 @@ class Ram:
     """`size` bytes from physical address 0. The host gives memory only to the parts that are touched."""
 
     def __init__(self, size: int) -> None:
-        """`size`: bytes, a positive multiple of PAGE_SIZE (ValueError); OSError when the host has no address space for it."""
+        """`size`: bytes, a positive multiple of PAGE_SIZE (ValueError); OSError when the host has no address space
+        for it."""
         if size <= 0 or size % PAGE_SIZE:
             raise ValueError(f"guest RAM of {size} bytes is no positive multiple of {PAGE_SIZE}")
         self.size = size
@@ -34,7 +35,8 @@ class Ram:
         self.u16 = self.u8.cast("H")
         self.u32 = self.u8.cast("I")
         self.u64 = self.u8.cast("Q")
-        # One byte a frame: not 0 when an engine has filled its TLB for fetching from it, and may thus hold translations.
+        # One byte a frame: not 0 when an engine has filled its TLB for fetching from it, and may thus hold
+        # translations.
         self._code = mmap.mmap(-1, max(self.npages, 1))
         self.code_map = memoryview(self._code)
         self.code_map_address = ctypes.addressof(ctypes.c_char.from_buffer(self._code))

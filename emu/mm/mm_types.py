@@ -239,6 +239,7 @@ class mm_struct:
         self.flush_tlb: Callable[[], None] = lambda: None  # forget all translations of this address space
         self.rlimit: Callable[[int], int] = lambda resource: (1 << 64) - 1  # soft limit of the owner, RLIMIT_*
         self.capable_ipc_lock = False
+        self.privileged = False  # CAP_SYS_ADMIN of the owner
         self.pagefault_disabled = 0  # depth of pagefault_disable(): a kernel access must fail rather than fault
         self.stack_grown = False  # the last lock_mm_and_find_vma grew a stack
         self.served = 0  # what the last fault turned out to be: emu.tracepoint.Served
