@@ -12,6 +12,7 @@ handler's own time, outside of it 8 us.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 from collections.abc import Callable, Sequence
@@ -144,10 +145,8 @@ def _invalid_address_offset() -> int:
             return page == 0x1000
 
         uc.hook_add(UC_HOOK_TLB_FILL, fill)
-        try:
+        with contextlib.suppress(UcError):
             uc.emu_start(0x1000, 0)
-        except UcError:
-            pass
         words = (ctypes.c_uint64 * 512).from_address(uc._uch.value)
         found = {8 * i for i, word in enumerate(words) if word == trial}
         candidates = found if trial == 0x12_3456_789A_BCD7 else candidates & found  # noqa: F821

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The VMAs of an address space, ordered by address: what Linux keeps in a maple tree.
 
-A B+tree of height two whose nodes are never changed once they can be reached: a writer (mmap_lock held for write) builds new leaves
-and a new root and then stores one reference. A reader under RCU takes the root once and walks a snapshot. A VMA's own bounds may
+A B+tree of height two whose nodes are never changed once they can be reached: a writer (mmap_lock held for write)
+builds new leaves
+and a new root and then stores one reference. A reader under RCU takes the root once and walks a snapshot. A VMA's own
+bounds may
 change under it, which is why a fault looks at them again after it has locked the VMA.
 """
 
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,7 +22,8 @@ LEAF_MAX = 64
 
 
 class _Leaf:
-    """Up to LEAF_MAX VMAs with the ends they had when the leaf was built; `gap` is the largest hole between two of them."""
+    """Up to LEAF_MAX VMAs with the ends they had when the leaf was built; `gap` is the largest hole between two of
+    them."""
 
     __slots__ = ("ends", "first", "gap", "vmas")
 
@@ -130,7 +134,7 @@ class VmaTree:
             low, high = 0, 0
         merged = [vma for leaf in leaves[low:high] for vma in leaf.vmas if id(vma) not in gone] + added
         merged.sort(key=lambda vma: vma.vm_start)
-        for a, b in zip(merged, merged[1:]):
+        for a, b in pairwise(merged):
             assert a.vm_end <= b.vm_start, f"{a} overlaps {b}"
         pieces = []
         if merged:
