@@ -134,6 +134,7 @@ if library is not None:
 @functools.cache
 def _invalid_address_offset() -> int:
     """Where in the engine's own structure the exact address of a failed access is: found by failing at a known one."""
+    candidates = set(range(0, 4096, 8))
     for trial in (0x12_3456_789A_BCD7, 0x34_5678_9ABC_DEF3):
         uc = Uc(UC_ARCH_X86, UC_MODE_64)
         uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
@@ -148,8 +149,7 @@ def _invalid_address_offset() -> int:
         with contextlib.suppress(UcError):
             uc.emu_start(0x1000, 0)
         words = (ctypes.c_uint64 * 512).from_address(uc._uch.value)
-        found = {8 * i for i, word in enumerate(words) if word == trial}
-        candidates = found if trial == 0x12_3456_789A_BCD7 else candidates & found  # noqa: F821
+        candidates &= {8 * i for i, word in enumerate(words) if word == trial}
     if len(candidates) != 1:
         raise RuntimeError("this version of Unicorn keeps the address of a failed access in an unknown place")
     return candidates.pop()
@@ -177,7 +177,7 @@ class Batch:
 
         def write(new: Sequence[int]) -> None:
             """Set all registers; each value must fit into 64 bits unsigned."""
-            values[:] = new
+            values[:] = new  # type: ignore[call-overload]
             write_batch(uch, regs, pointers, n)
 
         self.read: Callable[[], list[int]] = read
@@ -230,6 +230,11 @@ class Engine:
         ram.engines.append(self)
 
     def _add_hooks(self) -> None:
+        fill: Any
+        block: Any
+        interrupt: Any
+        syscall: Any
+        illegal: Any
         if self.native:
             assert library is not None
             fill, block, interrupt = library.mmscope_fill, library.mmscope_block, library.mmscope_interrupt

@@ -72,11 +72,9 @@ class address_space:
         cached = self.pages.get(index)
         if cached is not None:
             return cached
-        data: bytes | None = b""
-        if not self.shmem:
-            data = self.host.read_page(index)
-            if data is None:
-                return -5
+        data = b"" if self.shmem else self.host.read_page(index)
+        if data is None:
+            return -5
         new = self.memory.alloc_page(zero=len(data) < PAGE_SIZE)
         if new is None:
             return -12
