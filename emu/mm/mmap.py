@@ -333,7 +333,9 @@ def sys_brk(mm: mm_struct, brk: int) -> int:
     if above is not None and newbrk + PAGE_SIZE > vm_start_gap(mm, above):
         mmap_write_unlock(mm)
         return old
-    if do_brk_flags(mm, oldbrk, newbrk - oldbrk, 0):
+    # The VMA below counts only if it is heap: the first brk never extends the bss.
+    below = mm.mm_mt.load(oldbrk - 1) if oldbrk > mm.start_brk else None
+    if do_brk_flags(mm, below, oldbrk, newbrk - oldbrk, 0):
         mmap_write_unlock(mm)
         return old
     mm.brk = brk
@@ -353,7 +355,7 @@ def vm_brk_flags(mm: mm_struct, addr: int, length: int, executable: bool) -> int
         return -4
     result = check_brk_limits(mm, addr, length) or do_munmap(mm, addr, length, unlock=False)
     if not result:
-        result = do_brk_flags(mm, addr, length, VM_EXEC if executable else 0)
+        result = do_brk_flags(mm, mm.mm_mt.prev(addr), addr, length, VM_EXEC if executable else 0)
     populate = mm.def_flags & VM_LOCKED
     mmap_write_unlock(mm)
     if populate and not result:

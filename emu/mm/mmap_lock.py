@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """mmap_lock and its tracepoints (include/linux/mmap_lock.h, mm/mmap_lock.c).
 
-The order of events is the kernel's: start_locking and acquire_returned around a lock that may wait, acquire_returned
-alone for a trylock and for a downgrade, released before the lock is dropped.
+The order of events is the kernel's: start_locking and acquire_returned around every attempt, a trylock's too, acquire_returned
+alone for a downgrade, released before the lock is dropped.
 """
 
 from __future__ import annotations
@@ -72,8 +72,10 @@ def mmap_read_lock_killable(mm: mm_struct) -> int:
 
 def mmap_read_trylock(mm: mm_struct) -> bool:
     """Take it for read if nobody must be waited for."""
-    taken = mm.mmap_lock.down_read_trylock()
     tp = mm.tp
+    if tp.on:
+        tp.emit(_START, mm.id, code=0)
+    taken = mm.mmap_lock.down_read_trylock()
     if tp.on:
         tp.emit(_RETURNED, mm.id, code=0, result=int(taken))
     return taken

@@ -174,14 +174,25 @@ def _remove_merged(vma: vm_area_struct) -> None:
 
 
 def vma_merge_new_range(
-    mm: mm_struct, start: int, end: int, flags: int, pgoff: int, target: file | None, name: str | None = None
+    mm: mm_struct,
+    start: int,
+    end: int,
+    flags: int,
+    pgoff: int,
+    target: file | None,
+    name: str | None = None,
+    *,
+    just_expand: bool = False,
 ) -> vm_area_struct | None:
-    """Extend a neighbour over the free range [start, end), or two over each other; None when none fits."""
+    """Extend a neighbour over the free range [start, end), or two over each other; None when none fits.
+
+    `just_expand`: only the VMA before, and without looking at what is behind.
+    """
     if flags & VM_SPECIAL:
         return None
     tree = mm.mm_mt
     before = tree.load(start - 1) if start else None
-    after = tree.load(end)
+    after = None if just_expand else tree.load(end)
     if after is not None and after.vm_start != end:
         after = None
     left = (
@@ -599,8 +610,8 @@ def mmap_region(mm: mm_struct, target: file | None, addr: int, length: int, flag
     return addr
 
 
-def do_brk_flags(mm: mm_struct, addr: int, length: int, flags: int) -> int:
-    """Extend the heap by an anonymous range that is known to be free (do_brk_flags). 0 or -errno."""
+def do_brk_flags(mm: mm_struct, before: vm_area_struct | None, addr: int, length: int, flags: int) -> int:
+    """Add an anonymous range that is known to be free, to `before` if that ends there and fits (do_brk_flags). 0 or -errno."""
     from emu.mm.mm_types import VM_DATA_DEFAULT_FLAGS
 
     flags |= VM_DATA_DEFAULT_FLAGS | VM_ACCOUNT | mm.def_flags
@@ -611,7 +622,9 @@ def do_brk_flags(mm: mm_struct, addr: int, length: int, flags: int) -> int:
         return -ENOMEM
     if not vm_enough_memory(mm.memory, pages, privileged=mm.privileged):
         return -ENOMEM
-    vma = vma_merge_new_range(mm, addr, addr + length, flags, addr >> PAGE_SHIFT, None)
+    vma = None
+    if before is not None and before.vm_end == addr:
+        vma = vma_merge_new_range(mm, addr, addr + length, flags, addr >> PAGE_SHIFT, None, just_expand=True)
     if vma is None:
         vma = new_vma(mm, addr, addr + length, flags, addr >> PAGE_SHIFT)
         vma_link(vma)

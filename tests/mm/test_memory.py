@@ -183,7 +183,7 @@ def test_stack_grows_under_the_write_lock_and_stops_at_the_gap(box: Box) -> None
     assert box.touch(top - 0x5000 + 8) == 1
     locks = [(r[4], r[7]) for r in box.memory.tp.rows if r[4] in (3, 4, 5)]
     # trylock for read, release, lock for write, downgrade, release
-    assert locks == [(4, 0), (5, 0), (3, 1), (4, 1), (4, 0), (5, 0)]
+    assert locks == [(3, 0), (4, 0), (5, 0), (3, 1), (4, 1), (4, 0), (5, 0)]
     fault = next(r for r in box.memory.tp.rows if r[4] == Kind.PAGE_FAULT_USER)
     assert (fault[11], fault[13]) == (Path.MMAP_LOCK_WRITE, Served.STACK)
     assert box.mm.mm_mt.load(top - 0x5000).vm_start == top - 0x5000
@@ -233,7 +233,7 @@ def test_paths_and_counters(scheme: str) -> None:
     # The first fault of a VMA looks at its neighbours for an anon_vma, under a trylock of mmap_lock.
     kinds = [Kind(r[4]) for r in box.memory.tp.rows]
     assert kinds == [
-        Kind.PAGE_FAULT_USER, Kind.VMA_LOCK_READ, Kind.MMAP_LOCK_ACQUIRE_RETURNED, Kind.MMAP_LOCK_RELEASED,
+        Kind.PAGE_FAULT_USER, Kind.VMA_LOCK_READ, Kind.MMAP_LOCK_START_LOCKING, Kind.MMAP_LOCK_ACQUIRE_RETURNED, Kind.MMAP_LOCK_RELEASED,
         Kind.PAGE_FAULT_USER, Kind.VMA_LOCK_READ,
     ]  # fmt: skip
     assert box.touch(BASE + 0x100000) == -1
