@@ -94,16 +94,16 @@ def test_breakpoint(space: Space) -> None:
 
 def test_misaligned_exclusive_access(space: Space) -> None:
     space.map(DATA, 0x1000, R | W)
-    for word, write in ((0xC85F7C20, 0), (0xC87F0820, 0)):  # ldxr x0, [x1]; ldxp x0, x2, [x1]
+    for page, word in enumerate((0xC85F7C20, 0xC87F0820)):  # ldxr x0, [x1]; ldxp x0, x2, [x1]
         space.signals.clear()
-        space.load(word)
+        space.load(word, at=CODE + (page << 12))
         space.set_x(1, DATA + 9)
         assert space.run() == TrapKind.FAULT
-        esr = 0x24 << 26 | 1 << 25 | write << 6 | 0x21
+        esr = 0x24 << 26 | 1 << 25 | 0x21
         assert (space.cpu.fault_address, space.cpu.fault_syndrome) == (DATA + 9, esr)
         assert space.signals == [SigInfo(SIGBUS, BUS_ADRALN, addr=DATA + 9)]
         assert (space.cpu.thread_fault_address, space.cpu.thread_fault_code) == (DATA + 9, esr)
-        assert space.cpu.pc == CODE
+        assert space.cpu.pc == CODE + (page << 12)
 
 
 def test_misaligned_plain_access_is_allowed(space: Space) -> None:
