@@ -370,7 +370,7 @@ class Engine:
         if trap != _NO_TRAP:
             self.pc = self._read_pc()
             self.trap_number = trap
-            if error and trap >= 0:
+            if trap >= 0:  # the rest of the block has not run
                 self._uncount(self.pc)
             else:
                 self._settle_stop(self.pc)
