@@ -96,13 +96,10 @@ def _fault_info() -> tuple[tuple[int, int, int, str], ...]:
 FAULT_INFO = _fault_info()
 
 _IS_PAGE_FAULT = tuple(info[0] in (DO_TRANSLATION_FAULT, DO_PAGE_FAULT) for info in FAULT_INFO)
+_WNR_AND_CM = ESR_ELx_WNR | ESR_ELx_CM
 _USER_FLAGS = FAULT_FLAG_DEFAULT | FAULT_FLAG_USER
 _VMA_LOCK, _MMAP_LOCK, _MMAP_LOCK_WRITE = int(Path.VMA_LOCK), int(Path.MMAP_LOCK), int(Path.MMAP_LOCK_WRITE)
 _PAGE_FAULT_USER = int(Kind.PAGE_FAULT_USER)
-
-
-def is_el0_instruction_abort(esr: int) -> bool:
-    return esr >> 26 & 0x3F == ESR_ELx_EC_IABT_LOW
 
 
 def is_el1_instruction_abort(esr: int) -> bool:
@@ -111,11 +108,6 @@ def is_el1_instruction_abort(esr: int) -> bool:
 
 def is_el1_data_abort(esr: int) -> bool:
     return esr >> 26 & 0x3F == ESR_ELx_EC_DABT_CUR
-
-
-def is_write_abort(esr: int) -> bool:
-    """A store; cache maintenance sets WnR too and counts as a read."""
-    return esr & (ESR_ELx_WNR | ESR_ELx_CM) == ESR_ELx_WNR
 
 
 def esr_fsc_is_permission_fault(esr: int) -> bool:
@@ -213,16 +205,16 @@ class FaultEntry:
             return self.do_kernel_fault(esr) if not user else self.bad_area(far, esr, True, SEGV_MAPERR, 0)
         flags = _USER_FLAGS if user else FAULT_FLAG_DEFAULT
         # The VMA must have one of these.
-        if is_el0_instruction_abort(esr):
+        if esr >> 26 & 0x3F == ESR_ELx_EC_IABT_LOW:  # is_el0_instruction_abort
             vm_flags = VM_EXEC
             flags |= FAULT_FLAG_INSTRUCTION
-        elif is_write_abort(esr):
+        elif esr & _WNR_AND_CM == ESR_ELx_WNR:  # is_write_abort: cache maintenance sets WnR too and counts as a read
             vm_flags = VM_WRITE
             flags |= FAULT_FLAG_WRITE
         else:
             # Writable implies readable; without Enhanced PAN, so does executable.
             vm_flags = VM_READ | VM_WRITE | VM_EXEC
-        if is_ttbr0_addr(address) and is_el1_permission_fault(esr) and is_el1_instruction_abort(esr):
+        if not user and is_ttbr0_addr(address) and is_el1_permission_fault(esr) and is_el1_instruction_abort(esr):
             raise AssertionError(f"execution of user memory by the kernel at {address:#x} (ESR {esr:#x})")
 
         scheme = self.scheme
