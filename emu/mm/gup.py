@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from errno import EFAULT, ENOMEM
+from errno import EFAULT, EINVAL, ENOMEM
 
 from emu.mm.memory import handle_mm_fault
 from emu.mm.mm_types import (
@@ -84,6 +84,8 @@ def faultin_page_range(mm: mm_struct, start: int, end: int, write: bool) -> int:
     vma = mm.mm_mt.load(start)
     if vma is None or end > vma.vm_end:
         return -ENOMEM
+    if _check_vma_flags(vma, write, force=False):
+        return -EINVAL
     return _get_user_pages(mm, vma, start, end, write, force=False)
 
 

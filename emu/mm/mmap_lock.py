@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """mmap_lock and its tracepoints (include/linux/mmap_lock.h, mm/mmap_lock.c).
 
-The order of events is the kernel's: start_locking and acquire_returned around every attempt, a trylock's too, acquire_returned
+The order of events is the kernel's: start_locking and acquire_returned around every attempt, a trylock's too,
+acquire_returned
 alone for a downgrade, released before the lock is dropped.
 """
 

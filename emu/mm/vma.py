@@ -183,13 +183,15 @@ def vma_merge_new_range(
     name: str | None = None,
     *,
     just_expand: bool = False,
+    source: vm_area_struct | None = None,
 ) -> vm_area_struct | None:
     """Extend a neighbour over the free range [start, end), or two over each other; None when none fits.
 
-    `just_expand`: only the VMA before, and without looking at what is behind.
+    `just_expand`: only the VMA before, and without looking at what is behind. `source`: the VMA whose pages move here.
     """
     if flags & VM_SPECIAL:
         return None
+    source_anon = source.anon_vma if source is not None else None
     tree = mm.mm_mt
     before = tree.load(start - 1) if start else None
     after = None if just_expand else tree.load(end)
@@ -199,13 +201,13 @@ def vma_merge_new_range(
         before is not None
         and _same_kind(before, target, flags, name, False)
         and before.vm_pgoff + vma_pages(before) == pgoff
-        and _anon_vmas_agree(before.anon_vma, None, before)
+        and _anon_vmas_agree(before.anon_vma, source_anon, before if before.anon_vma else source)
     )
     right = (
         after is not None
         and _same_kind(after, target, flags, name, False)
         and after.vm_pgoff == pgoff + (end - start >> PAGE_SHIFT)
-        and _anon_vmas_agree(after.anon_vma, None, after)
+        and _anon_vmas_agree(after.anon_vma, source_anon, after if after.anon_vma else source)
     )
     scheme = mm.scheme
     if left and right:
@@ -215,7 +217,7 @@ def vma_merge_new_range(
         ):
             scheme.vma_start_write(before)
             scheme.vma_start_write(after)
-            if _dup_anon_vma(before, after):
+            if _dup_anon_vma(before, after) or (source is not None and _dup_anon_vma(before, source)):
                 return None
             old_end = after.vm_end
             _resize(before, before.vm_start, old_end)
@@ -226,6 +228,8 @@ def vma_merge_new_range(
     if left:
         assert before is not None
         scheme.vma_start_write(before)
+        if source is not None and _dup_anon_vma(before, source):
+            return None
         _resize(before, before.vm_start, end)
         tree.replace((before,), (before,))
         _trace(Kind.VMA_RESIZE, before)
@@ -233,6 +237,8 @@ def vma_merge_new_range(
     if right:
         assert after is not None
         scheme.vma_start_write(after)
+        if source is not None and _dup_anon_vma(after, source):
+            return None
         _resize(after, start, after.vm_end)
         tree.replace((after,), (after,))
         _trace(Kind.VMA_RESIZE, after)
@@ -387,6 +393,46 @@ def vma_modify(
         if error:
             return error
     return vma
+
+
+def extend_vma(vma: vm_area_struct, end: int) -> vm_area_struct:
+    """Let a VMA reach to `end`, over free space, and take the VMA behind in where it fits (vma_merge_extend): the VMA
+    that results."""
+    mm = vma.vm_mm
+    pgoff = vma.vm_pgoff + vma_pages(vma)
+    merged = vma_merge_new_range(mm, vma.vm_end, end, vma.vm_flags, pgoff, vma.vm_file, vma.anon_name, source=vma)
+    if merged is vma:
+        return merged
+    assert merged is None, "a neighbour took what the VMA itself should have"
+    mm.scheme.vma_start_write(vma)
+    _resize(vma, vma.vm_start, end)
+    mm.mm_mt.replace((vma,), (vma,))
+    _trace(Kind.VMA_RESIZE, vma)
+    return vma
+
+
+def copy_vma(source: vm_area_struct, address: int, length: int, pgoff: int) -> vm_area_struct | int:
+    """A VMA like `source` at another place, for its pages to move to: new, or a neighbour extended (copy_vma).
+    -errno."""
+    mm = source.vm_mm
+    if source.vm_ops is None and source.anon_vma is None:
+        pgoff = address >> PAGE_SHIFT
+    merged = vma_merge_new_range(
+        mm, address, address + length, source.vm_flags, pgoff, source.vm_file, source.anon_name, source=source
+    )
+    if merged is not None:
+        return merged
+    new = _dup(source)
+    new.vm_start, new.vm_end, new.vm_pgoff = address, address + length, pgoff
+    error = anon_vma_clone(new, source)
+    if error:
+        return error
+    if new.vm_file is not None:
+        new.vm_file.get()
+    if new.vm_ops is not None and new.vm_ops.open is not None:
+        new.vm_ops.open(new)
+    vma_link(new)
+    return new
 
 
 # Removing
@@ -611,7 +657,8 @@ def mmap_region(mm: mm_struct, target: file | None, addr: int, length: int, flag
 
 
 def do_brk_flags(mm: mm_struct, before: vm_area_struct | None, addr: int, length: int, flags: int) -> int:
-    """Add an anonymous range that is known to be free, to `before` if that ends there and fits (do_brk_flags). 0 or -errno."""
+    """Add an anonymous range that is known to be free, to `before` if that ends there and fits (do_brk_flags). 0 or
+    -errno."""
     from emu.mm.mm_types import VM_DATA_DEFAULT_FLAGS
 
     flags |= VM_DATA_DEFAULT_FLAGS | VM_ACCOUNT | mm.def_flags

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Reads the headers of an ELF program and refuses what cannot be run, with one line that says why."""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from dataclasses import dataclass
+
+ET_EXEC, ET_DYN = 2, 3
+PT_LOAD, PT_INTERP, PT_GNU_STACK = 1, 3, 0x6474E551
+PF_X, PF_W, PF_R = 1, 2, 4
+_PAGE = 4096
+_TYPES = {0: "no file type", 1: "an object file", 4: "a core dump"}
+
+
+class ExecError(Exception):
+    """A program that cannot be run: one line that names the file and the reason."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One program header."""
+
+    type: int
+    flags: int
+    offset: int
+    vaddr: int
+    filesz: int
+    memsz: int
+    align: int
+
+
+@dataclass(frozen=True)
+class ElfImage:
+    """What exec must know of a program."""
+
+    path: str
+    machine: int
+    elf_class: int  # 32 or 64
+    big_endian: bool
+    flags: int
+    type: int  # ET_EXEC or ET_DYN
+    entry: int
+    phoff: int
+    phentsize: int
+    segments: tuple[Segment, ...]
+
+    @property
+    def loads(self) -> list[Segment]:
+        """The segments to map, in file order."""
+        return [s for s in self.segments if s.type == PT_LOAD]
+
+
+def read_program(path: str) -> ElfImage:
+    """Open and check a program. ExecError says what is wrong with it."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "the name holds a null byte"
+        raise ExecError(f"{path}: {reason}") from None
+    with os.fdopen(fd, "rb") as f:
+        mode = os.fstat(fd)
+        if stat.S_ISDIR(mode.st_mode):
+            raise ExecError(f"{path}: is a directory")
+        if not stat.S_ISREG(mode.st_mode):
+            raise ExecError(f"{path}: is no regular file")
+        if not mode.st_mode & 0o111:
+            raise ExecError(f"{path}: permission denied (not executable)")
+        head = f.read(64)
+        size = mode.st_size
+        return _parse(path, head, size, f)
+
+
+def _parse(path: str, head: bytes, size: int, f: object) -> ElfImage:
+    if head[:4] != b"\x7fELF":
+        raise ExecError(f"{path}: is not an ELF program")
+    if len(head) < 52 or (head[4] == 2 and len(head) < 64):
+        raise ExecError(f"{path}: truncated within the ELF header")
+    if head[4] not in (1, 2) or head[5] not in (1, 2):
+        raise ExecError(f"{path}: ELF class {head[4]} with byte order {head[5]} is unknown")
+    wide = head[4] == 2
+    order = "<" if head[5] == 1 else ">"
+    kind, machine, version = struct.unpack_from(f"{order}HHI", head, 16)
+    layout = f"{order}QQQIHHH" if wide else f"{order}IIIIHHH"
+    entry, phoff, _shoff, flags, _ehsize, phentsize, phnum = struct.unpack_from(layout, head, 24)
+    if version != 1:
+        raise ExecError(f"{path}: ELF version {version} is unknown")
+    if kind not in (ET_EXEC, ET_DYN):
+        raise ExecError(f"{path}: is {_TYPES.get(kind, f'an ELF file of type {kind}')}, not a program")
+    if phentsize != (56 if wide else 32):
+        raise ExecError(f"{path}: program headers of {phentsize} bytes (should be {56 if wide else 32})")
+    if not 0 < phnum <= 65536 // phentsize:
+        raise ExecError(f"{path}: {phnum} program headers")
+    if phoff > size or phoff + phnum * phentsize > size:
+        raise ExecError(f"{path}: truncated: its program headers lie past the end of the file")
+    f.seek(phoff)  # type: ignore[attr-defined]
+    table = f.read(phnum * phentsize)  # type: ignore[attr-defined]
+    if len(table) < phnum * phentsize:
+        raise ExecError(f"{path}: truncated within its program headers")
+    segments = []
+    for i in range(phnum):
+        at = i * phentsize
+        if wide:
+            t, fl, off, va, _pa, fsz, msz, align = struct.unpack_from(f"{order}IIQQQQQQ", table, at)
+        else:
+            t, off, va, _pa, fsz, msz, fl, align = struct.unpack_from(f"{order}IIIIIIII", table, at)
+        segments.append(Segment(t, fl, off, va, fsz, msz, align))
+    image = ElfImage(
+        path, machine, 64 if wide else 32, order == ">", flags, kind, entry, phoff, phentsize, tuple(segments)
+    )
+    _check_segments(image, size)
+    for segment in segments:
+        if segment.type == PT_INTERP:
+            f.seek(segment.offset)  # type: ignore[attr-defined]
+            # type: ignore[attr-defined]
+            name = f.read(min(segment.filesz, 256)).split(b"\0")[0].decode(errors="replace")
+            if not os.path.exists(name):
+                raise ExecError(f"{path}: its interpreter {name!r} is missing")
+            raise ExecError(f"{path}: needs the interpreter {name!r}: only static programs can be run")
+    return image
+
+
+def _check_segments(image: ElfImage, size: int) -> None:
+    path = image.path
+    loads = image.loads
+    if not loads:
+        raise ExecError(f"{path}: has nothing to load")
+    limit = 1 << (64 if image.elf_class == 64 else 32)
+    last = 0
+    for n, s in enumerate(loads):
+        where = f"{path}: load segment {n} at {s.vaddr:#x}"
+        if s.filesz > s.memsz:
+            raise ExecError(f"{where}: larger in the file ({s.filesz:#x}) than in memory ({s.memsz:#x})")
+        if s.offset + s.filesz > size:
+            raise ExecError(f"{where}: truncated: it ends at {s.offset + s.filesz:#x}, past the end of the file")
+        if s.vaddr + s.memsz > limit:
+            raise ExecError(f"{where}: {s.memsz:#x} bytes reach past the end of the address space")
+        if (s.vaddr - s.offset) % _PAGE:
+            raise ExecError(f"{where}: file offset {s.offset:#x} and address differ within a page")
+        if s.align & (s.align - 1):
+            raise ExecError(f"{where}: alignment {s.align:#x} is no power of two")
+        if s.vaddr < last:
+            raise ExecError(f"{where}: overlaps the segment before it or is out of order")
+        last = s.vaddr + s.memsz
+    if not any(s.vaddr <= image.entry < s.vaddr + s.memsz for s in loads):
+        raise ExecError(f"{path}: entry point {image.entry:#x} is outside of every load segment")
+
+
+def check_target(image: ElfImage, task_size: int, flags_ok: bool) -> None:
+    """What depends on the architecture: addresses in user space, known flags."""
+    for n, s in enumerate(image.loads):
+        if s.memsz > task_size or s.vaddr > task_size - s.memsz:
+            raise ExecError(f"{image.path}: load segment {n} at {s.vaddr:#x} is not in user space")
+    if not flags_ok:
+        raise ExecError(f"{image.path}: ELF flags {image.flags:#x} are unknown for its machine")

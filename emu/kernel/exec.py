@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Starts a program: address space, segments, stack, auxiliary vector (fs/exec.c, fs/binfmt_elf.c).
+
+Addresses are those of a real kernel with randomisation off, to the byte of the stack pointer, since every later fault
+depends on them.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import TYPE_CHECKING
+
+from emu.kernel.elf import ET_DYN, PF_R, PF_W, PF_X, ElfImage, ExecError, Segment
+from emu.mm.mm_types import (
+    PAGE_MASK,
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    VM_DONTDUMP,
+    VM_EXEC,
+    VM_IO,
+    VM_MAYEXEC,
+    VM_MAYREAD,
+    VM_MAYWRITE,
+    VM_PFNMAP,
+    VM_STACK_FLAGS,
+)
+from emu.mm.mmap import (
+    MAP_FIXED,
+    MAP_FIXED_NOREPLACE,
+    MAP_PRIVATE,
+    get_unmapped_area,
+    ksys_munmap,
+    mmap_base,
+    vm_brk_flags,
+    vm_mmap_pgoff,
+)
+from emu.mm.mmap_lock import mmap_write_lock, mmap_write_unlock
+from emu.mm.vma import expand_stack_locked, install_special_mapping, new_vma, vm_stat_account, vma_link
+
+if TYPE_CHECKING:
+    from emu.kernel.task import Task
+    from emu.mm.mm_types import file
+
+AT_NULL, AT_IGNORE, AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_FLAGS, AT_ENTRY = 0, 1, 3, 4, 5, 6, 7, 8, 9
+AT_UID, AT_EUID, AT_GID, AT_EGID, AT_PLATFORM, AT_HWCAP, AT_CLKTCK, AT_SECURE = 11, 12, 13, 14, 15, 16, 17, 23
+AT_BASE_PLATFORM, AT_RANDOM, AT_HWCAP2, AT_RSEQ_FEATURE_SIZE, AT_RSEQ_ALIGN = 24, 25, 26, 27, 28
+AT_EXECFN, AT_MINSIGSTKSZ = 31, 51
+RLIMIT_STACK = 3
+STACK_EXPAND = 128 << 10
+MAX_ARG_STRLEN = 128 << 10
+
+
+def load_program(task: Task, image: ElfImage, program: file, argv: list[bytes], envp: list[bytes]) -> None:
+    """Build the address space of `task` (an empty one) and set its registers. ExecError when it cannot be."""
+    mm = task.mm
+    elf = task.arch.elf
+    mm.mmap_base = mmap_base(elf.task_size, task.rlimit(RLIMIT_STACK), mm.memory.stack_guard_gap)
+    mm.mmap_legacy_base = elf.task_size // 3 + PAGE_SIZE - 1 & PAGE_MASK
+    filename = os.fsencode(image.path)
+    p = _copy_strings(task, filename, argv, envp)
+    bias, phdr, entry = _map_segments(task, image, program)
+    _map_vdso(task)
+    sp = _create_elf_tables(task, image, p, phdr, entry, argv, envp, filename)
+    mm.start_stack = sp
+    mm.exe_name = image.path
+    task.exe = os.path.realpath(image.path)
+    task.argv, task.envp = list(argv), list(envp)
+    task.comm = os.path.basename(image.path)[:15]
+    task.cpu.start_thread(entry, sp)
+    task.machine.trace_exec(task, bias, entry)
+
+
+def _fail(task: Task, image_path: str, what: str, error: int) -> ExecError:
+    return ExecError(f"{image_path}: {what}: {os.strerror(-error)}")
+
+
+def _copy_strings(task: Task, filename: bytes, argv: list[bytes], envp: list[bytes]) -> int:
+    """The stack VMA with the strings at its top (bprm_mm_init, copy_strings, setup_arg_pages): where they begin."""
+    mm = task.mm
+    top = task.arch.elf.stack_top
+    total = sum(len(s) + 1 for s in (filename, *argv, *envp))
+    limit = max(min(task.rlimit(RLIMIT_STACK), 24 << 20) // 4, MAX_ARG_STRLEN)
+    if total > limit or any(len(s) >= MAX_ARG_STRLEN for s in (*argv, *envp)):
+        raise ExecError(f"{os.fsdecode(filename)}: argument list too long")
+    start = top - task.word - total & PAGE_MASK
+    mmap_write_lock(mm)
+    vma = new_vma(mm, start, top, VM_STACK_FLAGS, start >> PAGE_SHIFT)
+    vma_link(vma)
+    pages = top - start >> PAGE_SHIFT
+    vm_stat_account(mm, vma.vm_flags, pages)
+    mm.memory.committed += pages
+    p = top - task.word
+
+    def push(text: bytes) -> None:
+        nonlocal p
+        p -= len(text) + 1
+
+    strings = []
+    for text in (filename, *reversed(envp), *reversed(argv)):
+        push(text)
+        strings.append((p, text))
+    mm.start_stack = p
+    limit_pages = task.rlimit(RLIMIT_STACK) & PAGE_MASK
+    grow = min(STACK_EXPAND, max(0, limit_pages - (top - start)))
+    error = expand_stack_locked(vma, vma.vm_start - grow)
+    mmap_write_unlock(mm)
+    if error:
+        raise _fail(task, os.fsdecode(filename), "no room for the stack", error)
+    for address, text in strings:
+        if not task.access.copy_to_user(address, text + b"\0", "copy_string_kernel"):
+            raise ExecError(f"{os.fsdecode(filename)}: no memory for its arguments")
+    return p
+
+
+def _prot(segment: Segment) -> int:
+    return (1 if segment.flags & PF_R else 0) | (2 if segment.flags & PF_W else 0) | (4 if segment.flags & PF_X else 0)
+
+
+def _map_segments(task: Task, image: ElfImage, program: file) -> tuple[int, int, int]:
+    """Map what is to be loaded: (load bias, address of the program headers, entry point)."""
+    mm = task.mm
+    loads = image.loads
+    bias = 0
+    phdr = brk = 0
+    mm.start_code = mm.start_data = 0
+    first = True
+    start_code, end_code, start_data, end_data = 1 << 64, 0, 0, 0
+    for segment in loads:
+        flags = MAP_PRIVATE
+        total = 0
+        if not first:
+            flags |= MAP_FIXED
+        elif image.type != ET_DYN:
+            flags |= MAP_FIXED_NOREPLACE
+        else:
+            total = loads[-1].vaddr + loads[-1].memsz - (loads[0].vaddr & PAGE_MASK)
+            alignment = max((s.align for s in loads), default=0)
+            if alignment > PAGE_SIZE:
+                found = get_unmapped_area(mm, program, 0, total + PAGE_SIZE - 1 & PAGE_MASK, 0, flags)
+                if found < 0:
+                    raise _fail(task, image.path, "does not fit into the address space", found)
+                bias = found & -alignment
+                flags |= MAP_FIXED_NOREPLACE
+            bias = bias - segment.vaddr & PAGE_MASK
+        mapped = _elf_load(task, image.path, program, bias + segment.vaddr, segment, flags, total)
+        if first and image.type == ET_DYN:
+            bias += mapped - (bias + segment.vaddr & PAGE_MASK)
+        first = False
+        if segment.offset <= image.phoff < segment.offset + segment.filesz:
+            phdr = image.phoff - segment.offset + segment.vaddr + bias
+        if segment.flags & PF_X:
+            start_code = min(start_code, segment.vaddr)
+            end_code = max(end_code, segment.vaddr + segment.filesz)
+        start_data = max(start_data, segment.vaddr)
+        end_data = max(end_data, segment.vaddr + segment.filesz)
+        brk = max(brk, segment.vaddr + segment.memsz)
+    mm.start_code, mm.end_code = start_code + bias, end_code + bias
+    mm.start_data, mm.end_data = start_data + bias, end_data + bias
+    if image.type == ET_DYN:
+        # A static PIE has its heap where a dynamic one would be, so that it does not grow into the mmap area.
+        mm.start_brk = mm.brk = task.arch.elf.et_dyn_base + PAGE_SIZE - 1 & PAGE_MASK
+    else:
+        mm.start_brk = mm.brk = brk + PAGE_SIZE - 1 & PAGE_MASK
+    return bias, phdr, image.entry + bias
+
+
+def _elf_load(task: Task, path: str, program: file, address: int, segment: Segment, flags: int, total: int) -> int:
+    """Map one segment and clear what is not in the file (elf_load): the page at which it begins."""
+    mm = task.mm
+    start = address & PAGE_MASK
+    offset = address - start
+    if segment.filesz:
+        size = segment.filesz + offset + PAGE_SIZE - 1 & PAGE_MASK
+        pgoff = segment.offset - offset >> PAGE_SHIFT
+        if total:
+            whole = total + PAGE_SIZE - 1 & PAGE_MASK
+            mapped = vm_mmap_pgoff(mm, program, start, whole, _prot(segment), flags, pgoff)
+            if mapped >= 0 and whole > size:
+                ksys_munmap(mm, mapped + size, whole - size)
+        else:
+            mapped = vm_mmap_pgoff(mm, program, start, size, _prot(segment), flags, pgoff)
+        if mapped < 0:
+            raise _fail(task, path, f"cannot map the segment at {segment.vaddr:#x}", mapped)
+        if segment.memsz <= segment.filesz:
+            return mapped
+        zero = mapped + offset + segment.filesz
+        end = mapped + offset + segment.memsz
+        if segment.flags & PF_W and zero & PAGE_SIZE - 1:
+            rest = PAGE_SIZE - (zero & PAGE_SIZE - 1)
+            if not task.access.clear_user(zero, rest, "elf_load"):
+                raise ExecError(f"{path}: no memory to clear its bss")
+    else:
+        mapped = start
+        zero, end = start, address + segment.memsz
+        if not segment.memsz:
+            return mapped
+    zero = zero + PAGE_SIZE - 1 & PAGE_MASK
+    end = end + PAGE_SIZE - 1 & PAGE_MASK
+    if zero < end:
+        error = vm_brk_flags(mm, zero, end - zero, bool(segment.flags & PF_X))
+        if error:
+            raise _fail(task, path, f"cannot map the bss of the segment at {segment.vaddr:#x}", error)
+    return mapped
+
+
+def _map_vdso(task: Task) -> None:
+    """The mappings that a kernel adds to every program; there is no code in them but a signal trampoline."""
+    arch = task.arch
+    pages = sum(count for _, count, _ in arch.elf.vdso_pages)
+    if not pages:
+        return
+    mm = task.mm
+    mmap_write_lock(mm)
+    address = get_unmapped_area(mm, None, 0, pages << PAGE_SHIFT, 0, 0)
+    for name, count, prot in arch.elf.vdso_pages:
+        frames: list[int] = []
+        flags = prot | VM_MAYREAD
+        if prot & VM_EXEC:
+            flags |= VM_MAYWRITE | VM_MAYEXEC
+        else:
+            flags |= VM_IO | VM_PFNMAP | VM_DONTDUMP
+        sigpage: bytes | None = getattr(arch, "sigpage", None)
+        if name == "[vdso]" and sigpage is not None:
+            frames.append(task.machine.sigpage_frame(arch.name, sigpage))
+            task.cpu.sigpage_address = address  # type: ignore[attr-defined]
+        install_special_mapping(mm, address, count << PAGE_SHIFT, flags, name, frames)
+        address += count << PAGE_SHIFT
+    mmap_write_unlock(mm)
+
+
+def _create_elf_tables(
+    task: Task, image: ElfImage, p: int, phdr: int, entry: int, argv: list[bytes], envp: list[bytes], filename: bytes
+) -> int:
+    """What a program finds above its stack pointer (create_elf_tables): the stack pointer."""
+    mm = task.mm
+    elf = task.arch.elf
+    access = task.access
+    word = task.word
+    order = ">" if elf.big_endian else "<"
+    letter = "Q" if word == 8 else "I"
+
+    arg_start = p
+    sp = p & -16
+    placed: dict[bytes, int] = {}
+    for text in (elf.platform, elf.base_platform):
+        if text is not None:
+            sp -= len(text) + 1
+            placed[text] = sp
+            access.copy_to_user(sp, text + b"\0", "create_elf_tables")
+    sp -= 16
+    random = sp
+    access.copy_to_user(sp, task.machine.random_bytes(16), "create_elf_tables")
+    execfn = mm_string_end(task, filename)
+
+    auxv: list[tuple[int, int]] = list(elf.extra_auxv)
+    if elf.minsigstksz and all(key != AT_MINSIGSTKSZ for key, _ in auxv):
+        auxv.append((AT_MINSIGSTKSZ, elf.minsigstksz))
+    cred = task.cred
+    auxv += [
+        (AT_HWCAP, elf.hwcap[0]),
+        (AT_PAGESZ, PAGE_SIZE),
+        (AT_CLKTCK, 100),
+        (AT_PHDR, phdr),
+        (AT_PHENT, image.phentsize),
+        (AT_PHNUM, len(image.segments)),
+        (AT_BASE, 0),
+        (AT_FLAGS, 0),
+        (AT_ENTRY, entry),
+        (AT_UID, cred.uid),
+        (AT_EUID, cred.euid),
+        (AT_GID, cred.gid),
+        (AT_EGID, cred.egid),
+        (AT_SECURE, 0),
+        (AT_RANDOM, random),
+        (AT_HWCAP2, elf.hwcap[1]),
+        (AT_EXECFN, execfn),
+    ]
+    if elf.platform is not None:
+        auxv.append((AT_PLATFORM, placed[elf.platform]))
+    if elf.base_platform is not None:
+        auxv.append((AT_BASE_PLATFORM, placed[elf.base_platform]))
+    auxv += [(AT_RSEQ_FEATURE_SIZE, 28), (AT_RSEQ_ALIGN, 32), (AT_NULL, 0)]
+
+    items = len(argv) + 1 + len(envp) + 1 + 1
+    sp -= 2 * word * len(auxv)
+    sp = sp - items * word & -16
+    words = [len(argv)]
+    at = arg_start
+    mm.arg_start = at
+    for text in argv:
+        words.append(at)
+        at += len(text) + 1
+    mm.arg_end = mm.env_start = at
+    words.append(0)
+    for text in envp:
+        words.append(at)
+        at += len(text) + 1
+    mm.env_end = at
+    words.append(0)
+    for key, value in auxv:
+        words += (key, value)
+    data = struct.pack(f"{order}{len(words)}{letter}", *words)
+    task.auxv = data[items * word :]
+    if not access.copy_to_user(sp, data, "create_elf_tables"):
+        raise ExecError(f"{image.path}: no memory for its stack")
+    return sp
+
+
+def mm_string_end(task: Task, filename: bytes) -> int:
+    """Where the file name lies: the last string below the top of the stack."""
+    return task.arch.elf.stack_top - task.word - len(filename) - 1

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""System calls of the memory manager: arguments checked and handed to emu.mm."""
+
+from __future__ import annotations
+
+from errno import EBADF, EINVAL, ENOMEM, EPERM
+from typing import TYPE_CHECKING
+
+from emu.mm import madvise, mincore, mlock, mmap, mprotect, mremap, msync
+from emu.mm.mm_types import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from emu.kernel.task import Task
+
+_PPC_MAP = {0x40: mmap.MAP_NORESERVE, 0x80: mmap.MAP_LOCKED}
+_PPC_MCL = {0x2000: 1, 0x4000: 2, 0x8000: 4}
+
+
+def _map_flags(task: Task, flags: int) -> int:
+    """PowerPC has its own numbers for two flags, and only x86 has MAP_32BIT."""
+    if task.arch.name.startswith("powerpc"):
+        known = flags & ~(0x40 | 0x80 | mmap.MAP_NORESERVE | mmap.MAP_LOCKED)
+        for ours, common in _PPC_MAP.items():
+            if flags & ours:
+                known |= common
+        return known
+    if task.arch.name != "x86_64":
+        flags &= ~mmap.MAP_32BIT
+    return flags
+
+
+def ksys_mmap_pgoff(task: Task, addr: int, length: int, prot: int, flags: int, fd: int, pgoff: int) -> int:
+    """mmap with its offset in pages."""
+    flags = _map_flags(task, flags)
+    file = None
+    if not flags & mmap.MAP_ANONYMOUS:
+        file = task.files.get(fd & 0xFFFFFFFF)
+        if file is None:
+            return -EBADF
+        if flags & mmap.MAP_HUGETLB:
+            return -EINVAL
+    elif flags & mmap.MAP_HUGETLB:
+        return -ENOMEM  # no huge pages are reserved
+    return mmap.vm_mmap_pgoff(task.mm, file, addr, length, prot, flags, pgoff)  # type: ignore[arg-type]
+
+
+def sys_mmap(task: Task, addr: int, length: int, prot: int, flags: int, fd: int, offset: int) -> int:
+    """mmap with its offset in bytes."""
+    if offset & PAGE_SIZE - 1:
+        return -EINVAL
+    return ksys_mmap_pgoff(task, addr, length, prot, flags, fd, offset >> 12)
+
+
+def sys_munmap(task: Task, addr: int, length: int, *_: int) -> int:
+    return mmap.ksys_munmap(task.mm, addr, length)
+
+
+def sys_brk(task: Task, brk: int, *_: int) -> int:
+    return mmap.sys_brk(task.mm, brk)
+
+
+def sys_mprotect(task: Task, start: int, length: int, prot: int, *_: int) -> int:
+    return mprotect.do_mprotect_pkey(task.mm, start, length, prot)
+
+
+def sys_pkey_mprotect(task: Task, start: int, length: int, prot: int, pkey: int, *_: int) -> int:
+    if pkey & 0xFFFFFFFF not in (0, 0xFFFFFFFF):
+        return -EINVAL  # no protection keys on this CPU
+    return mprotect.do_mprotect_pkey(task.mm, start, length, prot)
+
+
+def sys_pkey_alloc(task: Task, flags: int, rights: int, *_: int) -> int:
+    if flags or rights & ~3:
+        return -EINVAL
+    return -28  # ENOSPC: there are none
+
+
+def sys_pkey_free(task: Task, pkey: int, *_: int) -> int:
+    return -EINVAL
+
+
+def sys_mseal(task: Task, start: int, length: int, flags: int, *_: int) -> int:
+    return mprotect.do_mseal(task.mm, start, length, flags)
+
+
+def sys_mremap(task: Task, addr: int, old_len: int, new_len: int, flags: int, new_addr: int, *_: int) -> int:
+    return mremap.sys_mremap(task.mm, addr, old_len, new_len, flags, new_addr)
+
+
+def sys_madvise(task: Task, start: int, length: int, behavior: int, *_: int) -> int:
+    return madvise.do_madvise(task.mm, start, length, behavior & 0xFFFFFFFF)
+
+
+def sys_mlock(task: Task, start: int, length: int, *_: int) -> int:
+    return mlock.do_mlock(task.mm, start, length, 0)
+
+
+def sys_mlock2(task: Task, start: int, length: int, flags: int, *_: int) -> int:
+    return mlock.sys_mlock2(task.mm, start, length, flags)
+
+
+def sys_munlock(task: Task, start: int, length: int, *_: int) -> int:
+    return mlock.sys_munlock(task.mm, start, length)
+
+
+def sys_mlockall(task: Task, flags: int, *_: int) -> int:
+    if task.arch.name.startswith("powerpc"):
+        common = 0
+        for ours, ordinary in _PPC_MCL.items():
+            if flags & ours:
+                common |= ordinary
+                flags &= ~ours
+        if flags:
+            return -EINVAL
+        flags = common
+    return mlock.sys_mlockall(task.mm, flags)
+
+
+def sys_munlockall(task: Task, *_: int) -> int:
+    return mlock.sys_munlockall(task.mm)
+
+
+def sys_mincore(task: Task, start: int, length: int, vector: int, *_: int) -> int:
+    return mincore.sys_mincore(task.mm, task.access, start, length, vector)
+
+
+def sys_msync(task: Task, start: int, length: int, flags: int, *_: int) -> int:
+    return msync.sys_msync(task.mm, start, length, flags)
+
+
+def sys_membarrier(task: Task, command: int, flags: int, cpu: int, *_: int) -> int:
+    """One thread needs no barrier: every command that exists succeeds."""
+    if flags:
+        return -EINVAL
+    if command == 0:
+        return 0x1FF
+    return 0 if command in (1, 2, 4, 8, 16, 32, 64, 128, 256) else -EINVAL
+
+
+def sys_get_mempolicy(task: Task, mode: int, nodes: int, count: int, addr: int, flags: int, *_: int) -> int:
+    """The default policy, on the one node there is."""
+    if flags & ~7:
+        return -EINVAL
+    if mode and not task.access.put_user(mode, 0, 4, "kernel_get_mempolicy"):
+        return -14
+    return 0
+
+
+def sys_swapon(task: Task, *_: int) -> int:
+    return -EPERM
+
+
+SYSCALLS = {
+    "mmap": sys_mmap,
+    "mmap2": ksys_mmap_pgoff,
+    "munmap": sys_munmap,
+    "brk": sys_brk,
+    "mprotect": sys_mprotect,
+    "pkey_mprotect": sys_pkey_mprotect,
+    "pkey_alloc": sys_pkey_alloc,
+    "pkey_free": sys_pkey_free,
+    "mseal": sys_mseal,
+    "mremap": sys_mremap,
+    "madvise": sys_madvise,
+    "mlock": sys_mlock,
+    "mlock2": sys_mlock2,
+    "munlock": sys_munlock,
+    "mlockall": sys_mlockall,
+    "munlockall": sys_munlockall,
+    "mincore": sys_mincore,
+    "msync": sys_msync,
+    "membarrier": sys_membarrier,
+    "get_mempolicy": sys_get_mempolicy,
+    "swapon": sys_swapon,
+    "swapoff": sys_swapon,
+}

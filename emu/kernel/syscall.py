@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The system-call table of a task: from the architecture's numbers to the functions that serve them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from errno import ENOSYS
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from emu.kernel.task import Task
+
+NO_RESULT: Any = object()
+"""A system call returns it when the registers hold the result already (sigreturn, a task that ended)."""
+
+MODULES = (
+    "emu.kernel.sys_mm",
+    "emu.kernel.sys_signal",
+    "emu.kernel.sys_process",
+    "emu.kernel.sys_time",
+    "emu.kernel.sys_fs",
+)
+ARCH_SPECIFIC = ("arch_prctl",)
+
+
+def _missing(name: str) -> Callable[..., int]:
+    def sys_ni_syscall(task: Task, *args: int) -> int:
+        """Not there: ENOSYS, and the name is remembered."""
+        missing = task.machine.missing_syscalls
+        missing[name] = missing.get(name, 0) + 1
+        return -ENOSYS
+
+    return sys_ni_syscall
+
+
+def _of_architecture(name: str) -> Callable[..., int]:
+    def call(task: Task, *args: int) -> int:
+        result = task.arch.arch_syscall(name, task.cpu, args, task.access)
+        return -ENOSYS if result is None else result
+
+    return call
+
+
+def build_table(task: Task) -> list[Callable[..., int]]:
+    """Functions by number; the last one serves every number beyond."""
+    functions: dict[str, Callable[..., int]] = {}
+    for module in MODULES:
+        functions.update(importlib.import_module(module).SYSCALLS)
+    numbers = task.arch.syscalls
+    table = [_missing(f"syscall_{n:#x}") for n in range(max(numbers) + 2)]
+    for number, name in numbers.items():
+        if name in functions:
+            table[number] = functions[name]
+        elif name in ARCH_SPECIFIC:
+            table[number] = _of_architecture(name)
+        else:
+            table[number] = _missing(name)
+    return table

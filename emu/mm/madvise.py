@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Advice about memory (mm/madvise.c). Each behaviour takes the lock that it takes in the scheme's version of the
+kernel."""
+
+from __future__ import annotations
+
+from errno import EACCES, EAGAIN, EFAULT, EINTR, EINVAL, ENOMEM, EPERM
+
+from emu.mm.gup import faultin_page_range
+from emu.mm.memory import PTE_MARKER_GUARD, present_entries, zap_page_range_single
+from emu.mm.mm_types import (
+    PAGE_MASK,
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    VM_DONTCOPY,
+    VM_DONTDUMP,
+    VM_DROPPABLE,
+    VM_HUGEPAGE,
+    VM_HUGETLB,
+    VM_LOCKED,
+    VM_MAYSHARE,
+    VM_MAYWRITE,
+    VM_MERGEABLE,
+    VM_NOHUGEPAGE,
+    VM_PFNMAP,
+    VM_RAND_READ,
+    VM_SEALED,
+    VM_SEQ_READ,
+    VM_SHARED,
+    VM_SPECIAL,
+    VM_WIPEONFORK,
+    mm_struct,
+    vm_area_struct,
+    vma_is_anonymous,
+)
+from emu.mm.mmap_lock import mmap_read_lock, mmap_read_unlock, mmap_write_lock_killable, mmap_write_unlock
+from emu.mm.rmap import anon_vma, anon_vma_prepare
+from emu.mm.vma import vma_modify
+
+MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_DONTNEED = range(5)
+MADV_FREE, MADV_REMOVE, MADV_DONTFORK, MADV_DOFORK = 8, 9, 10, 11
+MADV_MERGEABLE, MADV_UNMERGEABLE, MADV_HUGEPAGE, MADV_NOHUGEPAGE = 12, 13, 14, 15
+MADV_DONTDUMP, MADV_DODUMP, MADV_WIPEONFORK, MADV_KEEPONFORK = 16, 17, 18, 19
+MADV_COLD, MADV_PAGEOUT, MADV_POPULATE_READ, MADV_POPULATE_WRITE = 20, 21, 22, 23
+MADV_DONTNEED_LOCKED, MADV_COLLAPSE, MADV_HWPOISON, MADV_SOFT_OFFLINE = 24, 25, 100, 101
+MADV_GUARD_INSTALL, MADV_GUARD_REMOVE = 102, 103
+
+_VALID = frozenset(range(5)) | frozenset(range(8, 26)) | {MADV_GUARD_INSTALL, MADV_GUARD_REMOVE}
+_VMA_READ = {MADV_DONTNEED, MADV_DONTNEED_LOCKED, MADV_FREE, MADV_GUARD_INSTALL, MADV_GUARD_REMOVE}
+_MMAP_READ = {
+    MADV_REMOVE, MADV_WILLNEED, MADV_COLD, MADV_PAGEOUT, MADV_POPULATE_READ, MADV_POPULATE_WRITE, MADV_COLLAPSE,
+}  # fmt: skip
+_DISCARDS = {
+    MADV_FREE,
+    MADV_DONTNEED,
+    MADV_DONTNEED_LOCKED,
+    MADV_REMOVE,
+    MADV_DONTFORK,
+    MADV_WIPEONFORK,
+    MADV_GUARD_INSTALL,
+}
+
+
+def do_madvise(mm: mm_struct, start: int, length: int, behavior: int) -> int:
+    """madvise: 0 or -errno. A hole gives -ENOMEM after the mappings around it have been served."""
+    if behavior not in _VALID or start & PAGE_SIZE - 1:
+        return -EINVAL
+    mask = (1 << 64) - 1 if mm.task_size >> 32 else 0xFFFFFFFF
+    size = length + PAGE_SIZE - 1 & PAGE_MASK & mask
+    if (length and not size) or start + size > mask:
+        return -EINVAL
+    if not size:
+        return 0
+    end = start + size
+    if behavior in (MADV_POPULATE_READ, MADV_POPULATE_WRITE):
+        mmap_read_lock(mm)
+        error = madvise_populate(mm, start, end, behavior == MADV_POPULATE_WRITE)
+        mmap_read_unlock(mm)
+        return error
+    if behavior in _VMA_READ:
+        if mm.scheme.madvise_under_vma_lock:
+            vma = mm.scheme.lock_vma_under_rcu(mm, start)
+            if vma is not None:
+                if _vma_lock_sufficient(vma, end, behavior):
+                    error = _advise_vma(vma, start, end, behavior)
+                    mm.scheme.vma_end_read(vma)
+                    return error
+                mm.scheme.vma_end_read(vma)
+        mmap_read_lock(mm)
+        error = _walk(mm, start, end, behavior)
+        mmap_read_unlock(mm)
+        return error
+    if behavior in _MMAP_READ:
+        mmap_read_lock(mm)
+        error = _walk(mm, start, end, behavior)
+        mmap_read_unlock(mm)
+        return error
+    if mmap_write_lock_killable(mm):
+        return -EINTR
+    error = _walk(mm, start, end, behavior)
+    mmap_write_unlock(mm)
+    return error
+
+
+def _vma_lock_sufficient(vma: vm_area_struct, end: int, behavior: int) -> bool:
+    """May the advice be taken under the lock of its one VMA (is_vma_lock_sufficient)."""
+    if end > vma.vm_end:
+        return False
+    return not (vma_is_anonymous(vma) and behavior == MADV_GUARD_INSTALL and vma.anon_vma is None)
+
+
+def _walk(mm: mm_struct, start: int, end: int, behavior: int) -> int:
+    """Every VMA of the range (madvise_walk_vmas)."""
+    unmapped = 0
+    while True:
+        vma = mm.mm_mt.find(start)
+        if vma is None:
+            return -ENOMEM
+        if start < vma.vm_start:
+            unmapped = -ENOMEM
+            start = vma.vm_start
+            if start >= end:
+                return unmapped
+        stop = min(vma.vm_end, end)
+        error = _advise_vma(vma, start, stop, behavior)
+        if error:
+            return error
+        start = stop
+        if start >= end:
+            return unmapped
+
+
+def _can_modify(vma: vm_area_struct, behavior: int) -> bool:
+    """A sealed mapping keeps its content (can_madvise_modify)."""
+    if not vma.vm_flags & VM_SEALED or behavior not in _DISCARDS:
+        return True
+    if vma.vm_file is not None or vma.vm_flags & VM_SHARED:
+        return True
+    return bool(vma.vm_flags & 2)
+
+
+def _advise_vma(vma: vm_area_struct, start: int, end: int, behavior: int) -> int:
+    """One VMA's share (madvise_vma_behavior)."""
+    if not _can_modify(vma, behavior):
+        return -EPERM
+    if behavior in (MADV_DONTNEED, MADV_DONTNEED_LOCKED, MADV_FREE):
+        forbidden = VM_PFNMAP | VM_HUGETLB | (0 if behavior == MADV_DONTNEED_LOCKED else VM_LOCKED)
+        if vma.vm_flags & forbidden:
+            return -EINVAL
+        if behavior == MADV_FREE:
+            return _free(vma, start, end)
+        zap_page_range_single(vma, start, end - start)
+        return 0
+    if behavior == MADV_REMOVE:
+        return _remove(vma, start, end)
+    if behavior == MADV_WILLNEED:
+        return _willneed(vma)
+    if behavior in (MADV_COLD, MADV_PAGEOUT):
+        return -EINVAL if vma.vm_flags & (VM_LOCKED | VM_PFNMAP | VM_HUGETLB) else 0
+    if behavior == MADV_COLLAPSE:
+        return -EINVAL  # there are no huge pages
+    if behavior == MADV_GUARD_INSTALL:
+        return _guard_install(vma, start, end)
+    if behavior == MADV_GUARD_REMOVE:
+        return _guard_remove(vma, start, end)
+    flags = vma.vm_flags
+    if behavior == MADV_NORMAL:
+        flags &= ~(VM_RAND_READ | VM_SEQ_READ)
+    elif behavior == MADV_SEQUENTIAL:
+        flags = flags & ~VM_RAND_READ | VM_SEQ_READ
+    elif behavior == MADV_RANDOM:
+        flags = flags & ~VM_SEQ_READ | VM_RAND_READ
+    elif behavior == MADV_DONTFORK:
+        flags |= VM_DONTCOPY
+    elif behavior == MADV_DOFORK:
+        if flags & VM_SPECIAL:
+            return -EINVAL
+        flags &= ~VM_DONTCOPY
+    elif behavior == MADV_WIPEONFORK:
+        if vma.vm_file is not None or flags & VM_SHARED:
+            return -EINVAL
+        flags |= VM_WIPEONFORK
+    elif behavior == MADV_KEEPONFORK:
+        if flags & VM_DROPPABLE:
+            return -EINVAL
+        flags &= ~VM_WIPEONFORK
+    elif behavior == MADV_DONTDUMP:
+        flags |= VM_DONTDUMP
+    elif behavior == MADV_DODUMP:
+        if flags & (VM_SPECIAL | VM_DROPPABLE):
+            return -EINVAL
+        flags &= ~VM_DONTDUMP
+    elif behavior == MADV_MERGEABLE:
+        if not flags & (VM_SHARED | VM_MAYSHARE | VM_SPECIAL | VM_HUGETLB | VM_DROPPABLE):
+            flags |= VM_MERGEABLE
+    elif behavior == MADV_UNMERGEABLE:
+        flags &= ~VM_MERGEABLE
+    elif behavior == MADV_HUGEPAGE:
+        flags = flags & ~VM_NOHUGEPAGE | VM_HUGEPAGE
+    elif behavior == MADV_NOHUGEPAGE:
+        flags = flags & ~VM_HUGEPAGE | VM_NOHUGEPAGE
+    error = _update_vma(vma, start, end, flags)
+    return -EAGAIN if error == -ENOMEM else error
+
+
+def _update_vma(vma: vm_area_struct, start: int, end: int, flags: int) -> int:
+    """madvise_update_vma."""
+    if flags == vma.vm_flags:
+        return 0
+    modified = vma_modify(vma, start, end, flags)
+    if isinstance(modified, int):
+        return modified
+    vma.vm_mm.scheme.vma_start_write(modified)
+    modified.vm_flags = flags
+    return 0
+
+
+def _free(vma: vm_area_struct, start: int, end: int) -> int:
+    """MADV_FREE: the pages may go unless they are written again; nothing takes them yet, so they only become clean
+    and old."""
+    if not vma_is_anonymous(vma):
+        return -EINVAL
+    mm = vma.vm_mm
+    table = mm.pgtable
+    format = table.format
+    changed = False
+    for slot, pte in list(present_entries(mm, start, end)):
+        if format.pte_special(pte):
+            continue
+        target = mm.memory.mem_map[(pte & format.pfn_mask) >> PAGE_SHIFT]
+        assert target is not None
+        if target._mapcount != 1 or not isinstance(target.mapping, anon_vma):
+            continue
+        if format.pte_young(pte) or format.pte_dirty(pte):
+            table.set(slot, format.pte_mkclean(format.pte_mkold(pte)))
+            changed = True
+        mm.memory.vmstat["pglazyfree"] += 1
+    if changed:
+        mm.flush_tlb()
+    return 0
+
+
+def _willneed(vma: vm_area_struct) -> int:
+    """Read-ahead: nothing to do where the page cache is always warm, but for the dance with mmap_lock."""
+    file = vma.vm_file
+    if file is None or file.f_mapping.shmem:
+        return 0
+    mm = vma.vm_mm
+    mmap_read_unlock(mm)
+    mmap_read_lock(mm)
+    return 0
+
+
+def _remove(vma: vm_area_struct, start: int, end: int) -> int:
+    """Punch a hole into the object behind a shared writable mapping, mmap_lock dropped meanwhile."""
+    if vma.vm_flags & VM_LOCKED:
+        return -EINVAL
+    file = vma.vm_file
+    if file is None:
+        return -EINVAL
+    if vma.vm_flags & (VM_SHARED | VM_MAYWRITE) != VM_SHARED | VM_MAYWRITE:
+        return -EACCES
+    first = (start - vma.vm_start >> PAGE_SHIFT) + vma.vm_pgoff
+    mm = vma.vm_mm
+    file.get()
+    mmap_read_unlock(mm)
+    punch = getattr(file, "punch_hole", None)
+    if punch is not None:
+        error: int = punch(first << PAGE_SHIFT, end - start)
+    else:
+        error = 0
+        file.f_mapping.truncate_range(first, first + (end - start >> PAGE_SHIFT) - 1)
+    file.put()
+    mmap_read_lock(mm)
+    return error
+
+
+def _guard_install(vma: vm_area_struct, start: int, end: int) -> int:
+    """Replace the pages of the range by markers that make an access a SIGSEGV."""
+    if vma.vm_flags & (VM_SPECIAL | VM_HUGETLB | VM_LOCKED):
+        return -EINVAL
+    if vma_is_anonymous(vma):
+        error = anon_vma_prepare(vma)
+        if error:
+            return error
+    zap_page_range_single(vma, start, end - start)
+    table = vma.vm_mm.pgtable
+    for address in range(start, end, PAGE_SIZE):
+        slot = table.alloc(address)
+        if slot < 0:
+            return -ENOMEM
+        table.set(slot, PTE_MARKER_GUARD)
+    return 0
+
+
+def _guard_remove(vma: vm_area_struct, start: int, end: int) -> int:
+    """Take the markers away; other pages stay."""
+    if vma.vm_flags & (VM_SPECIAL | VM_HUGETLB):
+        return -EINVAL
+    table = vma.vm_mm.pgtable
+    for address in range(start, end, PAGE_SIZE):
+        slot = table.slot(address)
+        if slot >= 0 and table.get(slot) == PTE_MARKER_GUARD:
+            table.set(slot, 0)
+    return 0
+
+
+def madvise_populate(mm: mm_struct, start: int, end: int, write: bool) -> int:
+    """Fault the range in for reading or writing. 0; -ENOMEM at a hole, -EINVAL where the rights are missing,
+    -EFAULT."""
+    while start < end:
+        vma = mm.mm_mt.load(start)
+        if vma is None:
+            return -ENOMEM
+        pages = faultin_page_range(mm, start, min(end, vma.vm_end), write)
+        if pages < 0:
+            return pages if pages in (-EINVAL, -EFAULT) else -ENOMEM
+        start += pages << PAGE_SHIFT
+    return 0
