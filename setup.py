@@ -3,8 +3,4 @@
 
 from setuptools import Extension, setup
 
-setup(
-    ext_modules=[
-        Extension("emu.hw._native", ["emu/hw/_native.c"], extra_compile_args=["-O2"], optional=True)
-    ]
-)
+setup(ext_modules=[Extension("emu.hw._native", ["emu/hw/_native.c"], extra_compile_args=["-O2"], optional=True)])

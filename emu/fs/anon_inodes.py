@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The one inode behind eventfds, epolls and their like (fs/anon_inodes.c)."""
+
+from __future__ import annotations
+
+from emu.fs.consts import ANON_INODE_FS_MAGIC
+from emu.fs.dcache import Dentry
+from emu.fs.inode import Inode, Kstat, SuperBlock
+
+
+class AnonInode(Inode):
+    """It has no type: its mode is 0600."""
+
+    @property
+    def i_mode(self) -> int:
+        return 0o600
+
+    @property
+    def i_ino(self) -> int:
+        return 1
+
+    def getattr(self) -> Kstat | int:
+        return Kstat(self.s_dev, 1, 0o600)
+
+
+_SUPER = SuperBlock("anon_inodefs", 0xF, ANON_INODE_FS_MAGIC)
+_INODE = AnonInode(_SUPER)
+
+
+def anon_dentry(name: str) -> Dentry:
+    """A place called anon_inode:`name`."""
+    return Dentry(None, b"anon_inode:" + name.encode(), _INODE)

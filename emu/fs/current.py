@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the file layer needs of the task that runs: the part of emu.kernel.task.Task that it may use.
+
+The file layer lies below the kernel package, so it names what it uses instead of importing it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from archs.base import Arch
+    from emu.fs.files import files_struct
+    from emu.fs.fs_struct import fs_struct
+    from emu.mm.mm_types import mm_struct
+    from emu.mm.uaccess import Uaccess
+
+
+class Cred(Protocol):
+    """Who the task is (struct cred), for permission checks and new files."""
+
+    uid: int
+    gid: int
+    euid: int
+    egid: int
+    fsuid: int
+    fsgid: int
+    groups: list[int]
+    cap_effective: int  # a bit for each CAP_*
+
+
+class Current(Protocol):
+    """The running task, as the file layer sees it."""
+
+    pid: int  # of the thread
+    tgid: int
+    comm: str
+    access: Uaccess
+    arch: Arch
+    mm: mm_struct
+    files: files_struct
+    fs: fs_struct
+    cred: Cred
+    machine: Any
+
+    def rlimit(self, resource: int) -> int:
+        """Soft limit RLIMIT_*, 2**64 - 1 = none."""
+        ...
+
+    def send_signal(self, signo: int) -> None:
+        """Make a signal pending for this task, as the kernel sends it (SIGPIPE, SIGXFSZ)."""
+        ...
+
+    def signal_pending(self) -> bool:
+        """Is there a signal that a wait must end for."""
+        ...
+
+    def wait_event(self, condition: Callable[[], bool], timeout_ns: int | None = None) -> int:
+        """Sleep until the condition holds: 1; 0 when `timeout_ns` of virtual time passed first; -ERESTARTSYS on a signal."""
+        ...

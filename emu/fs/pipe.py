@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Pipes and FIFOs: a ring of page-sized buffers (fs/pipe.c)."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from emu.fs.consts import (
+    FMODE_READ,
+    FMODE_WRITE,
+    O_ACCMODE,
+    O_DIRECT,
+    O_NONBLOCK,
+    O_RDONLY,
+    O_RDWR,
+    O_WRONLY,
+    PIPEFS_MAGIC,
+    POLLERR,
+    POLLHUP,
+    POLLIN,
+    POLLOUT,
+    POLLRDNORM,
+    POLLWRNORM,
+    S_IFIFO,
+    SIGPIPE,
+)
+from emu.fs.dcache import Dentry
+from emu.fs.file import File, kiocb
+from emu.fs.inode import Inode, Kstat, Setattr, SuperBlock
+from emu.fs.iov_iter import iov_iter
+from emu.mm.mm_types import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from emu.fs.current import Current
+
+PIPE_DEF_BUFFERS = 16
+PIPE_MAX_SIZE = 1 << 20  # sysctl fs.pipe-max-size
+
+
+class PipeBuffer:
+    """One slot: the bytes still to be read of a page, and where in the page they end."""
+
+    __slots__ = ("can_merge", "data", "end", "packet")
+
+    def __init__(self, data: bytes, packet: bool) -> None:
+        self.data = data
+        self.end = len(data)
+        self.packet = packet
+        self.can_merge = not packet
+
+
+class Pipe:
+    """What both ends share (struct pipe_inode_info)."""
+
+    def __init__(self) -> None:
+        self.buffers: list[PipeBuffer] = []
+        self.max_usage = PIPE_DEF_BUFFERS
+        self.readers = 0
+        self.writers = 0
+        self.r_counter = 0
+        self.w_counter = 0
+
+    @property
+    def full(self) -> bool:
+        return len(self.buffers) >= self.max_usage
+
+    def push(self, data: bytes) -> None:
+        """Add a buffer (splice)."""
+        self.buffers.append(PipeBuffer(data, False))
+        self.buffers[-1].can_merge = False
+
+    def bytes_ready(self) -> int:
+        """What FIONREAD says."""
+        return sum(len(b.data) for b in self.buffers)
+
+
+class PipeFs(SuperBlock):
+    """Where pipes have their inodes."""
+
+    def __init__(self) -> None:
+        super().__init__("pipefs", 0xE, PIPEFS_MAGIC)
+        self._ino = 0
+
+    def next_ino(self) -> int:
+        self._ino += 1
+        return self._ino
+
+
+class PipeInode(Inode):
+    """The inode of an anonymous pipe."""
+
+    __slots__ = ("gid", "ino", "mode", "stamp", "uid")
+
+    def __init__(self, sb: PipeFs, uid: int, gid: int, now: int) -> None:
+        super().__init__(sb)
+        self.ino = sb.next_ino()
+        self.mode = S_IFIFO | 0o600
+        self.uid = uid
+        self.gid = gid
+        self.stamp = now
+
+    @property
+    def i_mode(self) -> int:
+        return self.mode
+
+    @property
+    def i_ino(self) -> int:
+        return self.ino
+
+    def getattr(self) -> Kstat | int:
+        now = self.stamp
+        return Kstat(self.s_dev, self.ino, self.mode, 1, self.uid, self.gid, atime=now, mtime=now, ctime=now)
+
+    def setattr(self, dentry: Dentry, change: Setattr, task: Current) -> int:
+        if change.mode is not None:
+            self.mode = S_IFIFO | change.mode & 0o7777
+        self.uid = self.uid if change.uid is None else change.uid
+        self.gid = self.gid if change.gid is None else change.gid
+        return 0
+
+    def open(self, dentry: Dentry, flags: int, task: Current) -> File | int:
+        """Through /proc/self/fd: the pipe is found by a file that is open on it."""
+        for file in task.files.fd.values():
+            if file.f_inode is self and isinstance(file, PipeFile):
+                return fifo_open(dentry, flags, file.pipe, task)
+        return -errno.ENXIO
+
+
+class PipeFile(File):
+    """An end of a pipe."""
+
+    stream = True
+
+    def __init__(self, dentry: Dentry, flags: int, pipe: Pipe) -> None:
+        self.pipe = pipe
+        self.f_pipe = 0  # w_counter when it was opened without a writer: no hang-up before one came
+        super().__init__(dentry, flags)
+        if self.f_mode & FMODE_READ:
+            pipe.readers += 1
+            pipe.r_counter += 1
+        if self.f_mode & FMODE_WRITE:
+            pipe.writers += 1
+            pipe.w_counter += 1
+
+    def release(self) -> None:
+        if self.f_mode & FMODE_READ:
+            self.pipe.readers -= 1
+        if self.f_mode & FMODE_WRITE:
+            self.pipe.writers -= 1
+        if not self.pipe.readers and not self.pipe.writers:
+            self.pipe.buffers.clear()
+
+    def read_iter(self, task: Current, iocb: kiocb, to: iov_iter) -> int:
+        """anon_pipe_read."""
+        pipe = self.pipe
+        wanted = to.count
+        done = 0
+        if not wanted:
+            return 0
+        while True:
+            if pipe.buffers:
+                buffer = pipe.buffers[0]
+                chars = min(len(buffer.data), wanted)
+                written = to.copy_page_to_iter(buffer.data[:chars], buffer.end - len(buffer.data))
+                if written < chars:
+                    return done or -errno.EFAULT
+                done += chars
+                if buffer.packet:
+                    wanted = chars
+                    buffer.data = b""
+                else:
+                    buffer.data = buffer.data[chars:]
+                if not buffer.data:
+                    pipe.buffers.pop(0)
+                wanted -= chars
+                if not wanted:
+                    return done
+                if pipe.buffers:
+                    continue
+            if not pipe.writers or done:
+                return done
+            if self.nonblock or iocb.nowait:
+                return -errno.EAGAIN
+            error = task.wait_event(lambda: bool(pipe.buffers) or not pipe.writers)
+            if error < 0:
+                return error
+
+    def write_iter(self, task: Current, iocb: kiocb, source: iov_iter) -> int:
+        """anon_pipe_write."""
+        pipe = self.pipe
+        total = source.count
+        done = 0
+        if not total:
+            return 0
+        if not pipe.readers:
+            task.send_signal(SIGPIPE)
+            return -errno.EPIPE
+        chars = total & PAGE_SIZE - 1
+        if chars and pipe.buffers:
+            last = pipe.buffers[-1]
+            if last.can_merge and last.end + chars <= PAGE_SIZE:
+                data = source.copy_page_from_iter(chars)
+                if len(data) < chars:
+                    return -errno.EFAULT
+                last.data += data
+                last.end += chars
+                done = chars
+                if not source.count:
+                    return done
+        while True:
+            if not pipe.readers:
+                task.send_signal(SIGPIPE)
+                return done or -errno.EPIPE
+            if not pipe.full:
+                data = source.copy_page_from_iter(PAGE_SIZE)
+                if len(data) < PAGE_SIZE and source.count:
+                    return done or -errno.EFAULT
+                pipe.buffers.append(PipeBuffer(data, bool(self.f_flags & O_DIRECT)))
+                done += len(data)
+                if not source.count:
+                    return done
+                continue
+            if self.nonblock or iocb.nowait:
+                return done or -errno.EAGAIN
+            error = task.wait_event(lambda: not pipe.full or not pipe.readers)
+            if error < 0:
+                return done or error
+
+    def can_poll(self) -> bool:
+        return True
+
+    def poll(self, task: Current) -> int:
+        """pipe_poll."""
+        pipe = self.pipe
+        mask = 0
+        if self.f_mode & FMODE_READ:
+            if pipe.buffers:
+                mask |= POLLIN | POLLRDNORM
+            if not pipe.writers and self.f_pipe != pipe.w_counter:
+                mask |= POLLHUP
+        if self.f_mode & FMODE_WRITE:
+            if not pipe.full:
+                mask |= POLLOUT | POLLWRNORM
+            if not pipe.readers:
+                mask |= POLLERR
+        return mask
+
+    def ioctl(self, task: Current, command: str, arg: int) -> int:
+        if command == "FIONREAD":
+            return 0 if task.access.put_user(arg, self.pipe.bytes_ready(), 4, "__put_user_4") else -errno.EFAULT
+        return super().ioctl(task, command, arg)
+
+    def set_size(self, size: int, privileged: bool) -> int:
+        """F_SETPIPE_SZ: the capacity in bytes after rounding up, or -errno (pipe_set_size)."""
+        if size > 1 << 31:
+            return -errno.EINVAL
+        size = max(PAGE_SIZE, 1 << (max(size, 1) - 1).bit_length())
+        slots = size // PAGE_SIZE
+        if slots > self.pipe.max_usage and size > PIPE_MAX_SIZE and not privileged:
+            return -errno.EPERM
+        if slots < len(self.pipe.buffers):
+            return -errno.EBUSY
+        self.pipe.max_usage = slots
+        return size
+
+
+def create_pipe_files(fs: PipeFs, flags: int, task: Current, now: int) -> tuple[PipeFile, PipeFile]:
+    """The read and the write end of a new pipe (create_pipe_files)."""
+    inode = PipeInode(fs, task.cred.fsuid, task.cred.fsgid, now)
+    place = Dentry(None, b"pipe:[%d]" % inode.ino, inode)
+    place.mount_writable = True
+    pipe = Pipe()
+    return PipeFile(place, O_RDONLY | flags & (O_NONBLOCK | O_DIRECT), pipe), PipeFile(
+        place, O_WRONLY | flags & (O_NONBLOCK | O_DIRECT), pipe
+    )
+
+
+def fifo_open(dentry: Dentry, flags: int, pipe: Pipe, task: Current) -> File | int:
+    """Open a FIFO, waiting for the other end as POSIX wants it (fifo_open)."""
+    access = flags & O_ACCMODE
+    if access == O_WRONLY and flags & O_NONBLOCK and not pipe.readers:
+        return -errno.ENXIO
+    file = PipeFile(dentry, flags, pipe)
+    if access == O_RDWR or flags & O_NONBLOCK:
+        if access == O_RDONLY and not pipe.writers:
+            file.f_pipe = pipe.w_counter
+        return file
+    if access == O_RDONLY:
+        seen = pipe.w_counter
+        error = 1 if pipe.writers else task.wait_event(lambda: pipe.w_counter != seen)
+    else:
+        seen = pipe.r_counter
+        error = 1 if pipe.readers else task.wait_event(lambda: pipe.r_counter != seen)
+    if error < 0:
+        file.put()
+        return error
+    return file
