@@ -166,4 +166,3 @@ def populate_dev(fs: TmpFs) -> tuple[Dentry, Dentry]:
     root.nlink += 1
     place = Dentry(None, b"dev", root)
     return place, Dentry(place, b"shm", root.entries[b"shm"])
-

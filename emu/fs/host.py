@@ -25,9 +25,7 @@ def _libc_function(name: str, *argtypes: Any) -> Any:
 
 
 _getdents64 = _libc_function("getdents64", ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t)
-_renameat2 = _libc_function(
-    "renameat2", ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint
-)
+_renameat2 = _libc_function("renameat2", ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
 _fallocate = _libc_function("fallocate64", ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 
 

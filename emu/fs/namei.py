@@ -470,7 +470,9 @@ def do_open(task: Current, start: Dentry, path: bytes, flags: int, mode: int, re
     if flags & O_TMPFILE_BIT:
         return _open_tmpfile(task, start, path, flags, mode, resolve)
     if not flags & O_CREAT or flags & O_PATH:
-        lookup = resolve | (0 if flags & O_NOFOLLOW else LOOKUP_FOLLOW) | (LOOKUP_DIRECTORY if flags & O_DIRECTORY else 0)
+        lookup = (
+            resolve | (0 if flags & O_NOFOLLOW else LOOKUP_FOLLOW) | (LOOKUP_DIRECTORY if flags & O_DIRECTORY else 0)
+        )
         walk = Walk(task, start, lookup)
         error = walk.walk(path, bool(lookup & LOOKUP_FOLLOW), False)
         if error:
@@ -569,5 +571,3 @@ def _open_tmpfile(task: Current, start: Dentry, path: bytes, flags: int, mode: i
     if error:
         return error
     return place.inode.tmpfile(place, mode & 0o7777 & ~task.fs.umask, flags, task)
-
-

@@ -53,9 +53,7 @@ class Folios:
             del self.start[first]
 
 
-def generic_perform_write(
-    source: iov_iter, pos: int, folios: Folios, store: Callable[[int, bytes], int]
-) -> int:
+def generic_perform_write(source: iov_iter, pos: int, folios: Folios, store: Callable[[int, bytes], int]) -> int:
     """Copy all of `source` to offset `pos` on, piece by piece, calling store(offset, data) -> 0 or -errno for each; the
     number of bytes stored, or -errno when none were."""
     written = 0

@@ -70,6 +70,10 @@ class TmpFs(SuperBlock):
         self._ino += 1
         return self._ino
 
+    def make_root(self, mode: int) -> TmpInode:
+        """The root directory of a new mount."""
+        return TmpInode(self, S_IFDIR | mode, 0, 0)
+
     def statfs(self, inode: Inode) -> Kstatfs | int:
         half = self.memory.totalram // 2
         free = min(half, self.memory.totalram - self.memory.allocator.allocated)

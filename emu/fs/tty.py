@@ -100,7 +100,12 @@ def pack_termios(attributes: list[object], ppc: bool, order: str) -> bytes:
         _translate(lflag, LFLAGS, which, True),
     )
     if ppc:
-        return flags + bytes(cc) + b"\0" + struct.pack(order + "2I", ispeed and _speed_to_guest(ispeed, 1), _speed_to_guest(ospeed, 1))
+        return (
+            flags
+            + bytes(cc)
+            + b"\0"
+            + struct.pack(order + "2I", ispeed and _speed_to_guest(ispeed, 1), _speed_to_guest(ospeed, 1))
+        )
     return flags + b"\0" + bytes(cc)
 
 

@@ -63,7 +63,6 @@ def load_program(task: Task, image: ElfImage, program: file, argv: list[bytes], 
     _map_vdso(task)
     sp = _create_elf_tables(task, image, p, phdr, entry, argv, envp, filename)
     mm.start_stack = sp
-    mm.exe_name = image.path
     task.exe = os.path.realpath(image.path)
     task.argv, task.envp = list(argv), list(envp)
     task.comm = os.path.basename(image.path)[:15]

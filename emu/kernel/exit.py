@@ -32,6 +32,8 @@ def do_exit(task: Task) -> None:
     mm.mm_users -= 1
     if mm.mm_users == 0:
         exit_mmap(mm)
+        if mm.exe_file is not None:
+            mm.exe_file.put()
     if hasattr(task, "files"):
         task.files.close_all()
     mm.memory.rcu.quiescent()

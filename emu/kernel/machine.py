@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from archs.base import Arch, SigInfo, TrapKind
+from emu.fs.file import File
 from emu.hw.native import library
 from emu.hw.ram import PAGE_SIZE, Ram
 from emu.kernel.elf import ElfImage, ExecError, check_target, read_program
@@ -58,6 +59,8 @@ class Machine:
         self.seed = seed
         self.stdio = stdio
         self.task: Task | None = None
+        self.hostname = "mmscope"
+        self.boot_time = EPOCH  # CLOCK_REALTIME at virtual time 0, in ns
         self.skew = 0  # virtual ns that passed outside of guest code
         self.timers = Timers(self.clock)
         self.missing_syscalls: dict[str, int] = {}
@@ -77,6 +80,10 @@ class Machine:
         """Virtual nanoseconds since the start: four bytes of code take one, system calls and sleeps the rest."""
         task = self.task
         return self.skew + (task.cpu.engine.retired() >> 2 if task is not None else 0)
+
+    def realtime(self) -> int:
+        """CLOCK_REALTIME in ns since 1970."""
+        return self.boot_time + self.clock()
 
     def advance_to(self, moment: int) -> None:
         """Let virtual time pass without guest code."""
@@ -116,7 +123,7 @@ class Machine:
         self.tp.pid = self.tp.tid = task.pid
         program = self._set_up_files(task, path)
         load_program(task, image, program, [os.fsencode(a) for a in argv], [os.fsencode(e) for e in env])
-        program.put()
+        mm.exe_file = program
         self._table = build_table(task)
         return task
 
@@ -133,10 +140,13 @@ class Machine:
             f"{'big' if image.big_endian else 'little'}-endian), which is not emulated"
         )
 
-    def _set_up_files(self, task: Task, path: str) -> Any:
-        from emu.fs.vfs import set_up_task_files
+    def _set_up_files(self, task: Task, path: str) -> File:
+        from emu.fs.vfs import SetupError, set_up_task_files
 
-        return set_up_task_files(self, task, path)
+        try:
+            return set_up_task_files(self, task, path)
+        except SetupError as problem:
+            raise ExecError(str(problem)) from None
 
     def sigpage_frame(self, name: str, code: bytes) -> int:
         """The frame that holds an architecture's signal trampoline."""

@@ -19,7 +19,11 @@ MODULES = (
     "emu.kernel.sys_signal",
     "emu.kernel.sys_process",
     "emu.kernel.sys_time",
-    "emu.kernel.sys_fs",
+    "emu.kernel.sys_read_write",
+    "emu.kernel.sys_open",
+    "emu.kernel.sys_stat",
+    "emu.kernel.sys_namei",
+    "emu.kernel.sys_poll",
 )
 ARCH_SPECIFIC = ("arch_prctl",)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from archs.base import SI_KERNEL, Arch, Cpu, FaultEntry, SigInfo
 from emu.kernel.signal import ERESTARTSYS, Signals
+from emu.kernel.timers import Timer
 from emu.mm.mm_types import mm_struct
 from emu.mm.uaccess import Uaccess
 
@@ -69,6 +70,20 @@ class Task:
         self.pid = pid
         self.tgid = pid
         self.ppid = 1
+        self.pgid = pid
+        self.sid = pid
+        self.nice = 0
+        self.oom_score_adj = 0
+        self.restart_block: Callable[[], int] | None = None  # what restart_syscall goes on with
+        self.pdeath_signal = 0
+        self.child_subreaper = 0
+        self.timer_slack_ns = 50_000
+        self.thp_disabled = 0
+        self.itimers: dict[int, Timer] = {}  # by ITIMER_*
+        self.posix_timers: dict[int, Any] = {}
+        self.cap_permitted = CAP_ALL
+        self.rseq = (0, 0)  # address, signature of the registered struct rseq
+        self.min_flt = 0
         self.comm = ""
         self.cred = Cred()
         self.rlimits = [list(pair) for pair in _DEFAULT_RLIMITS]

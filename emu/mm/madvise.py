@@ -4,7 +4,7 @@ kernel."""
 
 from __future__ import annotations
 
-from errno import EACCES, EAGAIN, EFAULT, EINTR, EINVAL, ENOMEM, EPERM
+from errno import EACCES, EAGAIN, EBADF, EFAULT, EINTR, EINVAL, ENOMEM, EPERM
 
 from emu.mm.gup import faultin_page_range
 from emu.mm.memory import PTE_MARKER_GUARD, present_entries, zap_page_range_single
@@ -33,7 +33,13 @@ from emu.mm.mm_types import (
     vm_area_struct,
     vma_is_anonymous,
 )
-from emu.mm.mmap_lock import mmap_read_lock, mmap_read_unlock, mmap_write_lock_killable, mmap_write_unlock
+from emu.mm.mmap_lock import (
+    mmap_read_lock,
+    mmap_read_unlock,
+    mmap_write_lock,
+    mmap_write_lock_killable,
+    mmap_write_unlock,
+)
 from emu.mm.rmap import anon_vma, anon_vma_prepare
 from emu.mm.vma import vma_modify
 
@@ -317,3 +323,41 @@ def madvise_populate(mm: mm_struct, start: int, end: int, write: bool) -> int:
             return pages if pages in (-EINVAL, -EFAULT) else -ENOMEM
         start += pages << PAGE_SHIFT
     return 0
+
+
+def madvise_set_anon_name(mm: mm_struct, start: int, length: int, name: str | None) -> int:
+    """Name the anonymous memory of a range, or take its name away; 0 or -errno."""
+    if start & PAGE_SIZE - 1:
+        return -EINVAL
+    end = start + length + PAGE_SIZE - 1 & PAGE_MASK
+    if end < start or length and end == start:
+        return -EINVAL
+    if end == start:
+        return 0
+    mmap_write_lock(mm)
+    error = _name_vmas(mm, start, end, name)
+    mmap_write_unlock(mm)
+    return error
+
+
+def _name_vmas(mm: mm_struct, start: int, end: int, name: str | None) -> int:
+    unmapped = 0
+    while start < end:
+        vma = mm.mm_mt.find(start)
+        if vma is None:
+            return -ENOMEM
+        if start < vma.vm_start:
+            unmapped = -ENOMEM
+            start = vma.vm_start
+            continue
+        if vma.vm_file is not None and not vma.vm_file.f_mapping.shmem:
+            return -EBADF
+        stop = min(vma.vm_end, end)
+        if vma.anon_name != name:
+            modified = vma_modify(vma, start, stop, vma.vm_flags, name, keep_name=False)
+            if isinstance(modified, int):
+                return -EAGAIN if modified == -ENOMEM else modified
+            mm.scheme.vma_start_write(modified)
+            modified.anon_name = name
+        start = stop
+    return unmapped

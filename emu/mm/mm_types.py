@@ -235,7 +235,7 @@ class mm_struct:
         self.start_code = self.end_code = self.start_data = self.end_data = 0
         self.start_brk = self.brk = self.start_stack = 0
         self.arg_start = self.arg_end = self.env_start = self.env_end = 0
-        self.exe_name = ""
+        self.exe_file: file | None = None  # the program, as /proc/PID/exe shows it
         self.flush_tlb: Callable[[], None] = lambda: None  # forget all translations of this address space
         self.rlimit: Callable[[int], int] = lambda resource: (1 << 64) - 1  # soft limit of the owner, RLIMIT_*
         self.capable_ipc_lock = False

@@ -1,0 +1,743 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Identity, limits, names, scheduling and the end of a process (kernel/sys.c, kernel/exit.c)."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from typing import TYPE_CHECKING, Any
+
+from emu.fs.devices import get_random_bytes_user
+from emu.fs.iov_iter import iov_iter
+from emu.kernel.args import get_timespec, order, pack_timeval, put_struct, s32, timespec_ns
+from emu.kernel.syscall import NO_RESULT
+from emu.kernel.task import CAP_ALL, RLIM_INFINITY
+from emu.mm.madvise import madvise_set_anon_name
+
+if TYPE_CHECKING:
+    from emu.kernel.task import Task
+
+RELEASE = "6.18.0"
+RLIMIT_NOFILE, RLIM_NLIMITS = 7, 16
+CAP_SETGID, CAP_SETUID, CAP_SETPCAP, CAP_SYS_NICE, CAP_SYS_RESOURCE = 6, 7, 8, 23, 24
+_UNCHANGED = 0xFFFFFFFF
+PR_SET_VMA, PR_SET_VMA_ANON_NAME = 0x53564D41, 0
+ANON_NAME_MAX = 80
+
+
+def sys_getpid(task: Task, *_: int) -> int:
+    return task.tgid
+
+
+def sys_gettid(task: Task, *_: int) -> int:
+    return task.pid
+
+
+def sys_getppid(task: Task, *_: int) -> int:
+    return task.ppid
+
+
+def sys_getpgrp(task: Task, *_: int) -> int:
+    return task.pgid
+
+
+def _other(task: Task, pid: int) -> bool:
+    return s32(pid) not in (0, task.pid)
+
+
+def sys_getpgid(task: Task, pid: int, *_: int) -> int:
+    return -errno.ESRCH if _other(task, pid) else task.pgid
+
+
+def sys_getsid(task: Task, pid: int, *_: int) -> int:
+    return -errno.ESRCH if _other(task, pid) else task.sid
+
+
+def sys_setpgid(task: Task, pid: int, pgid: int, *_: int) -> int:
+    if s32(pgid) < 0:
+        return -errno.EINVAL
+    if _other(task, pid):
+        return -errno.ESRCH
+    if task.sid == task.pid:
+        return -errno.EPERM  # the leader of a session
+    if s32(pgid) not in (0, task.pid, task.pgid):
+        return -errno.EPERM
+    task.pgid = s32(pgid) or task.pid
+    return 0
+
+
+def sys_setsid(task: Task, *_: int) -> int:
+    if task.pgid == task.pid:
+        return -errno.EPERM
+    task.sid = task.pgid = task.pid
+    return task.pid
+
+
+# Users and groups
+
+
+def sys_getuid(task: Task, *_: int) -> int:
+    return task.cred.uid
+
+
+def sys_geteuid(task: Task, *_: int) -> int:
+    return task.cred.euid
+
+
+def sys_getgid(task: Task, *_: int) -> int:
+    return task.cred.gid
+
+
+def sys_getegid(task: Task, *_: int) -> int:
+    return task.cred.egid
+
+
+def _update_capabilities(task: Task, had_root: bool) -> None:
+    """Capabilities follow the user IDs as they change from or to root (cap_emulate_setxuid)."""
+    cred = task.cred
+    has_root = 0 in (cred.uid, cred.euid, cred.suid)
+    if had_root and not has_root:
+        task.cap_permitted = 0
+    cred.cap_effective = task.cap_permitted if cred.euid == 0 else 0
+    task.mm.privileged = task.capable(21)
+    task.mm.capable_ipc_lock = task.capable(14)
+
+
+def _setres(task: Task, kind: str, real: int, effective: int, saved: int, capability: int) -> int:
+    """setresuid and setresgid: each may become one of the three that are held, or anything with the capability."""
+    cred = task.cred
+    held = (getattr(cred, kind), getattr(cred, "e" + kind), getattr(cred, "s" + kind))
+    wanted = [v & 0xFFFFFFFF for v in (real, effective, saved)]
+    if not task.capable(capability) and any(v != _UNCHANGED and v not in held for v in wanted):
+        return -errno.EPERM
+    had_root = 0 in (cred.uid, cred.euid, cred.suid)
+    for prefix, value in zip(("", "e", "s"), wanted):
+        if value != _UNCHANGED:
+            setattr(cred, prefix + kind, value)
+    setattr(cred, "fs" + kind, getattr(cred, "e" + kind))
+    if kind == "uid":
+        _update_capabilities(task, had_root)
+    return 0
+
+
+def sys_setresuid(task: Task, real: int, effective: int, saved: int, *_: int) -> int:
+    return _setres(task, "uid", real, effective, saved, CAP_SETUID)
+
+
+def sys_setresgid(task: Task, real: int, effective: int, saved: int, *_: int) -> int:
+    return _setres(task, "gid", real, effective, saved, CAP_SETGID)
+
+
+def _setre(task: Task, kind: str, real: int, effective: int, capability: int) -> int:
+    cred = task.cred
+    old = getattr(cred, kind)
+    real, effective = real & 0xFFFFFFFF, effective & 0xFFFFFFFF
+    if real != _UNCHANGED and not task.capable(capability) and real not in (old, getattr(cred, "e" + kind)):
+        return -errno.EPERM
+    saved = _UNCHANGED
+    if real != _UNCHANGED or (effective != _UNCHANGED and effective != old):
+        saved = effective if effective != _UNCHANGED else getattr(cred, "e" + kind)
+    return _setres(task, kind, real, effective, saved, capability)
+
+
+def sys_setreuid(task: Task, real: int, effective: int, *_: int) -> int:
+    return _setre(task, "uid", real, effective, CAP_SETUID)
+
+
+def sys_setregid(task: Task, real: int, effective: int, *_: int) -> int:
+    return _setre(task, "gid", real, effective, CAP_SETGID)
+
+
+def _set(task: Task, kind: str, value: int, capability: int) -> int:
+    if task.capable(capability):
+        return _setres(task, kind, value, value, value, capability)
+    return _setres(task, kind, _UNCHANGED, value, _UNCHANGED, capability)
+
+
+def sys_setuid(task: Task, uid: int, *_: int) -> int:
+    return -errno.EINVAL if uid & 0xFFFFFFFF == _UNCHANGED else _set(task, "uid", uid, CAP_SETUID)
+
+
+def sys_setgid(task: Task, gid: int, *_: int) -> int:
+    return -errno.EINVAL if gid & 0xFFFFFFFF == _UNCHANGED else _set(task, "gid", gid, CAP_SETGID)
+
+
+def _setfs(task: Task, kind: str, value: int, capability: int) -> int:
+    cred = task.cred
+    old: int = getattr(cred, "fs" + kind)
+    value &= 0xFFFFFFFF
+    held = [getattr(cred, p + kind) for p in ("", "e", "s", "fs")]
+    if value != _UNCHANGED and (value in held or task.capable(capability)):
+        setattr(cred, "fs" + kind, value)
+    return old
+
+
+def sys_setfsuid(task: Task, uid: int, *_: int) -> int:
+    return _setfs(task, "uid", uid, CAP_SETUID)
+
+
+def sys_setfsgid(task: Task, gid: int, *_: int) -> int:
+    return _setfs(task, "gid", gid, CAP_SETGID)
+
+
+def _getres(task: Task, addresses: tuple[int, ...], values: tuple[int, ...]) -> int:
+    for address, value in zip(addresses, values):
+        if not task.access.put_user(address, value, 4, "__do_sys_getresuid"):
+            return -errno.EFAULT
+    return 0
+
+
+def sys_getresuid(task: Task, real: int, effective: int, saved: int, *_: int) -> int:
+    return _getres(task, (real, effective, saved), (task.cred.uid, task.cred.euid, task.cred.suid))
+
+
+def sys_getresgid(task: Task, real: int, effective: int, saved: int, *_: int) -> int:
+    return _getres(task, (real, effective, saved), (task.cred.gid, task.cred.egid, task.cred.sgid))
+
+
+def sys_getgroups(task: Task, count: int, address: int, *_: int) -> int:
+    groups = task.cred.groups
+    count = s32(count)
+    if count < 0 or 0 < count < len(groups):
+        return -errno.EINVAL
+    if count:
+        for i, gid in enumerate(groups):
+            if not task.access.put_user(address + 4 * i, gid, 4, "groups_to_user"):
+                return -errno.EFAULT
+    return len(groups)
+
+
+def sys_setgroups(task: Task, count: int, address: int, *_: int) -> int:
+    count &= 0xFFFFFFFF
+    if not task.capable(CAP_SETGID):
+        return -errno.EPERM
+    if count > 65536:
+        return -errno.EINVAL
+    data = task.access.copy_from_user(address, 4 * count, "groups_from_user")
+    if data is None:
+        return -errno.EFAULT
+    task.cred.groups = sorted(struct.unpack(f"{order(task)}{count}I", data))
+    return 0
+
+
+def sys_capget(task: Task, header: int, data: int, *_: int) -> int:
+    """capget of version 3 for this task; another version is answered with the one that is spoken."""
+    text = task.access.copy_from_user(header, 8, "cap_validate_magic")
+    if text is None:
+        return -errno.EFAULT
+    version, pid = struct.unpack(order(task) + "Ii", text)
+    if version not in (0x20080522, 0x20071026):
+        if not task.access.put_user(header, 0x20080522, 4, "cap_validate_magic"):
+            return -errno.EFAULT
+        return -errno.EINVAL if data else 0
+    if pid < 0:
+        return -errno.EINVAL
+    if pid not in (0, task.pid):
+        return -errno.ESRCH
+    if not data:
+        return 0
+    effective, permitted = task.cred.cap_effective, task.cap_permitted
+    words = (effective & _UNCHANGED, permitted & _UNCHANGED, 0, effective >> 32, permitted >> 32, 0)
+    return put_struct(task, data, struct.pack(order(task) + "6I", *words), "__do_sys_capget")
+
+
+def sys_capset(task: Task, header: int, data: int, *_: int) -> int:
+    text = task.access.copy_from_user(header, 8, "cap_validate_magic")
+    if text is None:
+        return -errno.EFAULT
+    version, pid = struct.unpack(order(task) + "Ii", text)
+    if version not in (0x20080522, 0x20071026):
+        return -errno.EINVAL
+    if pid not in (0, task.pid):
+        return -errno.EPERM
+    text = task.access.copy_from_user(data, 24, "__do_sys_capset")
+    if text is None:
+        return -errno.EFAULT
+    e0, p0, _i0, e1, p1, _i1 = struct.unpack(order(task) + "6I", text)
+    effective, permitted = (e1 << 32 | e0) & CAP_ALL, (p1 << 32 | p0) & CAP_ALL
+    if permitted & ~task.cap_permitted or effective & ~permitted:
+        return -errno.EPERM
+    task.cap_permitted, task.cred.cap_effective = permitted, effective
+    task.mm.privileged, task.mm.capable_ipc_lock = task.capable(21), task.capable(14)
+    return 0
+
+
+# Limits and use of resources
+
+
+def do_prlimit(task: Task, resource: int, new: tuple[int, int] | None) -> tuple[int, int] | int:
+    """Read and perhaps set a limit: the old (soft, hard), or -errno (do_prlimit)."""
+    if not 0 <= resource < RLIM_NLIMITS:
+        return -errno.EINVAL
+    soft, hard = task.rlimits[resource]
+    if new is not None:
+        if new[0] > new[1]:
+            return -errno.EINVAL
+        if resource == RLIMIT_NOFILE and new[1] > 1 << 20:
+            return -errno.EPERM
+        if new[1] > hard and not task.capable(CAP_SYS_RESOURCE):
+            return -errno.EPERM
+        task.rlimits[resource] = list(new)
+    return soft, hard
+
+
+def sys_prlimit64(task: Task, pid: int, resource: int, new: int, old: int, *_: int) -> int:
+    wanted: tuple[int, int] | None = None
+    if new:
+        data = task.access.copy_from_user(new, 16, "__do_sys_prlimit64")
+        if data is None:
+            return -errno.EFAULT
+        soft, hard = struct.unpack(order(task) + "QQ", data)
+        wanted = soft, hard
+    if _other(task, pid):
+        return -errno.ESRCH
+    found = do_prlimit(task, resource & 0xFFFFFFFF, wanted)
+    if isinstance(found, int):
+        return found
+    return put_struct(task, old, struct.pack(order(task) + "QQ", *found), "__do_sys_prlimit64") if old else 0
+
+
+def sys_getrlimit(task: Task, resource: int, address: int, *_: int) -> int:
+    found = do_prlimit(task, resource & 0xFFFFFFFF, None)
+    if isinstance(found, int):
+        return found
+    if task.word == 8:
+        data = struct.pack(order(task) + "QQ", *found)
+    else:
+        data = struct.pack(order(task) + "II", *(min(v, 0xFFFFFFFF) for v in found))
+    return put_struct(task, address, data, "__do_sys_getrlimit")
+
+
+def sys_old_getrlimit(task: Task, resource: int, address: int, *_: int) -> int:
+    """getrlimit of PowerPC 32: no limit above 2**31 - 1."""
+    found = do_prlimit(task, resource & 0xFFFFFFFF, None)
+    if isinstance(found, int):
+        return found
+    values = (min(v, 0x7FFFFFFF) for v in found)
+    return put_struct(task, address, struct.pack(order(task) + "II", *values), "__do_sys_old_getrlimit")
+
+
+def sys_setrlimit(task: Task, resource: int, address: int, *_: int) -> int:
+    data = task.access.copy_from_user(address, 2 * task.word, "__do_sys_setrlimit")
+    if data is None:
+        return -errno.EFAULT
+    values = struct.unpack(order(task) + ("QQ" if task.word == 8 else "II"), data)
+    soft, hard = (RLIM_INFINITY if task.word == 4 and v == 0xFFFFFFFF else v for v in values)
+    found = do_prlimit(task, resource & 0xFFFFFFFF, (soft, hard))
+    return found if isinstance(found, int) else 0
+
+
+def sys_getrusage(task: Task, who: int, address: int, *_: int) -> int:
+    if s32(who) not in (0, 1, -1):
+        return -errno.EINVAL
+    mm = task.mm
+    own = s32(who) != -1
+    used = pack_timeval(task, task.machine.clock() if own else 0)
+    mm.hiwater_rss = max(mm.hiwater_rss, sum(mm.rss))
+    values = [mm.hiwater_rss * 4, 0, 0, 0, task.min_flt, 0, 0, 0, 0, 0, 0, 0, 0, 0] if own else [0] * 14
+    data = used + pack_timeval(task, 0) + struct.pack(order(task) + ("14q" if task.word == 8 else "14i"), *values)
+    return put_struct(task, address, data, "__do_sys_getrusage")
+
+
+def sys_times(task: Task, address: int, *_: int) -> int:
+    ticks = task.machine.clock() // 10_000_000
+    if address:
+        letter = "4q" if task.word == 8 else "4i"
+        error = put_struct(task, address, struct.pack(order(task) + letter, ticks, 0, 0, 0), "__do_sys_times")
+        if error:
+            return error
+    return ticks
+
+
+def sys_sysinfo(task: Task, address: int, *_: int) -> int:
+    memory = task.machine.memory
+    total = memory.totalram << 12
+    free = memory.totalram - memory.allocator.allocated << 12
+    seconds = -(-task.machine.clock() // 1_000_000_000)
+    shared = task.mm.rss[3] << 12
+    o = order(task)
+    if task.word == 8:
+        data = struct.pack(o + "q3Q6QHHIQQI4x", seconds, 0, 0, 0, total, free, shared, 0, 0, 0, 1, 0, 0, 0, 0, 1)
+    else:
+        data = struct.pack(o + "i3I6IHHIII8x", seconds, 0, 0, 0, total, free, shared, 0, 0, 0, 1, 0, 0, 0, 1)
+    return put_struct(task, address, data, "__do_sys_sysinfo")
+
+
+# Names
+
+
+def sys_uname(task: Task, address: int, *_: int) -> int:
+    fields = ("Linux", task.machine.hostname, RELEASE, "#1 SMP", task.arch.uname_machine, "(none)")
+    data = b"".join(text.encode()[:64].ljust(65, b"\0") for text in fields)
+    return put_struct(task, address, data, "__do_sys_newuname")
+
+
+def sys_sethostname(task: Task, address: int, size: int, *_: int) -> int:
+    if not task.capable(21):
+        return -errno.EPERM
+    if not 0 <= s32(size) <= 64:
+        return -errno.EINVAL
+    text = task.access.copy_from_user(address, s32(size), "__do_sys_sethostname")
+    if text is None:
+        return -errno.EFAULT
+    task.machine.hostname = text.split(b"\0")[0].decode("utf-8", "replace")
+    return 0
+
+
+def sys_personality(task: Task, persona: int, *_: int) -> int:
+    old = task.personality
+    if persona & 0xFFFFFFFF != 0xFFFFFFFF:
+        task.personality = persona & 0xFFFFFFFF
+    return old
+
+
+def _set_vma_name(task: Task, option: int, start: int, length: int, address: int) -> int:
+    if option != PR_SET_VMA_ANON_NAME:
+        return -errno.EINVAL
+    name = None
+    if address:
+        text = task.access.strncpy_from_user(address, ANON_NAME_MAX, "strndup_user")
+        if text is None:
+            return -errno.EFAULT
+        if len(text) >= ANON_NAME_MAX or any(not 32 <= c < 127 or c in b"\\`$[]" for c in text):
+            return -errno.EINVAL
+        name = text.decode()
+    return madvise_set_anon_name(task.mm, start, length, name)
+
+
+def sys_prctl(task: Task, option: int, a: int, b: int, c: int, d: int, *_: int) -> int:
+    """prctl: what a single process may ask about itself."""
+    option &= 0xFFFFFFFF
+    access = task.access
+    put_int = {2: task.pdeath_signal, 25: 1, 37: task.child_subreaper}
+    if option == 1:  # PR_SET_PDEATHSIG
+        if a > 64:
+            return -errno.EINVAL
+        task.pdeath_signal = a
+        return 0
+    if option in put_int:  # PR_GET_PDEATHSIG, PR_GET_TSC, PR_GET_CHILD_SUBREAPER
+        return 0 if access.put_user(a, put_int[option], 4, "__do_sys_prctl") else -errno.EFAULT
+    if option == 3:  # PR_GET_DUMPABLE
+        return task.dumpable
+    if option == 4:
+        if a > 1:
+            return -errno.EINVAL
+        task.dumpable = a
+        return 0
+    if option in (7, 27):  # PR_GET_KEEPCAPS, PR_GET_SECUREBITS
+        return 0
+    if option == 8:
+        return 0 if a <= 1 else -errno.EINVAL
+    if option == 15:  # PR_SET_NAME
+        text = access.strncpy_from_user(a, 15, "__do_sys_prctl")
+        if text is None:
+            return -errno.EFAULT
+        task.comm = text.decode("utf-8", "surrogateescape")
+        return 0
+    if option == 16:
+        name = task.comm.encode("utf-8", "surrogateescape")[:15].ljust(16, b"\0")
+        return put_struct(task, a, name, "__do_sys_prctl")
+    if option == 23:  # PR_CAPBSET_READ
+        return 1 if a <= 40 else -errno.EINVAL
+    if option == 29:  # PR_SET_TIMERSLACK
+        task.timer_slack_ns = a or 50_000
+        return 0
+    if option == 30:
+        return task.timer_slack_ns
+    if option == 36:
+        task.child_subreaper = int(bool(a))
+        return 0
+    if option == 38:  # PR_SET_NO_NEW_PRIVS
+        if a != 1 or b or c or d:
+            return -errno.EINVAL
+        task.no_new_privs = 1
+        return 0
+    if option == 39:
+        return task.no_new_privs if not (a or b or c or d) else -errno.EINVAL
+    if option == 41:  # PR_SET_THP_DISABLE
+        if b or c or d:
+            return -errno.EINVAL
+        task.thp_disabled = int(bool(a))
+        return 0
+    if option == 42:
+        return task.thp_disabled if not (a or b or c or d) else -errno.EINVAL
+    if option == 21:  # PR_GET_SECCOMP
+        return 0
+    if option == PR_SET_VMA:
+        return _set_vma_name(task, a, b, c, d)
+    return -errno.EINVAL
+
+
+# Scheduling: one CPU, one task
+
+
+def sys_sched_yield(task: Task, *_: int) -> int:
+    return 0
+
+
+def sys_sched_getaffinity(task: Task, pid: int, size: int, address: int, *_: int) -> int:
+    size &= 0xFFFFFFFF
+    if not size or size % task.word:
+        return -errno.EINVAL
+    if _other(task, pid):
+        return -errno.ESRCH
+    count = min(size, 8)
+    byteorder: Any = "big" if task.arch.elf.big_endian else "little"
+    data = (1).to_bytes(task.word, byteorder).ljust(count, b"\0")[:count]
+    return count if task.access.copy_to_user(address, data, "__do_sys_sched_getaffinity") else -errno.EFAULT
+
+
+def sys_sched_setaffinity(task: Task, pid: int, size: int, address: int, *_: int) -> int:
+    data = task.access.copy_from_user(address, min(size & 0xFFFFFFFF, 1024), "get_user_cpu_mask")
+    if data is None:
+        return -errno.EFAULT
+    if _other(task, pid):
+        return -errno.ESRCH
+    first = data[: task.word]
+    if task.arch.elf.big_endian:
+        first = first[::-1]
+    return 0 if first and first[0] & 1 else -errno.EINVAL
+
+
+def sys_sched_getscheduler(task: Task, pid: int, *_: int) -> int:
+    return -errno.EINVAL if s32(pid) < 0 else -errno.ESRCH if _other(task, pid) else 0
+
+
+def sys_sched_getparam(task: Task, pid: int, address: int, *_: int) -> int:
+    if s32(pid) < 0 or not address:
+        return -errno.EINVAL
+    if _other(task, pid):
+        return -errno.ESRCH
+    return put_struct(task, address, bytes(4), "__do_sys_sched_getparam")
+
+
+def sys_sched_setscheduler(task: Task, pid: int, policy: int, address: int, *_: int) -> int:
+    data = task.access.copy_from_user(address, 4, "do_sched_setscheduler")
+    if data is None:
+        return -errno.EFAULT
+    if _other(task, pid):
+        return -errno.ESRCH
+    priority = int.from_bytes(data, "big" if task.arch.elf.big_endian else "little")
+    kind = s32(policy) & ~0x40000000
+    if kind in (0, 3, 5):
+        return 0 if priority == 0 else -errno.EINVAL
+    return 0 if kind in (1, 2) and 1 <= priority <= 99 else -errno.EINVAL
+
+
+def sys_sched_get_priority_max(task: Task, policy: int, *_: int) -> int:
+    return {0: 0, 1: 99, 2: 99, 3: 0, 5: 0, 6: 0}.get(s32(policy), -errno.EINVAL)
+
+
+def sys_sched_get_priority_min(task: Task, policy: int, *_: int) -> int:
+    return {0: 0, 1: 1, 2: 1, 3: 0, 5: 0, 6: 0}.get(s32(policy), -errno.EINVAL)
+
+
+def sys_getcpu(task: Task, cpu: int, node: int, *_: int) -> int:
+    for address in (cpu, node):
+        if address and not task.access.put_user(address, 0, 4, "__do_sys_getcpu"):
+            return -errno.EFAULT
+    return 0
+
+
+def sys_getpriority(task: Task, which: int, who: int, *_: int) -> int:
+    if which & 0xFFFFFFFF > 2:
+        return -errno.EINVAL
+    return 20 - task.nice
+
+
+def sys_setpriority(task: Task, which: int, who: int, nice: int, *_: int) -> int:
+    if which & 0xFFFFFFFF > 2:
+        return -errno.EINVAL
+    value = max(-20, min(19, s32(nice)))
+    if value < task.nice and not task.capable(CAP_SYS_NICE):
+        return -errno.EACCES
+    task.nice = value
+    return 0
+
+
+def sys_ioprio_get(task: Task, which: int, who: int, *_: int) -> int:
+    return 0x4004 if 1 <= s32(which) <= 3 else -errno.EINVAL
+
+
+def sys_getrandom(task: Task, address: int, size: int, flags: int, *_: int) -> int:
+    if flags & 0xFFFFFFFF & ~7 or flags & 6 == 6:
+        return -errno.EINVAL
+    size = min(size, 0x7FFFF000)
+    if not task.access.access_ok(address, size):
+        return -errno.EFAULT
+    return get_random_bytes_user(task.machine.vfs.random, iov_iter(task.access, [(address, size)]))
+
+
+# Threads' bookkeeping
+
+
+def sys_set_tid_address(task: Task, address: int, *_: int) -> int:
+    task.clear_child_tid = address
+    return task.pid
+
+
+def sys_set_robust_list(task: Task, head: int, size: int, *_: int) -> int:
+    if size != 3 * task.word:
+        return -errno.EINVAL
+    task.robust_list = (head, size)
+    return 0
+
+
+def sys_get_robust_list(task: Task, pid: int, head: int, size: int, *_: int) -> int:
+    if _other(task, pid):
+        return -errno.ESRCH
+    if not task.access.put_user(size, task.robust_list[1] or 3 * task.word, task.word, "__do_sys_get_robust_list"):
+        return -errno.EFAULT
+    ok = task.access.put_user(head, task.robust_list[0], task.word, "__do_sys_get_robust_list")
+    return 0 if ok else -errno.EFAULT
+
+
+def sys_rseq(task: Task, address: int, length: int, flags: int, signature: int, *_: int) -> int:
+    """rseq: the CPU's number is stored once, since there is no other CPU to move to."""
+    length, flags, signature = length & 0xFFFFFFFF, flags & 0xFFFFFFFF, signature & 0xFFFFFFFF
+    if flags & 1:
+        if flags & ~1 or task.rseq[0] != address or not address:
+            return -errno.EINVAL
+        if task.rseq[1] != signature:
+            return -errno.EPERM
+        task.rseq = (0, 0)
+        return 0
+    if flags:
+        return -errno.EINVAL
+    if task.rseq[0]:
+        if task.rseq[0] != address:
+            return -errno.EINVAL
+        return -errno.EBUSY if task.rseq[1] == signature else -errno.EPERM
+    if length < 32 or address % 32:
+        return -errno.EINVAL
+    if not task.access.access_ok(address, length):
+        return -errno.EFAULT
+    access = task.access
+    if access.get_user(address + 8, 8, "rseq_get_rseq_cs_ptr_val") is None:
+        return -errno.EFAULT
+    task.rseq = (address, signature)
+    for offset in (0, 4, 20, 24):  # cpu_id_start, cpu_id, node_id, mm_cid
+        if not access.put_user(address + offset, 0, 4, "rseq_update_cpu_node_id"):
+            return -errno.EFAULT
+    return 0
+
+
+def _futex(task: Task, address: int, op: int, value: int, timeout: int, size: int) -> int:
+    """futex for one thread: a wait can only end by its timeout or a signal."""
+    command = op & 0x7F
+    if command in (1, 10):  # FUTEX_WAKE, FUTEX_WAKE_BITSET
+        return -errno.EINVAL if address & 3 else 0
+    if command not in (0, 9):
+        return -errno.ENOSYS
+    if address & 3:
+        return -errno.EINVAL
+    limit: int | None = None
+    if timeout:
+        got = get_timespec(task, timeout, size)
+        if isinstance(got, int):
+            return got
+        limit = timespec_ns(got)
+        if limit < 0:
+            return limit
+        if command == 9:
+            now = task.machine.realtime() if op & 256 else task.machine.clock()
+            limit = max(0, limit - now)
+    now_there = task.access.get_user(address, 4, "futex_wait_setup")
+    if now_there is None:
+        return -errno.EFAULT
+    if now_there != value & 0xFFFFFFFF:
+        return -errno.EAGAIN
+    result = task.wait_event(lambda: False, limit)
+    return -errno.ETIMEDOUT if result == 0 else result
+
+
+def sys_futex(task: Task, address: int, op: int, value: int, timeout: int, *_: int) -> int:
+    return _futex(task, address, op, value, timeout, task.word)
+
+
+def sys_futex_time64(task: Task, address: int, op: int, value: int, timeout: int, *_: int) -> int:
+    return _futex(task, address, op, value, timeout, 8)
+
+
+def sys_wait4(task: Task, *_: int) -> int:
+    return -errno.ECHILD
+
+
+def sys_exit(task: Task, code: int, *_: int) -> Any:
+    task.exit_code = code & 0xFF
+    return NO_RESULT
+
+
+def sys_eperm(task: Task, *_: int) -> int:
+    """What needs a privilege that a container does not give."""
+    return -errno.EPERM
+
+
+SYSCALLS = {
+    "getpid": sys_getpid,
+    "gettid": sys_gettid,
+    "getppid": sys_getppid,
+    "getpgrp": sys_getpgrp,
+    "getpgid": sys_getpgid,
+    "setpgid": sys_setpgid,
+    "getsid": sys_getsid,
+    "setsid": sys_setsid,
+    "getuid": sys_getuid,
+    "geteuid": sys_geteuid,
+    "getgid": sys_getgid,
+    "getegid": sys_getegid,
+    "setuid": sys_setuid,
+    "setgid": sys_setgid,
+    "setreuid": sys_setreuid,
+    "setregid": sys_setregid,
+    "setresuid": sys_setresuid,
+    "setresgid": sys_setresgid,
+    "getresuid": sys_getresuid,
+    "getresgid": sys_getresgid,
+    "setfsuid": sys_setfsuid,
+    "setfsgid": sys_setfsgid,
+    "getgroups": sys_getgroups,
+    "setgroups": sys_setgroups,
+    "capget": sys_capget,
+    "capset": sys_capset,
+    "prlimit64": sys_prlimit64,
+    "getrlimit": sys_getrlimit,
+    "old_getrlimit": sys_old_getrlimit,
+    "ugetrlimit": sys_getrlimit,
+    "setrlimit": sys_setrlimit,
+    "getrusage": sys_getrusage,
+    "times": sys_times,
+    "sysinfo": sys_sysinfo,
+    "uname": sys_uname,
+    "sethostname": sys_sethostname,
+    "personality": sys_personality,
+    "prctl": sys_prctl,
+    "sched_yield": sys_sched_yield,
+    "sched_getaffinity": sys_sched_getaffinity,
+    "sched_setaffinity": sys_sched_setaffinity,
+    "sched_getscheduler": sys_sched_getscheduler,
+    "sched_setscheduler": sys_sched_setscheduler,
+    "sched_getparam": sys_sched_getparam,
+    "sched_get_priority_max": sys_sched_get_priority_max,
+    "sched_get_priority_min": sys_sched_get_priority_min,
+    "getcpu": sys_getcpu,
+    "getpriority": sys_getpriority,
+    "setpriority": sys_setpriority,
+    "ioprio_get": sys_ioprio_get,
+    "getrandom": sys_getrandom,
+    "set_tid_address": sys_set_tid_address,
+    "set_robust_list": sys_set_robust_list,
+    "get_robust_list": sys_get_robust_list,
+    "rseq": sys_rseq,
+    "futex": sys_futex,
+    "futex_time64": sys_futex_time64,
+    "wait4": sys_wait4,
+    "waitid": sys_wait4,
+    "waitpid": sys_wait4,
+    "exit": sys_exit,
+    "exit_group": sys_exit,
+    "reboot": sys_eperm,
+    "mount": sys_eperm,
+    "umount2": sys_eperm,
+    "setdomainname": sys_eperm,
+}

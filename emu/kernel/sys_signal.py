@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""System calls about signals (kernel/signal.c)."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from typing import TYPE_CHECKING, Any
+
+from archs.base import SI_TKILL, SI_USER, SigAction, SigInfo
+from emu.kernel.args import get_timespec, order, put_struct, s32, timespec_ns
+from emu.kernel.signal import (
+    ERESTARTNOHAND,
+    NSIG,
+    SIGKILL,
+    SIGSEGV,
+    SIGSTOP,
+    SS_AUTODISARM,
+    SS_DISABLE,
+    SS_ONSTACK,
+    bit,
+    set_blocked,
+)
+from emu.kernel.syscall import NO_RESULT
+
+if TYPE_CHECKING:
+    from emu.kernel.task import Task
+
+SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK = 0, 1, 2
+# SA_NOCLDSTOP ... SA_UNSUPPORTED's neighbours: what user space may set; the rest reads back as clear.
+UAPI_SA_FLAGS = 0xD8000000 | 0x807 | 0x04000000
+_MINSIGSTKSZ = {"x86_64": 2048, "aarch64": 5120, "powerpc64": 8192, "powerpc64le": 8192, "powerpc": 2048}
+
+
+def _swap_words(task: Task, mask: int) -> int:
+    """A sigset_t is an array of words: on a big-endian 32-bit machine the low word comes first."""
+    if task.word == 4 and task.arch.elf.big_endian:
+        return mask >> 32 | (mask & 0xFFFFFFFF) << 32
+    return mask
+
+
+def get_sigset(task: Task, address: int, function: str) -> int | None:
+    """A sigset_t of the guest; None = EFAULT."""
+    mask = task.access.get_user(address, 8, function)
+    return None if mask is None else _swap_words(task, mask)
+
+
+def put_sigset(task: Task, address: int, mask: int, function: str) -> int:
+    """Store a sigset_t: 0 or -EFAULT."""
+    return 0 if task.access.put_user(address, _swap_words(task, mask), 8, function) else -errno.EFAULT
+
+
+def sys_rt_sigaction(task: Task, signo: int, act: int, oact: int, size: int, *_: int) -> int:
+    """rt_sigaction: struct sigaction is handler, flags, restorer, mask on all three architectures."""
+    if size != 8:
+        return -errno.EINVAL
+    signo = s32(signo)
+    letter = "Q" if task.word == 8 else "I"
+    head = struct.Struct(order(task) + 3 * letter)
+    new: SigAction | None = None
+    if act:
+        data = task.access.copy_from_user(act, head.size + 8, "__do_sys_rt_sigaction")
+        if data is None:
+            return -errno.EFAULT
+        handler, flags, restorer = head.unpack_from(data)
+        mask = _swap_words(task, int.from_bytes(data[head.size :], "big" if task.arch.elf.big_endian else "little"))
+        new = SigAction(handler, flags & UAPI_SA_FLAGS, restorer, mask & ~(bit(SIGKILL) | bit(SIGSTOP)))
+    if not 1 <= signo <= NSIG or (new is not None and signo in (SIGKILL, SIGSTOP)):
+        return -errno.EINVAL
+    signals = task.signals
+    old = signals.actions[signo]
+    if new is not None:
+        signals.actions[signo] = new
+        if signals.ignored(signo):
+            signals.flush(signo)
+    if oact:
+        mask = _swap_words(task, old.mask).to_bytes(8, "big" if task.arch.elf.big_endian else "little")
+        data = head.pack(old.handler, old.flags, old.restorer) + mask
+        return put_struct(task, oact, data, "__do_sys_rt_sigaction")
+    return 0
+
+
+def sys_rt_sigprocmask(task: Task, how: int, address: int, old: int, size: int, *_: int) -> int:
+    if size != 8:
+        return -errno.EINVAL
+    before = task.signals.blocked
+    if address:
+        mask = get_sigset(task, address, "__do_sys_rt_sigprocmask")
+        if mask is None:
+            return -errno.EFAULT
+        mask &= ~(bit(SIGKILL) | bit(SIGSTOP))
+        how = s32(how)
+        if how == SIG_BLOCK:
+            set_blocked(task, before | mask)
+        elif how == SIG_UNBLOCK:
+            set_blocked(task, before & ~mask)
+        elif how == SIG_SETMASK:
+            set_blocked(task, mask)
+        else:
+            return -errno.EINVAL
+    return put_sigset(task, old, before, "__do_sys_rt_sigprocmask") if old else 0
+
+
+def sys_rt_sigpending(task: Task, address: int, size: int, *_: int) -> int:
+    if size > 8:
+        return -errno.EINVAL
+    mask = task.signals.pending & task.signals.blocked
+    byteorder: Any = "big" if task.arch.elf.big_endian else "little"
+    data = _swap_words(task, mask).to_bytes(8, byteorder)[:size]
+    return put_struct(task, address, data, "__do_sys_rt_sigpending")
+
+
+def _sleep_until_signal(task: Task) -> int:
+    while task.wait_event(lambda: False) >= 0:
+        pass
+    return -ERESTARTNOHAND
+
+
+def sys_rt_sigsuspend(task: Task, address: int, size: int, *_: int) -> int:
+    if size != 8:
+        return -errno.EINVAL
+    mask = get_sigset(task, address, "__do_sys_rt_sigsuspend")
+    if mask is None:
+        return -errno.EFAULT
+    task.signals.saved = task.signals.blocked
+    set_blocked(task, mask)
+    return _sleep_until_signal(task)
+
+
+def sys_pause(task: Task, *_: int) -> int:
+    return _sleep_until_signal(task)
+
+
+def _sigtimedwait(task: Task, address: int, info: int, timeout: int, size: int, width: int) -> int:
+    if size != 8:
+        return -errno.EINVAL
+    mask = get_sigset(task, address, "__do_sys_rt_sigtimedwait")
+    if mask is None:
+        return -errno.EFAULT
+    mask &= ~(bit(SIGKILL) | bit(SIGSTOP))
+    limit: int | None = None
+    if timeout:
+        value = get_timespec(task, timeout, width)
+        if isinstance(value, int):
+            return value
+        limit = timespec_ns(value)
+        if limit < 0:
+            return limit
+    signals = task.signals
+    found = signals.dequeue(mask)
+    if found is None and limit != 0:
+        blocked = signals.blocked
+        signals.blocked &= ~mask  # so that one of them wakes us
+        result = task.wait_event(lambda: bool(signals.pending & mask), limit)
+        signals.blocked = blocked
+        found = signals.dequeue(mask)
+        if found is None and result < 0:
+            return -errno.EINTR
+    if found is None:
+        return -errno.EAGAIN
+    if info:
+        error = put_struct(task, info, task.arch.pack_siginfo(found), "copy_siginfo_to_user")
+        if error:
+            return error
+    return found.signo
+
+
+def sys_rt_sigtimedwait(task: Task, address: int, info: int, timeout: int, size: int, *_: int) -> int:
+    return _sigtimedwait(task, address, info, timeout, size, task.word)
+
+
+def sys_rt_sigtimedwait_time64(task: Task, address: int, info: int, timeout: int, size: int, *_: int) -> int:
+    return _sigtimedwait(task, address, info, timeout, size, 8)
+
+
+# Sending
+
+
+def _is_self(task: Task, pid: int) -> int:
+    """0 when a signal to `pid` (as for kill) reaches the one process there is, else -errno."""
+    if pid in (task.tgid, 0, -task.pgid):
+        return 0
+    if pid == -1 or pid == -(1 << 31):
+        return -errno.ESRCH
+    return -errno.EPERM if pid == 1 else -errno.ESRCH
+
+
+def sys_kill(task: Task, pid: int, signo: int, *_: int) -> int:
+    signo = s32(signo)
+    error = _is_self(task, s32(pid))
+    if error:
+        return error
+    if not 0 <= signo <= NSIG:
+        return -errno.EINVAL
+    if signo:
+        task.send_signal(signo, SigInfo(signo, SI_USER, pid=task.tgid, uid=task.cred.uid))
+    return 0
+
+
+def _tkill(task: Task, tgid: int, pid: int, signo: int) -> int:
+    if pid != task.pid or tgid not in (0, task.tgid):
+        return -errno.ESRCH
+    if not 0 <= signo <= NSIG:
+        return -errno.EINVAL
+    if signo:
+        task.send_signal(signo, SigInfo(signo, SI_TKILL, pid=task.tgid, uid=task.cred.uid))
+    return 0
+
+
+def sys_tkill(task: Task, pid: int, signo: int, *_: int) -> int:
+    return -errno.EINVAL if s32(pid) <= 0 else _tkill(task, 0, s32(pid), s32(signo))
+
+
+def sys_tgkill(task: Task, tgid: int, pid: int, signo: int, *_: int) -> int:
+    if s32(pid) <= 0 or s32(tgid) <= 0:
+        return -errno.EINVAL
+    return _tkill(task, s32(tgid), s32(pid), s32(signo))
+
+
+def _queue(task: Task, target: int, signo: int, address: int) -> int:
+    data = task.access.copy_from_user(address, 128, "copy_siginfo_from_user")
+    if data is None:
+        return -errno.EFAULT
+    letter = "Q" if task.word == 8 else "I"
+    o = order(task)
+    _, number, code = struct.unpack_from(o + "iii", data)
+    start = 16 if task.word == 8 else 12
+    pid, uid, value = struct.unpack_from(o + "iI" + letter, data, start)
+    if (code >= 0 or code == SI_TKILL) and target != task.pid:
+        return -errno.EPERM
+    if target != task.pid:
+        return -errno.ESRCH
+    if not 0 <= signo <= NSIG:
+        return -errno.EINVAL
+    if signo:
+        task.send_signal(signo, SigInfo(signo, code, errno=number, pid=pid, uid=uid, value=value))
+    return 0
+
+
+def sys_rt_sigqueueinfo(task: Task, pid: int, signo: int, address: int, *_: int) -> int:
+    return _queue(task, s32(pid), s32(signo), address)
+
+
+def sys_rt_tgsigqueueinfo(task: Task, tgid: int, pid: int, signo: int, address: int, *_: int) -> int:
+    if s32(tgid) <= 0 or s32(pid) <= 0:
+        return -errno.EINVAL
+    return -errno.ESRCH if s32(tgid) != task.tgid else _queue(task, s32(pid), s32(signo), address)
+
+
+# Stacks and returns
+
+
+def do_sigaltstack(task: Task, sp: int, size: int, flags: int) -> int:
+    """Set the alternate stack (do_sigaltstack)."""
+    signals = task.signals
+    if signals.on_altstack(task.cpu.sp):
+        return -errno.EPERM
+    mode = flags & ~SS_AUTODISARM & 0xFFFFFFFF
+    if mode not in (SS_DISABLE, SS_ONSTACK, 0):
+        return -errno.EINVAL
+    if mode == SS_DISABLE:
+        signals.altstack = (0, 0, flags & 0xFFFFFFFF)
+        return 0
+    if size < _MINSIGSTKSZ[task.arch.name]:
+        return -errno.ENOMEM
+    signals.altstack = (sp, size, flags & 0xFFFFFFFF)
+    return 0
+
+
+def sys_sigaltstack(task: Task, new: int, old: int, *_: int) -> int:
+    layout = struct.Struct(order(task) + ("Qi4xQ" if task.word == 8 else "IiI"))
+    signals = task.signals
+    sp, size, flags = signals.altstack
+    data = None
+    if new:
+        data = task.access.copy_from_user(new, layout.size, "__do_sys_sigaltstack")
+        if data is None:
+            return -errno.EFAULT
+    state = SS_DISABLE if not size else SS_ONSTACK if signals.on_altstack(task.cpu.sp) else 0
+    state |= flags & SS_AUTODISARM
+    if data is not None:
+        new_sp, new_flags, new_size = layout.unpack(data)
+        error = do_sigaltstack(task, new_sp, new_size, new_flags)
+        if error:
+            return error
+    if old:
+        text = layout.pack(sp, state - (1 << 32) if state >> 31 else state, size)
+        return put_struct(task, old, text, "__do_sys_sigaltstack")
+    return 0
+
+
+def sys_rt_sigreturn(task: Task, *_: int) -> Any:
+    """Back from a handler: registers, mask and alternate stack are those of the frame."""
+    found = task.arch.rt_sigreturn(task.cpu, task.access)
+    if found is None:
+        task.force_sig(SigInfo(SIGSEGV, 0x80))
+        return NO_RESULT
+    mask, (sp, size, flags) = found
+    set_blocked(task, mask)
+    do_sigaltstack(task, sp, size, flags)
+    return NO_RESULT
+
+
+def sys_restart_syscall(task: Task, *_: int) -> int:
+    """Go on with what a signal without a handler interrupted."""
+    function = task.restart_block
+    return -errno.EINTR if function is None else function()
+
+
+SYSCALLS = {
+    "rt_sigaction": sys_rt_sigaction,
+    "rt_sigprocmask": sys_rt_sigprocmask,
+    "rt_sigpending": sys_rt_sigpending,
+    "rt_sigsuspend": sys_rt_sigsuspend,
+    "rt_sigtimedwait": sys_rt_sigtimedwait,
+    "rt_sigtimedwait_time64": sys_rt_sigtimedwait_time64,
+    "rt_sigqueueinfo": sys_rt_sigqueueinfo,
+    "rt_tgsigqueueinfo": sys_rt_tgsigqueueinfo,
+    "rt_sigreturn": sys_rt_sigreturn,
+    "sigaltstack": sys_sigaltstack,
+    "pause": sys_pause,
+    "kill": sys_kill,
+    "tkill": sys_tkill,
+    "tgkill": sys_tgkill,
+    "restart_syscall": sys_restart_syscall,
+}
