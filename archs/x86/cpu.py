@@ -19,6 +19,7 @@ from unicorn.x86_const import (
     UC_X86_REG_FPSW,
     UC_X86_REG_FS_BASE,
     UC_X86_REG_GS_BASE,
+    UC_X86_REG_FPTAG,
     UC_X86_REG_MXCSR,
     UC_X86_REG_R8,
     UC_X86_REG_R9,
@@ -225,6 +226,7 @@ class X86Cpu:
         self.general.write([0] * 15 + [sp, entry, EFLAGS_FIXED])
         self._segments.write((0, 0))
         self.engine.uc.reg_write(UC_X86_REG_MXCSR, 0x1F80)
+        self.engine.uc.reg_write(UC_X86_REG_FPTAG, 0xFFFF)
         self.pc = entry
 
     def set_tls(self, value: int) -> None:

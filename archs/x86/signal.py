@@ -18,7 +18,7 @@ from unicorn.x86_const import (
     UC_X86_REG_FPSW,
     UC_X86_REG_FPTAG,
     UC_X86_REG_MXCSR,
-    UC_X86_REG_ST0,
+    UC_X86_REG_FP0,
     UC_X86_REG_XMM0,
 )
 
@@ -80,8 +80,9 @@ def fxsave(cpu: X86Cpu) -> bytes:
         int(uc.reg_read(UC_X86_REG_FPCW)), int(uc.reg_read(UC_X86_REG_FPSW)), abridged, 0, 0, 0, 0,
         int(uc.reg_read(UC_X86_REG_MXCSR)), 0x2FFFF,
     )  # fmt: skip
+    top = int(uc.reg_read(UC_X86_REG_FPSW)) >> 11 & 7
     for i in range(8):
-        mantissa, exponent = uc.reg_read(UC_X86_REG_ST0 + i)
+        mantissa, exponent = uc.reg_read(UC_X86_REG_FP0 + (top + i & 7))
         image += struct.pack("<QH6x", mantissa, exponent & 0xFFFF)
     for i in range(16):
         image += int(uc.reg_read(UC_X86_REG_XMM0 + i)).to_bytes(16, "little")
@@ -99,7 +100,7 @@ def fxrstor(cpu: X86Cpu, image: bytes) -> bool:
     uc.reg_write(UC_X86_REG_FPTAG, sum(3 << 2 * i for i in range(8) if not abridged >> i & 1))
     uc.reg_write(UC_X86_REG_MXCSR, mxcsr)
     for i in range(8):
-        uc.reg_write(UC_X86_REG_ST0 + i, struct.unpack_from("<QH", image, 32 + 16 * i))
+        uc.reg_write(UC_X86_REG_FP0 + ((fsw >> 11) + i & 7), struct.unpack_from("<QH", image, 32 + 16 * i))
     for i in range(16):
         uc.reg_write(UC_X86_REG_XMM0 + i, int.from_bytes(image[160 + 16 * i : 176 + 16 * i], "little"))
     return True

@@ -224,6 +224,7 @@ class Engine:
         self.fault_address = 0
         self.fault_syndrome = 0
         self.fault_access = READ
+        self.fault_refused = False  # Stop.FAULT: on_fault was asked already, and said no
         self._hooks: list[Any] = []
         self._add_hooks()
         self._pc_value = ctypes.c_uint64()
@@ -328,10 +329,12 @@ class Engine:
 
         def guarded(address: int, syndrome: int, ip: int) -> int:
             try:
-                return handler(address, syndrome, ip)
+                if handler(address, syndrome, ip):
+                    return 1
+                self.fault_refused = True
             except BaseException as error:
                 self._pending = error
-                return 0
+            return 0
 
         self._on_fault_c = _ON_FAULT(guarded)
         self._state.on_fault = _address_of(self._on_fault_c)
@@ -362,6 +365,7 @@ class Engine:
         state.over = 0
         state.trap = _NO_TRAP
         state.split_fetch = 0
+        self.fault_refused = False
         error = _emu_start(self._uch, pc, 0, 0, 0)
         if self._pending is not None:
             pending, self._pending = self._pending, None

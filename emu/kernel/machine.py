@@ -178,6 +178,7 @@ class Machine:
         fault_entry = task.entry
         syscall, fault, budget_end = TrapKind.SYSCALL, TrapKind.FAULT, TrapKind.BUDGET
         run, syscall_args, set_result = cpu.run, cpu.syscall_args, cpu.set_syscall_result
+        engine = cpu.engine
         simple = not self.strace
         while task.exit_code is None:
             budget = SLICE
@@ -202,7 +203,8 @@ class Machine:
                     else:
                         set_result(result)
             elif kind is fault:
-                fault_entry.user_fault(cpu.fault_address, cpu.fault_syndrome, cpu.pc)
+                if not engine.fault_refused:
+                    fault_entry.user_fault(cpu.fault_address, cpu.fault_syndrome, cpu.pc)
             elif kind is TrapKind.SIGNAL:
                 task.force_sig(cpu.trap_signal)
             elif kind is budget_end:
