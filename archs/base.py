@@ -79,6 +79,7 @@ class Cpu(Protocol):
     fault_address: int
     fault_syndrome: int
     trap_signal: SigInfo
+    vdso_address: int  # where exec mapped Arch.vdso
     trap_number: int  # vector or exception class, for the signal frame
 
     def run(self, budget: int) -> TrapKind:
@@ -176,6 +177,7 @@ class Arch(Protocol):
     format: PageTableFormat
     syscalls: dict[int, str]  # number -> name without sys_
     audit_arch: int
+    vdso: bytes  # what [vdso] holds, up to a page: an ELF image, or nothing but the signal trampoline
 
     def make_cpu(self, ram: Ram, native: bool, serve_inside: bool) -> Cpu: ...
 

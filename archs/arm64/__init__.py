@@ -26,8 +26,7 @@ class Arm64Arch:
     format = Arm64PageTableFormat()
     syscalls = SYSCALLS
     audit_arch = 0xC00000B7
-    # exec puts it at the start of [vdso], and that mapping's address into cpu.sigpage_address.
-    sigpage: bytes | None = signal.SIGPAGE
+    vdso = signal.SIGPAGE
 
     def make_cpu(self, ram: Ram, native: bool, serve_inside: bool) -> Arm64Cpu:
         return Arm64Cpu(ram, native, serve_inside)

@@ -117,7 +117,7 @@ class Arm64Cpu:
         self.trap_signal = SigInfo(0)
         self.thread_fault_address = 0
         self.thread_fault_code = 0
-        self.sigpage_address = 0  # where exec mapped Arch.sigpage
+        self.vdso_address = 0  # where exec mapped Arch.vdso
         self.general = self.engine.batch(GENERAL)
         self._call = self.engine.batch((UC_ARM64_REG_X8, *(UC_ARM64_REG_X0 + i for i in range(6))))
         self._x0 = self.engine.batch((UC_ARM64_REG_X0,))

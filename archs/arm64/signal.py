@@ -153,7 +153,7 @@ def setup_rt_frame(cpu: Arm64Cpu, access: Access, frame: SigFrameContext) -> boo
         regs[1] = base
         regs[2] = base + UC
     regs[29] = record
-    regs[30] = action.restorer if action.flags & SA_RESTORER else cpu.sigpage_address + SIGTRAMP_OFFSET
+    regs[30] = action.restorer if action.flags & SA_RESTORER else cpu.vdso_address + SIGTRAMP_OFFSET
     regs[31] = base
     regs[32] = action.handler
     cpu.general.write(regs)

@@ -9,7 +9,7 @@ from typing import Any
 from emu.hw.ram import Ram
 
 from archs.base import SigFrameContext, SigInfo
-from archs.x86 import signal
+from archs.x86 import signal, vdso
 from archs.x86.cpu import X86Cpu
 from archs.x86.elf import TARGET
 from archs.x86.mm.fault import TASK_SIZE_MAX, FaultEntry
@@ -31,7 +31,7 @@ class X86Arch:
     format = X86PageTableFormat()
     syscalls = SYSCALLS
     audit_arch = 0xC000003E
-    sigpage: bytes | None = None  # programs bring their own restorer
+    vdso = vdso.build()
 
     def make_cpu(self, ram: Ram, native: bool, serve_inside: bool) -> X86Cpu:
         return X86Cpu(ram, native, serve_inside)

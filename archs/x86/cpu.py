@@ -87,6 +87,7 @@ class X86Cpu:
     def __init__(self, ram: Ram, native: bool, serve_inside: bool) -> None:
         self.engine = Engine(MODEL, ram, native=native, serve_inside=serve_inside)
         self.clock: Callable[[], int] = lambda: self.engine.retired() // 4  # virtual ns, for RDTSC
+        self.vdso_address = 0
         self.fault_address = 0
         self.fault_syndrome = 0
         self.trap_number = 0

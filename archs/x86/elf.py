@@ -22,9 +22,7 @@ TARGET = ElfTarget(
     platform=b"x86_64",
     base_platform=None,
     hwcap=(0x078BFBFD, 0),  # CPUID.1:EDX of the emulated CPU; no FSGSBASE
-    # AT_SYSINFO_EHDR has its place kept by AT_IGNORE: there is no vDSO image, and the stack lies where it does with
-    # one.
-    extra_auxv=((1, 0),),
+    extra_auxv=((33, 0),),  # AT_SYSINFO_EHDR
     minsigstksz=3632,
     vdso_pages=(("[vvar]", 4, VM_READ), ("[vvar_vclock]", 2, VM_READ), ("[vdso]", 2, VM_READ | VM_EXEC)),
 )

@@ -446,7 +446,7 @@ def _meminfo(task: Any) -> str:
 def _vmstat(task: Any) -> str:
     memory = task.machine.memory
     lines = [f"nr_free_pages {memory.totalram - memory.allocator.allocated}\n"]
-    lines += [f"{name} {count}\n" for name, count in memory.vmstat.items()]
+    lines += [f"{name} {count}\n" for name, count in memory.vm_events().items()]
     return "".join(lines)
 
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 AT_NULL, AT_IGNORE, AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_FLAGS, AT_ENTRY = 0, 1, 3, 4, 5, 6, 7, 8, 9
 AT_UID, AT_EUID, AT_GID, AT_EGID, AT_PLATFORM, AT_HWCAP, AT_CLKTCK, AT_SECURE = 11, 12, 13, 14, 15, 16, 17, 23
 AT_BASE_PLATFORM, AT_RANDOM, AT_HWCAP2, AT_RSEQ_FEATURE_SIZE, AT_RSEQ_ALIGN = 24, 25, 26, 27, 28
-AT_EXECFN, AT_MINSIGSTKSZ = 31, 51
+AT_EXECFN, AT_SYSINFO_EHDR, AT_MINSIGSTKSZ = 31, 33, 51
 RLIMIT_STACK = 3
 STACK_EXPAND = 128 << 10
 MAX_ARG_STRLEN = 128 << 10
@@ -60,8 +60,8 @@ def load_program(task: Task, image: ElfImage, program: file, argv: list[bytes], 
     filename = os.fsencode(image.path)
     p = _copy_strings(task, filename, argv, envp)
     bias, phdr, entry = _map_segments(task, image, program)
-    _map_vdso(task)
-    sp = _create_elf_tables(task, image, p, phdr, entry, argv, envp, filename)
+    vdso = _map_vdso(task)
+    sp = _create_elf_tables(task, image, p, phdr, entry, argv, envp, filename, vdso)
     mm.start_stack = sp
     task.exe = os.path.realpath(image.path)
     task.argv, task.envp = list(argv), list(envp)
@@ -203,12 +203,13 @@ def _elf_load(task: Task, path: str, program: file, address: int, segment: Segme
     return mapped
 
 
-def _map_vdso(task: Task) -> None:
-    """The mappings that a kernel adds to every program; there is no code in them but a signal trampoline."""
+def _map_vdso(task: Task) -> int:
+    """The mappings that a kernel adds to every program: where the vDSO lies, 0 when there is none."""
     arch = task.arch
     pages = sum(count for _, count, _ in arch.elf.vdso_pages)
+    vdso = 0
     if not pages:
-        return
+        return vdso
     mm = task.mm
     mmap_write_lock(mm)
     address = get_unmapped_area(mm, None, 0, pages << PAGE_SHIFT, 0, 0)
@@ -219,17 +220,25 @@ def _map_vdso(task: Task) -> None:
             flags |= VM_MAYWRITE | VM_MAYEXEC
         else:
             flags |= VM_IO | VM_PFNMAP | VM_DONTDUMP
-        sigpage: bytes | None = getattr(arch, "sigpage", None)
-        if name == "[vdso]" and sigpage is not None:
-            frames.append(task.machine.sigpage_frame(arch.name, sigpage))
-            task.cpu.sigpage_address = address  # type: ignore[attr-defined]
+        if name == "[vdso]":
+            frames.append(task.machine.vdso_frame(arch))
+            task.cpu.vdso_address = vdso = address
         install_special_mapping(mm, address, count << PAGE_SHIFT, flags, name, frames)
         address += count << PAGE_SHIFT
     mmap_write_unlock(mm)
+    return vdso
 
 
 def _create_elf_tables(
-    task: Task, image: ElfImage, p: int, phdr: int, entry: int, argv: list[bytes], envp: list[bytes], filename: bytes
+    task: Task,
+    image: ElfImage,
+    p: int,
+    phdr: int,
+    entry: int,
+    argv: list[bytes],
+    envp: list[bytes],
+    filename: bytes,
+    vdso: int,
 ) -> int:
     """What a program finds above its stack pointer (create_elf_tables): the stack pointer."""
     mm = task.mm
@@ -252,7 +261,7 @@ def _create_elf_tables(
     access.copy_to_user(sp, task.machine.random_bytes(16), "create_elf_tables")
     execfn = mm_string_end(task, filename)
 
-    auxv: list[tuple[int, int]] = list(elf.extra_auxv)
+    auxv = [(key, vdso if key == AT_SYSINFO_EHDR else value) for key, value in elf.extra_auxv]
     if elf.minsigstksz and all(key != AT_MINSIGSTKSZ for key, _ in auxv):
         auxv.append((AT_MINSIGSTKSZ, elf.minsigstksz))
     cred = task.cred

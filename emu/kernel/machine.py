@@ -69,7 +69,7 @@ class Machine:
         self.messages: list[str] = []  # what the operator should know at the end
         self.on_idle_rows: Callable[[], None] = lambda: None
         self._host_signals: list[int] = []
-        self._sigpages: dict[str, int] = {}
+        self._vdso_frames: dict[str, int] = {}
         self._random = 0
         self.vfs: Any = None
         self.tp.clock = self.clock
@@ -148,15 +148,15 @@ class Machine:
         except SetupError as problem:
             raise ExecError(str(problem)) from None
 
-    def sigpage_frame(self, name: str, code: bytes) -> int:
-        """The frame that holds an architecture's signal trampoline."""
-        if name not in self._sigpages:
+    def vdso_frame(self, arch: Arch) -> int:
+        """The frame that holds an architecture's vDSO."""
+        if arch.name not in self._vdso_frames:
             frame = self.memory.alloc_page()
             if frame is None:
-                raise ExecError("no guest RAM for the signal trampoline")
-            self.ram.write(frame.pfn << 12, code[:PAGE_SIZE])
-            self._sigpages[name] = frame.pfn
-        return self._sigpages[name]
+                raise ExecError("no guest RAM for the vDSO")
+            self.ram.write(frame.pfn << 12, arch.vdso[:PAGE_SIZE])
+            self._vdso_frames[arch.name] = frame.pfn
+        return self._vdso_frames[arch.name]
 
     def trace_exec(self, task: Task, bias: int, entry: int) -> None:
         """Tell listeners which program runs: address = load bias, ip = entry point."""
@@ -231,7 +231,7 @@ class Machine:
             tp.emit(Kind.SYS_ENTER, ip=task.cpu.pc, code=number, text=name, args=args)
         text = format_call(task, name, args) if self.strace else ""
         result: int = function(task, *args)
-        if tp.on:
+        if tp.on and result is not NO_RESULT:
             tp.emit(Kind.SYS_EXIT, code=number, text=name, result=result)
         if self.strace:
             from emu.kernel.strace import format_result
@@ -278,10 +278,13 @@ class Machine:
         """Counters of the whole run."""
         task = self.task
         engine = task.cpu.engine if task is not None else None
+        lock = task.mm.mmap_lock if task is not None else None
         return {
+            "mmap_lock_read": lock.read_count if lock is not None else 0,
+            "mmap_lock_write": lock.write_count if lock is not None else 0,
             "tlb_fills": engine.tlb_fills if engine is not None else 0,
             "syscalls": self.syscall_count,
             "retired": engine.retired() if engine is not None else 0,
             "virtual_ns": self.clock(),
-            **self.memory.vmstat,
+            **self.memory.vm_events(),
         }

@@ -5,24 +5,27 @@ from __future__ import annotations
 
 
 class rw_semaphore:
-    """`readers` tasks hold it for reading, or one for writing."""
+    """`readers` tasks hold it for reading, or one for writing. `read_count` and `write_count`: how often it was taken."""
 
-    __slots__ = ("name", "readers", "writer")
+    __slots__ = ("name", "read_count", "readers", "write_count", "writer")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.readers = 0
         self.writer = False
+        self.read_count = self.write_count = 0
 
     def down_read(self) -> None:
         if self.writer:
             raise RuntimeError(f"{self.name}: down_read would wait for a writer that never comes")
         self.readers += 1
+        self.read_count += 1
 
     def down_read_trylock(self) -> bool:
         if self.writer:
             return False
         self.readers += 1
+        self.read_count += 1
         return True
 
     def up_read(self) -> None:
@@ -33,6 +36,7 @@ class rw_semaphore:
         if self.writer or self.readers:
             raise RuntimeError(f"{self.name}: down_write would wait for a holder that never leaves")
         self.writer = True
+        self.write_count += 1
 
     def up_write(self) -> None:
         assert self.writer, f"{self.name}: up_write without a writer"

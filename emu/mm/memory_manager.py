@@ -64,6 +64,15 @@ class MemoryManager:
         assert table is not None and table.order == order
         self.put_page(table)
 
+    def vm_events(self) -> dict[str, int]:
+        """The counters of /proc/vmstat, by the kernel's names (all_vm_events)."""
+        allocator = self.allocator
+        return {
+            **self.vmstat,
+            "pgalloc_normal": allocator.allocated + allocator.freed,
+            "pgfree": allocator.freed,
+        }
+
     def next_vma_id(self) -> int:
         self._vma_ids += 1
         return self._vma_ids

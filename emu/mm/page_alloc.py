@@ -14,7 +14,7 @@ from emu.mm.mm_types import page
 class PageAllocator:
     """Allocates page frames. `allocated` counts frames in use, and `mem_map[pfn]` is the page of each."""
 
-    __slots__ = ("_free", "_next", "_ram", "allocated", "free0", "mem_map", "npages")
+    __slots__ = ("_free", "_next", "_ram", "allocated", "free0", "freed", "mem_map", "npages")
 
     def __init__(self, ram: Ram) -> None:
         self._ram = ram
@@ -24,6 +24,7 @@ class PageAllocator:
         self._free: dict[int, list[int]] = {}  # order -> first frames of recycled blocks
         self._next = 1  # frames from here on were never used
         self.allocated = 0
+        self.freed = 0  # frames given back so far
 
     def alloc_page(self, zero: bool = True) -> page | None:
         """One frame with a reference count of 1, cleared when `zero`; None = out of memory."""
@@ -85,6 +86,7 @@ class PageAllocator:
         old.exclusive = old.dirty = old.uptodate = old.mlocked = False
         order = old.order
         self.allocated -= 1 << order
+        self.freed += 1 << order
         if order:
             old.order = 0
             self._free.setdefault(order, []).append(old.pfn)

@@ -6,8 +6,6 @@ from __future__ import annotations
 EVENTS = (
     "pgfault",
     "pgmajfault",
-    "pgfree",
-    "pgalloc_normal",
     "pglazyfree",
     "unevictable_pgs_mlocked",
     "unevictable_pgs_munlocked",

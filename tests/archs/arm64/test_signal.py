@@ -54,7 +54,7 @@ def ready() -> Space:
     space.load(0xD503201F)
     space.cpu.general.write([1000 + i for i in range(31)] + [STACK_TOP - 0x2008, CODE + 4, 0x9000_0000])
     space.cpu.write_fp(VECTORS, 0x0800_0001, 0x0040_0000)
-    space.cpu.sigpage_address = SIGPAGE_ADDRESS
+    space.cpu.vdso_address = SIGPAGE_ADDRESS
     return space
 
 
@@ -331,8 +331,7 @@ def test_sigreturn_from_a_wild_stack_pointer(sp: int) -> None:
 
 def test_trampoline_is_the_system_call() -> None:
     space = ready()
-    sigpage = ARCH.sigpage
-    assert sigpage is not None
+    sigpage = ARCH.vdso
     words = struct.unpack(f"<{len(sigpage) // 4}I", sigpage)
     space.load(*words, at=CODE + 0x3000)
     space.cpu.pc = CODE + 0x3000 + frames.SIGTRAMP_OFFSET

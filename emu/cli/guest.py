@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""run, stat and record: the verbs that run a guest."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import signal
+import sys
+import time
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from emu import __version__
+from emu.cli.failure import Failure
+from emu.kernel.elf import ExecError
+from emu.kernel.machine import Machine
+
+if TYPE_CHECKING:
+    from emu.trace.recorder import Recorder
+
+_QUIET = (signal.SIGINT, signal.SIGPIPE, signal.SIGTERM)
+
+
+def run_guest(arguments: argparse.Namespace) -> int:
+    """Run the program as the options say: its exit status, 128 + N when signal N killed it."""
+    recorder = None
+    try:
+        machine = Machine(
+            memory=arguments.memory,
+            locking=arguments.locking,
+            pure=arguments.pure or os.environ.get("MMSCOPE_PURE") == "1",
+            writable=arguments.writable,
+            strace=arguments.strace,
+        )
+    except (MemoryError, OSError) as problem:
+        raise Failure(f"cannot make guest RAM of {arguments.memory} bytes: {problem}") from None
+    argv = [arguments.program, *arguments.args]
+    try:
+        if arguments.verb == "record":
+            recorder = _start_recording(machine, arguments)
+        machine.spawn(arguments.program, argv, arguments.env)
+    except ExecError as problem:
+        if recorder is not None:
+            recorder.discard()
+        raise Failure(str(problem)) from None
+    if recorder is not None:
+        from emu.trace.schema import header
+
+        recorder.start(machine.tp, header(machine, arguments.program, argv, arguments.env, __version__))
+        machine.on_idle_rows = recorder.drain
+    _forward_signals(machine)
+    # The fault path makes many short-lived tuples and no cycles: collections would only cost time.
+    gc.freeze()
+    gc.disable()
+    begun = time.perf_counter()
+    try:
+        status = machine.run()
+    finally:
+        if recorder is not None:
+            recorder.close()
+    elapsed = time.perf_counter() - begun
+    sys.stdout.flush()
+    _tell(machine, status, arguments.program)
+    if recorder is not None:
+        if recorder.problem:
+            sys.stderr.write(f"mmscope: {recorder.problem}\n")
+        per_event = recorder.bytes_written / recorder.events if recorder.events else 0
+        sys.stderr.write(
+            f"[ mmscope record: {recorder.events} events, {recorder.bytes_written} bytes ({per_event:.1f} an event) "
+            f"in {arguments.output} ]\n"
+        )
+    if arguments.verb == "stat":
+        from emu.cli.stat import print_stat
+
+        print_stat(machine, argv, elapsed)
+    return status if status >= 0 else 128 - status
+
+
+def _start_recording(machine: Machine, arguments: argparse.Namespace) -> Recorder:
+    from emu.trace.recorder import Recorder, RecordError
+
+    try:
+        recorder = Recorder(arguments.output)
+    except RecordError as problem:
+        raise Failure(str(problem)) from None
+    machine.tp.on = True
+    return recorder
+
+
+def _forward_signals(machine: Machine) -> None:
+    """Ctrl-C and a request to end go to the guest."""
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        machine.request_signal(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, forward)
+
+
+def _tell(machine: Machine, status: int, program: str) -> None:
+    """What the operator should know: how the guest was killed, what it missed."""
+    for message in machine.messages:
+        sys.stderr.write(f"mmscope: {message}\n")
+    if status < 0 and -status not in _QUIET:
+        try:
+            name = signal.Signals(-status).name
+        except ValueError:
+            name = f"signal {-status}"
+        where = f" at ip {machine.task.cpu.pc:#x}" if machine.task is not None else ""
+        sys.stderr.write(f"mmscope: {program}: killed by {name}{where}\n")
+    if machine.missing_syscalls:
+        calls = ", ".join(f"{name} ({count})" for name, count in sorted(machine.missing_syscalls.items()))
+        sys.stderr.write(f"mmscope: system calls that are missing, answered with ENOSYS: {calls}\n")

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command `mmscope` and its verbs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from emu import __version__
+from emu.cli.failure import Failure
+from emu.cli.units import parse_size
+
+LOCKINGS = ("mmap_lock", "rfc", "6.18")
+DEFAULT_MEMORY = 1 << 30
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+
+
+def _variable(text: str) -> str:
+    if "=" not in text or text.startswith("="):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return text
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        sys.stderr.write(f"mmscope: {message} (try {self.prog} --help)\n")
+        sys.exit(2)
+
+
+def _guest_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--locking", choices=LOCKINGS, default="6.18", help="how page faults lock (default: 6.18)")
+    parser.add_argument(
+        "--memory", type=_size, default=DEFAULT_MEMORY, metavar="SIZE", help="guest RAM: 64M, 2G ... (default: 1G)"
+    )
+    parser.add_argument(
+        "--env", action="append", default=[], type=_variable, metavar="NAME=VALUE",
+        help="an environment variable for the guest (it has none otherwise)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--writable", action="append", default=[], metavar="DIR", help="let the guest write below this directory"
+    )
+    parser.add_argument("--strace", action="store_true", help="print system calls on stderr")
+    parser.add_argument("--pure", action="store_true", help="do without the C extension (slower, the same trace)")
+    parser.add_argument("program", metavar="PROGRAM", help="a static ELF program")
+    parser.add_argument("args", nargs=argparse.REMAINDER, metavar="ARG", help="its arguments")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = _Parser(prog="mmscope", description="Run Linux programs with a memory manager in Python; watch its page faults.")
+    parser.add_argument("--version", action="version", version=f"mmscope {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    run = verbs.add_parser("run", help="run a program; its streams and its exit status are the guest's")
+    _guest_options(run)
+    stat = verbs.add_parser("stat", help="run a program, then print counters on stderr")
+    _guest_options(stat)
+    record = verbs.add_parser("record", help="run a program and record its events")
+    record.add_argument("-o", "--output", required=True, metavar="FILE", help="the trace")
+    _guest_options(record)
+    report = verbs.add_parser("report", help="what happened in a trace")
+    report.add_argument("file", metavar="FILE")
+    script = verbs.add_parser("script", help="every event of a trace, a line each")
+    script.add_argument("file", metavar="FILE")
+    script.add_argument("--format", choices=("text", "json", "kernel"), default="text", help="default: text")
+    script.add_argument("--from-entry", action="store_true", help="drop all before the first fault of the program")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point: the exit status. Errors are one line and status 2."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        if arguments.verb in ("run", "stat", "record"):
+            from emu.cli.guest import run_guest
+
+            return run_guest(arguments)
+        from emu.cli.trace_verbs import report, script
+
+        return report(arguments) if arguments.verb == "report" else script(arguments)
+    except Failure as problem:
+        sys.stderr.write(f"mmscope: {problem}\n")
+        return 2
+    except BrokenPipeError:  # the reader of our output has gone, which is its right
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

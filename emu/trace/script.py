@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Events as lines: text in the manner of perf script, JSON, or the lines of kernel-trace."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from emu.trace.escape import printable
+from emu.trace.symbols import Symbols
+from emu.tracepoint import FIELDS, Kind, Path, Reason, Row, Served
+
+_LOCKS = (Kind.MMAP_LOCK_START_LOCKING, Kind.MMAP_LOCK_ACQUIRE_RETURNED, Kind.MMAP_LOCK_RELEASED)
+_FAULTS = (Kind.PAGE_FAULT_USER, Kind.PAGE_FAULT_KERNEL)
+
+
+def from_entry(rows: Iterable[Row]) -> Iterator[Row]:
+    """Drop what comes before the first user fault, the fetch of the entry point."""
+    seen = False
+    for row in rows:
+        seen = seen or row[4] == Kind.PAGE_FAULT_USER
+        if seen:
+            yield row
+
+
+def kernel_lines(rows: Iterable[Row]) -> Iterator[str]:
+    """The lines that kernel-trace prints for the same events; `# exit STATUS` at the end of a complete trace."""
+    for row in rows:
+        kind = row[4]
+        if kind == Kind.PAGE_FAULT_USER:
+            yield f"U {row[5]:x} {row[6]:x} {row[7]:x}"
+        elif kind == Kind.PAGE_FAULT_KERNEL:
+            yield f"K {row[5]:x} {row[17] or '?'} {row[7]:x}"
+        elif kind == Kind.MMAP_LOCK_START_LOCKING:
+            yield f"L start {'w' if row[7] else 'r'}"
+        elif kind == Kind.MMAP_LOCK_ACQUIRE_RETURNED:
+            yield f"L {'got' if row[16] else 'failed'} {'w' if row[7] else 'r'}"
+        elif kind == Kind.MMAP_LOCK_RELEASED:
+            yield f"L released {'w' if row[7] else 'r'}"
+        elif kind == Kind.EXIT:
+            yield f"# exit {row[16]}"
+
+
+def json_lines(rows: Iterable[Row]) -> Iterator[str]:
+    """One JSON object a line: time, cpu, pid, tid, kind, and each other field that is not empty."""
+    names: dict[str, Any] = {"kind": Kind, "path": Path, "reason": Reason, "served": Served}
+    for row in rows:
+        event: dict[str, Any] = {}
+        for index, (name, value) in enumerate(zip(FIELDS, row)):
+            if index < 5 or value:
+                event[name] = names[name](value).name.lower() if name in names else value
+        yield json.dumps(event)
+
+
+def text_lines(rows: Iterable[Row], comm: str, symbols: Symbols) -> Iterator[str]:
+    """A line for each event: comm, tid, CPU, time in seconds, event, fields."""
+    comm = printable(comm)
+    for row in rows:
+        yield (
+            f"{comm:>16} {row[3]:6d} [{row[1]:03d}] {row[0] // 10**9:5d}.{row[0] % 10**9:09d}: "
+            f"{Kind(row[4]).name.lower()}: {_details(row, symbols)}"
+        )
+
+
+def _details(row: Row, symbols: Symbols) -> str:
+    kind, address, ip, code, size, flags, vma = row[4:11]
+    path, reason, served, wait, holder, result, text, args = row[11:]
+    name = "" if text is None else printable(text)
+    parts: list[str]
+    if kind in _FAULTS:
+        parts = [f"address={address:#x}", f"ip={ip:#x}" if ip else f"function={name}"]
+        symbol = symbols.describe(ip) if ip else ""
+        parts += [f"({symbol})"] if symbol else []
+        parts += [f"error_code={code:#x}", f"path={Path(path).name.lower()}", f"served={Served(served).name.lower()}"]
+        parts += [f"vma={vma}"] if vma else []
+        parts += [f"reason={Reason(reason).name.lower()}"] if reason else []
+    elif kind in _LOCKS:
+        parts = [f"mm={address}", f"write={'true' if code else 'false'}"]
+        if kind == Kind.MMAP_LOCK_ACQUIRE_RETURNED:
+            parts.append(f"success={'true' if result else 'false'}")
+        parts += [f"caller={name}"] if name else []
+    elif kind in (Kind.SYS_ENTER, Kind.SYS_EXIT):
+        shown = ", ".join(f"{value:#x}" for value in args or ())
+        parts = [f"{name}({shown})" if kind == Kind.SYS_ENTER else f"{name} = {result}"]
+    elif kind in (Kind.SIGNAL_GENERATE, Kind.SIGNAL_DELIVER):
+        parts = [f"sig={code}", f"code={result}"] + ([f"addr={args[0]:#x}"] if args and args[0] else [])
+    elif kind == Kind.EXEC:
+        parts = [f"filename={name}", f"entry={ip:#x}", f"load_bias={address:#x}"]
+    elif kind == Kind.EXIT:
+        parts = [f"status={result}"]
+    elif kind == Kind.OOM_KILL:
+        parts = [f"comm={name}"]
+    else:  # VMAs and their locks
+        parts = [f"vma={vma}", f"start={address:#x}"]
+        parts += [f"length={size:#x}", f"flags={flags:#x}"] if size else []
+        parts += [f"reason={Reason(reason).name.lower()}"] if reason else []
+        parts += [f"name={name}"] if name else []
+    if wait:
+        parts.append(f"wait={wait}ns")
+    if holder:
+        parts.append(f"holder={holder}")
+    return " ".join(parts)
