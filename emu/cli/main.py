@@ -54,7 +54,9 @@ def _guest_options(parser: argparse.ArgumentParser) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = _Parser(prog="mmscope", description="Run Linux programs with a memory manager in Python; watch its page faults.")
+    parser = _Parser(
+        prog="mmscope", description="Run Linux programs with a memory manager in Python; watch its page faults."
+    )
     parser.add_argument("--version", action="version", version=f"mmscope {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     run = verbs.add_parser("run", help="run a program; its streams and its exit status are the guest's")

@@ -11,6 +11,7 @@ from emu.fs.consts import O_ACCMODE, O_RDONLY, O_WRONLY, S_IFCHR, S_IFDIR, S_IFL
 from emu.fs.dcache import Dentry
 from emu.fs.file import File, kiocb
 from emu.fs.iov_iter import iov_iter
+from emu.mm.filemap import address_space
 from emu.mm.mm_types import PAGE_SIZE, VM_SHARED, vm_area_struct
 from emu.mm.shmem import shmem_zero_setup
 
@@ -41,6 +42,18 @@ class NullFile(File):
         return 0
 
 
+class NoContent:
+    """What a device's page cache would hold: nothing."""
+
+    i_size = 0
+
+    def read_page(self, index: int) -> bytes | None:
+        return None
+
+    def write_page(self, index: int, data: bytes) -> int:
+        return -errno.EIO
+
+
 class ZeroFile(NullFile):
     """/dev/zero."""
 
@@ -58,7 +71,11 @@ class ZeroFile(NullFile):
 
     def mmap(self, vma: vm_area_struct) -> int:
         """Private: anonymous memory that keeps its file's name. Shared: a shmem object."""
-        return shmem_zero_setup(vma) if vma.vm_flags & VM_SHARED else 0
+        if vma.vm_flags & VM_SHARED:
+            return shmem_zero_setup(vma)
+        if self.f_inode.i_mapping is None:
+            self.f_inode.i_mapping = address_space(NoContent(), vma.vm_mm.memory)
+        return 0
 
 
 class FullFile(ZeroFile):

@@ -61,6 +61,7 @@ class File:
 
     can_read = True  # implements read_iter
     can_write = True
+    aligns_huge = False  # large mappings are placed at huge-page boundaries (thp_get_unmapped_area)
     seekable = False  # FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE
     stream = False  # has no position, not even one that stays 0
 

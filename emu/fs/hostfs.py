@@ -630,6 +630,7 @@ class HostInode(Inode):
 class HostFile(File):
     """An open regular file of the host."""
 
+    aligns_huge = True  # as ext4
     seekable = True
 
     def __init__(

@@ -17,6 +17,7 @@ enum { READ, WRITE, FETCH };
 enum { X86_64, ARM64, PPC64_RADIX, PPC32 };
 enum { UC_MEM_READ = 16, UC_MEM_WRITE, UC_MEM_FETCH };
 enum { PERM_READ = 1, PERM_WRITE = 2, PERM_EXEC = 4 };
+enum { TRAP_GP = 13 };
 enum { NO_TRAP = -1000, TRAP_SYSCALL = -1, TRAP_ILLEGAL = -2 };
 
 typedef struct { uint64_t paddr; int perms; } tlb_entry;
@@ -189,6 +190,53 @@ static void settle(struct engine *e, uint64_t ip)
     e->retired = ip >= e->block_start && ip < end ? e->count - (end - ip) : e->count;
 }
 
+/*
+ * x86: is this an instruction that reads memory, changes it and writes it back (Intel SDM volume 2, appendix A)? The
+ * hardware asks for such an access as a write from the start; Unicorn loads first and stores later.
+ */
+bool mmscope_modifies_memory(const uint8_t *code, int size)
+{
+    int at = 0;
+    while (at < size && (code[at] == 0x66 || code[at] == 0x67 || code[at] == 0xf0 || code[at] == 0xf2 || code[at] == 0xf3 ||
+                         (code[at] & 0xe7) == 0x26 || code[at] == 0x64 || code[at] == 0x65))
+        at++;
+    if (at < size && (code[at] & 0xf0) == 0x40)
+        at++;
+    int two = at < size && code[at] == 0x0f;
+    at += two;
+    if (at + 1 >= size || code[at + 1] >= 0xc0)
+        return false;
+    int op = code[at], reg = code[at + 1] >> 3 & 7;
+    if (two)
+        return op == 0xa4 || op == 0xa5 || op == 0xac || op == 0xad || op == 0xab || op == 0xb3 || op == 0xbb || op == 0xb0 ||
+               op == 0xb1 || op == 0xc0 || op == 0xc1 || (op == 0xba && reg >= 5) || (op == 0xc7 && reg == 1);
+    if (op < 0x40)
+        return (op & 7) <= 1 && op >> 3 != 7;
+    switch (op) {
+    case 0x80: case 0x81: case 0x83: return reg != 7;
+    case 0x86: case 0x87: case 0xc0: case 0xc1: case 0xd0: case 0xd1: case 0xd2: case 0xd3: return true;
+    case 0xf6: case 0xf7: return reg == 2 || reg == 3;
+    case 0xfe: case 0xff: return reg <= 1;
+    }
+    return false;
+}
+
+static bool modifies_at(struct engine *e, uint64_t ip)
+{
+    uint8_t code[15];
+    uint64_t paddr = 0, syndrome;
+    int perms, got = 0;
+    while (got < 15) {
+        uint64_t va = ip + got;
+        int count = 4096 - (int)(va & 4095) < 15 - got ? 4096 - (int)(va & 4095) : 15 - got;
+        if (!walk_x86(e->ram, e->root, va, FETCH, 1, &paddr, &perms, &syndrome))
+            break;
+        memcpy(code + got, e->ram + paddr + (va & 4095), count);
+        got += count;
+    }
+    return mmscope_modifies_memory(code, got);
+}
+
 bool mmscope_fill(void *uc, uint64_t page, int type, tlb_entry *entry, struct engine *e)
 {
     int access = type == UC_MEM_WRITE ? WRITE : type == UC_MEM_FETCH ? FETCH : READ;
@@ -202,6 +250,15 @@ bool mmscope_fill(void *uc, uint64_t page, int type, tlb_entry *entry, struct en
         uint64_t ip = 0;
         e->reg_read(uc, e->pc_reg, &ip);
         settle(e, ip);
+        if (e->format == X86_64 && (int64_t)(page << 16) >> 16 != (int64_t)page) { /* not canonical: no page fault */
+            e->trap = TRAP_GP;
+            e->emu_stop(uc);
+            return false;
+        }
+        if (e->format == X86_64 && access == READ && modifies_at(e, ip)) {
+            access = WRITE;
+            continue;
+        }
         e->access = access;
         e->address = exact_address;
         /* An instruction that reaches into this page is being translated; those before it have not run yet. */

@@ -23,6 +23,7 @@ from typing import Any
 from emu.hw.mmu import FETCH, READ, WRITE, PageTableFormat, walk
 from emu.hw.native import library
 from emu.hw.ram import Ram
+from emu.hw.x86_insn import TRAP_GP, instruction_bytes, is_canonical, modifies_memory
 
 # Unicorn comes after the extension (see emu/hw/native.py).
 from unicorn import (  # isort: skip
@@ -278,16 +279,26 @@ class Engine:
         state = self._state
         access = WRITE if kind == UC_MEM_WRITE else FETCH if kind == UC_MEM_FETCH else READ
         state.fills += 1
-        paddr, perms, syndrome = walk(state.format, self.ram, state.root, page, access, True)
-        if paddr >= 0:
-            if access == FETCH:
-                self.ram.code_map[paddr >> 12] = 1
-            entry[0] = paddr
-            entry[1] = perms
-            return True
-        ip = ctypes.c_uint64()
-        uclib.uc_reg_read(self._uch, self.model.pc_reg, ctypes.byref(ip))
-        self._settle(ip.value)
+        while True:
+            paddr, perms, syndrome = walk(state.format, self.ram, state.root, page, access, True)
+            if paddr >= 0:
+                if access == FETCH:
+                    self.ram.code_map[paddr >> 12] = 1
+                entry[0] = paddr
+                entry[1] = perms
+                return True
+            ip = ctypes.c_uint64()
+            uclib.uc_reg_read(self._uch, self.model.pc_reg, ctypes.byref(ip))
+            self._settle(ip.value)
+            if state.format == PageTableFormat.X86_64:
+                if not is_canonical(page):
+                    state.trap = TRAP_GP
+                    uclib.uc_emu_stop(self._uch)
+                    return False
+                if access == READ and modifies_memory(instruction_bytes(self.ram, state.root, ip.value)):
+                    access = WRITE
+                    continue
+            break
         state.access = access
         state.syndrome = syndrome
         state.split_fetch = int(access == FETCH and (ip.value ^ page) >> 12 != 0)

@@ -24,6 +24,7 @@ from emu.fs.file import File, kiocb
 from emu.fs.hostfs import HostFile
 from emu.fs.iov_iter import iov_iter
 from emu.fs.tmpfs import TmpFile
+from emu.mm.mm_types import PAGE_SIZE
 from emu.kernel.args import order, pair, s64, slong
 from emu.kernel.signal import SIGPIPE
 
@@ -109,12 +110,23 @@ def import_iovec(task: Task, vector: int, count: int, limit: int = UIO_MAXIOV) -
     word = task.word
     if not count:
         return []
-    if count == 1:  # copy_iovec one by one, without a buffer
-        data = task.access.copy_from_user(vector, 2 * word, "__import_iovec_ubuf")
-    else:
-        data = task.access.copy_from_user(vector, 2 * word * count, "copy_iovec_from_user")
-    if data is None:
+    access = task.access
+    data = b""
+    where, left = vector, 2 * word * count
+    if not access.access_ok(vector, left):
         return -errno.EFAULT
+    while left:  # the length of each element is read before its address
+        if access.get_user(where + word, word, "copy_iovec_from_user") is None:
+            return -errno.EFAULT
+        piece = access.copy_from_user(
+            where, min(left, max(2 * word, PAGE_SIZE - (where & PAGE_SIZE - 1))), "copy_iovec_from_user"
+        )
+        if piece is None:
+            return -errno.EFAULT
+        piece = piece[: len(piece) // (2 * word) * 2 * word]
+        data += piece
+        where += len(piece)
+        left -= len(piece)
     values = struct.unpack(f"{order(task)}{2 * count}{'Q' if word == 8 else 'I'}", data)
     segments = []
     left = MAX_RW_COUNT

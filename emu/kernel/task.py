@@ -83,7 +83,7 @@ class Task:
         self.posix_timers: dict[int, Any] = {}
         self.cap_permitted = CAP_ALL
         self.rseq = (0, 0)  # address, signature of the registered struct rseq
-        self.min_flt = 0
+
         self.comm = ""
         self.cred = Cred()
         self.rlimits = [list(pair) for pair in _DEFAULT_RLIMITS]
@@ -104,6 +104,11 @@ class Task:
         self.exe = ""
         mm.rlimit = self.rlimit
         mm.fatal_signal_pending = lambda: self.exit_code is not None or self.signals.fatal
+
+    @property
+    def min_flt(self) -> int:
+        """Page faults that did not wait for a disk."""
+        return self.machine.memory.vmstat["pgfault"]
 
     @property
     def word(self) -> int:

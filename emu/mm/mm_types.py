@@ -125,6 +125,7 @@ class file(Protocol):
     f_mapping: address_space
     f_mode: int  # FMODE_READ 1, FMODE_WRITE 2
     f_flags: int
+    aligns_huge: bool  # its file system places large mappings at huge-page boundaries (thp_get_unmapped_area)
 
     @property
     def name(self) -> str: ...

@@ -152,7 +152,7 @@ def get_unmapped_area(mm: mm_struct, target: file | None, addr: int, length: int
         if target is None:
             if not flags & MAP_SHARED and length % PMD_SIZE == 0:
                 found = _thp_get_unmapped_area(mm, length, 0, flags)
-        elif not target.f_mapping.shmem:
+        elif target.aligns_huge:
             found = _thp_get_unmapped_area(mm, length, pgoff << PAGE_SHIFT, flags)
     if not found:
         found = _arch_get_unmapped_area(mm, addr, length, flags)

@@ -37,6 +37,8 @@ class shmem_inode:
 class shmem_file:
     """An open shmem object (what shmem_file_setup returns). Its pages go when the last user has gone."""
 
+    aligns_huge = False
+
     def __init__(self, memory: MemoryManager, name: str, size: int) -> None:
         self.inode = shmem_inode(size)
         self.f_mapping = address_space(self.inode, memory, shmem=True)

@@ -32,6 +32,7 @@ class Uaccess:
         self.hw = mm.pgtable.format.hw
         self.byteorder: Literal["little", "big"] = byteorder
         self.kernel_fault = kernel_fault
+        self.word = 8 if mm.task_size >> 32 else 4
 
     def _translate(self, address: int, access: int, function: str) -> int:
         """Physical address of one guest byte, faulting as needed; -1 = EFAULT."""
@@ -108,24 +109,46 @@ class Uaccess:
         return self.copy_to_user(address, data, function)
 
     def strncpy_from_user(self, address: int, limit: int, function: str = "strncpy_from_user") -> bytes | None:
-        """A string without its NUL, at most `limit` bytes (then there was no NUL among them); None = EFAULT."""
+        """A string without its NUL, at most `limit` bytes (then there was no NUL among them); None = EFAULT.
+
+        The kernel reads a word at a time, which may reach into the page behind the string; where that fails it goes on
+        byte by byte, and so faults again (do_strncpy_from_user).
+        """
         if not 0 <= address < self.mm.task_size:
             return None
-        parts = []
-        while limit > 0:
-            count = min(limit, PAGE_SIZE - (address & PAGE_SIZE - 1))
-            paddr = self._translate(address, READ, function) if address < self.mm.task_size else -1
+        limit = min(limit, self.mm.task_size - address)
+        word = self.word
+        text = b""
+        while len(text) + word <= limit:
+            at = address + len(text)
+            inside = (PAGE_SIZE - (at & PAGE_SIZE - 1)) // word * word  # whole words up to the end of the page
+            paddr = self._translate(at, READ, function)
             if paddr < 0:
-                return None
-            chunk = self.ram.read(paddr, count)
+                break
+            if not inside:
+                head = PAGE_SIZE - (at & PAGE_SIZE - 1)
+                chunk = self.ram.read(paddr, head)
+                paddr = self._translate(at + head, READ, function)
+                if paddr < 0:
+                    break
+                chunk += self.ram.read(paddr, word - head)
+            else:
+                chunk = self.ram.read(paddr, min(inside, (limit - len(text)) // word * word))
             end = chunk.find(0)
             if end >= 0:
-                parts.append(chunk[:end])
-                break
-            parts.append(chunk)
-            address += count
-            limit -= count
-        return b"".join(parts)
+                return text + chunk[:end]
+            text += chunk
+        while len(text) < limit:
+            at = address + len(text)
+            paddr = self._translate(at, READ, function)
+            if paddr < 0:
+                return None
+            chunk = self.ram.read(paddr, min(limit - len(text), PAGE_SIZE - (at & PAGE_SIZE - 1)))
+            end = chunk.find(0)
+            if end >= 0:
+                return text + chunk[:end]
+            text += chunk
+        return text
 
     def clear_user(self, address: int, size: int, function: str = "clear_user") -> bool:
         """Zero guest memory; False = EFAULT."""
