@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Builds the C extension; everything else is in pyproject.toml. Where it cannot be built the program runs without it."""
+"""Builds the C extension; everything else is in pyproject.toml. Where it cannot be built the program runs without
+it."""
 
 from setuptools import Extension, setup
 

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 from emu.hw.engine import Engine
 from emu.hw.ram import Ram
-
 from emu.mm.mm_types import mm_struct
 from emu.mm.pgtable import PageTableFormat
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The yardstick for the fault path: a demand pager with nothing in it.
 
-A dict from page to frame, no VMAs, no locks, no checks, no page tables, no records. It leaves the engine at every fault, adds a
-frame to the dict, and starts the engine again. It knows just the system calls that a static musl program on x86-64 makes when it
-touches memory and exits.
+A dict from page to frame, no VMAs, no locks, no checks, no page tables, no records. It leaves the engine at every
+fault, adds a frame to the dict, and starts the engine again. It knows just the system calls that a static musl
+program on x86-64 makes when it touches memory and exits.
 """
 
 from __future__ import annotations

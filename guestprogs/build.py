@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from importlib.metadata import version
 from pathlib import Path
 
+from strip_debug import strip_debug
+
 HERE = Path(__file__).resolve().parent
 OUT = HERE / "build"
 FLAGS = [
@@ -25,7 +27,7 @@ FLAGS = [
 ]  # fmt: skip
 TARGETS = {
     "x86_64": ["-target", "x86_64-linux-musl", "-mcpu=x86_64", "-static"],
-    "x86_64-pie": ["-target", "x86_64-linux-musl", "-mcpu=x86_64", "-static-pie", "-fPIE"],
+    "x86_64-pie": ["-target", "x86_64-linux-musl", "-mcpu=x86_64", "-static", "-pie", "-fPIE"],
     "aarch64": ["-target", "aarch64-linux-musl", "-mcpu=generic", "-static"],
     "powerpc64": ["-target", "powerpc64-linux-musl", "-mcpu=ppc64", "-static"],
     "powerpc64le": ["-target", "powerpc64le-linux-musl", "-mcpu=pwr8", "-static"],
@@ -38,7 +40,7 @@ def _stamp(source: Path, target: str) -> str:
     digest = hashlib.sha256()
     for part in (version("ziglang"), *FLAGS, *TARGETS[target]):
         digest.update(part.encode() + b"\0")
-    for file in (source, HERE / "guest.h"):
+    for file in (source, HERE / "guest.h", HERE / "strip_debug.py"):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
@@ -53,6 +55,7 @@ def build(source: Path, target: str) -> str | None:
     done = subprocess.run(command, cwd=HERE, capture_output=True, text=True)
     if done.returncode:
         return f"{source.name} for {target}:\n{done.stderr}"
+    partial.write_bytes(strip_debug(partial.read_bytes()))
     os.replace(partial, output)
     output.with_suffix(".stamp").write_text(_stamp(source, target))
     return None

@@ -4,7 +4,9 @@
 #include <setjmp.h>
 
 static sigjmp_buf back;
+#if defined(__x86_64__)
 static volatile int zero;
+#endif
 
 static void caught(int signo, siginfo_t *info, void *context)
 {

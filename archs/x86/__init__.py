@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from emu.hw.ram import Ram
-
 from archs.base import SigFrameContext, SigInfo
 from archs.x86 import signal, vdso
 from archs.x86.cpu import X86Cpu
@@ -15,6 +13,7 @@ from archs.x86.elf import TARGET
 from archs.x86.mm.fault import TASK_SIZE_MAX, FaultEntry
 from archs.x86.mm.pgtable import X86PageTableFormat
 from archs.x86.syscalls import SYSCALLS
+from emu.hw.ram import Ram
 from emu.mm.mm_types import mm_struct
 
 ARCH_SET_GS, ARCH_SET_FS, ARCH_GET_FS, ARCH_GET_GS = 0x1001, 0x1002, 0x1003, 0x1004

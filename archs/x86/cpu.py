@@ -7,9 +7,6 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
-from emu.hw.engine import TRAP_ILLEGAL, TRAP_SYSCALL, Engine, EngineModel, Stop
-from emu.hw.mmu import PageTableFormat
-from emu.hw.ram import Ram
 from unicorn import UC_ARCH_X86, UC_HOOK_INSN, UC_MODE_64
 from unicorn.unicorn_py3.unicorn import uclib
 from unicorn.x86_const import (
@@ -17,9 +14,9 @@ from unicorn.x86_const import (
     UC_X86_INS_RDTSCP,
     UC_X86_REG_EFLAGS,
     UC_X86_REG_FPSW,
+    UC_X86_REG_FPTAG,
     UC_X86_REG_FS_BASE,
     UC_X86_REG_GS_BASE,
-    UC_X86_REG_FPTAG,
     UC_X86_REG_MXCSR,
     UC_X86_REG_R8,
     UC_X86_REG_R9,
@@ -59,6 +56,9 @@ from archs.base import (
     SigInfo,
     TrapKind,
 )
+from emu.hw.engine import TRAP_ILLEGAL, TRAP_SYSCALL, Engine, EngineModel, Stop
+from emu.hw.mmu import PageTableFormat
+from emu.hw.ram import Ram
 
 MODEL = EngineModel(
     name="x86_64",

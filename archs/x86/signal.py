@@ -14,11 +14,11 @@ import struct
 from typing import Any, Protocol
 
 from unicorn.x86_const import (
+    UC_X86_REG_FP0,
     UC_X86_REG_FPCW,
     UC_X86_REG_FPSW,
     UC_X86_REG_FPTAG,
     UC_X86_REG_MXCSR,
-    UC_X86_REG_FP0,
     UC_X86_REG_XMM0,
 )
 

@@ -87,10 +87,10 @@ def build() -> bytes:
     phdrs = struct.pack("<IIQQQQQQ", _PT_LOAD, 5, 0, 0, 0, end, end, 4096)
     phdrs += struct.pack("<IIQQQQQQ", _PT_DYNAMIC, 4, *[places["dynamic"]] * 3, len(dynamic), len(dynamic), 8)
     image = bytearray(4096)
-    for part, data in (
+    for at, data in (
         (0, header), (64, phdrs), (places["dynamic"], dynamic), (places["hash"], table), (places["dynsym"], dynsym),
         (places["dynstr"], strings.data), (places["versym"], versym), (places["verdef"], verdef),
         (places["text"], code),
     ):  # fmt: skip
-        image[part : part + len(data)] = data
+        image[at : at + len(data)] = data
     return bytes(image)

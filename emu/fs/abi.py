@@ -135,7 +135,8 @@ def pack_statfs(arch: Arch, found: Kstatfs) -> bytes | int:
     try:
         return struct.pack(
             order(arch) + head + "II" + tail, found.type, found.bsize, found.blocks, found.bfree, found.bavail,
-            found.files, found.ffree, fsid & 0xFFFFFFFF, fsid >> 32 & 0xFFFFFFFF, found.namelen, found.frsize, found.flags,
+            found.files, found.ffree, fsid & 0xFFFFFFFF, fsid >> 32 & 0xFFFFFFFF, found.namelen,
+            found.frsize, found.flags,
         )  # fmt: skip
     except struct.error:
         return -errno.EOVERFLOW
@@ -148,22 +149,25 @@ def pack_statfs64(arch: Arch, found: Kstatfs) -> bytes:
     """struct statfs64 of a 32-bit machine."""
     fsid = found.fsid
     return struct.pack(
-        order(arch) + "IIQQQQQIIIII16x4x", found.type, found.bsize, found.blocks, found.bfree, found.bavail, found.files,
-        found.ffree, fsid & 0xFFFFFFFF, fsid >> 32 & 0xFFFFFFFF, found.namelen, found.frsize, found.flags,
+        order(arch) + "IIQQQQQIIIII16x4x", found.type, found.bsize, found.blocks, found.bfree, found.bavail,
+        found.files, found.ffree, fsid & 0xFFFFFFFF, fsid >> 32 & 0xFFFFFFFF, found.namelen, found.frsize, found.flags,
     )  # fmt: skip
 
 
 _IOCTL_GENERIC = {
     0x5401: "TCGETS", 0x5402: "TCSETS", 0x5403: "TCSETSW", 0x5404: "TCSETSF", 0x5409: "TCSBRK", 0x540A: "TCXONC",
     0x540B: "TCFLSH", 0x540F: "TIOCGPGRP", 0x5410: "TIOCSPGRP", 0x5411: "TIOCOUTQ", 0x5413: "TIOCGWINSZ",
-    0x5414: "TIOCSWINSZ", 0x541B: "FIONREAD", 0x5421: "FIONBIO", 0x5425: "TCSBRKP", 0x5429: "TIOCGSID", 0x5450: "FIONCLEX",
-    0x5451: "FIOCLEX", 0x5452: "FIOASYNC", 0x5460: "FIOQSIZE", 2: "FIGETBSZ", 0x80045200: "RNDGETENTCNT",
+    0x5414: "TIOCSWINSZ", 0x541B: "FIONREAD", 0x5421: "FIONBIO", 0x5425: "TCSBRKP", 0x5429: "TIOCGSID",
+    0x5450: "FIONCLEX", 0x5451: "FIOCLEX", 0x5452: "FIOASYNC", 0x5460: "FIOQSIZE",
+    2: "FIGETBSZ", 0x80045200: "RNDGETENTCNT",
 }  # fmt: skip
 _IOCTL_PPC = {
     0x402C7413: "TCGETS", 0x802C7414: "TCSETS", 0x802C7415: "TCSETSW", 0x802C7416: "TCSETSF", 0x2000741D: "TCSBRK",
-    0x2000741E: "TCXONC", 0x2000741F: "TCFLSH", 0x40047477: "TIOCGPGRP", 0x80047476: "TIOCSPGRP", 0x40047473: "TIOCOUTQ",
-    0x40087468: "TIOCGWINSZ", 0x80087467: "TIOCSWINSZ", 0x4004667F: "FIONREAD", 0x8004667E: "FIONBIO", 0x5425: "TCSBRKP",
-    0x5429: "TIOCGSID", 0x20006602: "FIONCLEX", 0x20006601: "FIOCLEX", 0x8004667D: "FIOASYNC", 0x40086680: "FIOQSIZE",
+    0x2000741E: "TCXONC", 0x2000741F: "TCFLSH", 0x40047477: "TIOCGPGRP", 0x80047476: "TIOCSPGRP",
+    0x40047473: "TIOCOUTQ", 0x40087468: "TIOCGWINSZ", 0x80087467: "TIOCSWINSZ", 0x4004667F: "FIONREAD",
+    0x8004667E: "FIONBIO", 0x5425: "TCSBRKP", 0x5429: "TIOCGSID", 0x20006602: "FIONCLEX",
+    0x20006601: "FIOCLEX", 0x8004667D: "FIOASYNC",
+    0x40086680: "FIOQSIZE",
     0x20000002: "FIGETBSZ", 0x40045200: "RNDGETENTCNT",
 }  # fmt: skip
 

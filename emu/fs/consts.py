@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Numbers of the file system calls: open flags, file types, modes, whence, poll bits (include/uapi/linux/fcntl.h, stat.h, poll.h).
+"""Numbers of the file system calls: open flags, file types, modes, whence, poll bits (include/uapi/linux/fcntl.h,
+stat.h, poll.h).
 
 Open flags have one internal value each, that of asm-generic (x86-64). `emu.fs.abi` translates a guest's.
 """

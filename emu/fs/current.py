@@ -41,8 +41,12 @@ class Current(Protocol):
     mm: mm_struct
     files: files_struct
     fs: fs_struct
-    cred: Cred
     machine: Any
+
+    @property
+    def cred(self) -> Cred:
+        """Who the task is."""
+        ...
 
     def rlimit(self, resource: int) -> int:
         """Soft limit RLIMIT_*, 2**64 - 1 = none."""
@@ -57,5 +61,6 @@ class Current(Protocol):
         ...
 
     def wait_event(self, condition: Callable[[], bool], timeout_ns: int | None = None) -> int:
-        """Sleep until the condition holds: 1; 0 when `timeout_ns` of virtual time passed first; -ERESTARTSYS on a signal."""
+        """Sleep until the condition holds: 1; 0 when `timeout_ns` of virtual time passed first; -ERESTARTSYS on a
+        signal."""
         ...

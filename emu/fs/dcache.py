@@ -32,7 +32,8 @@ class Dentry:
 
 
 def d_child(parent: Dentry, name: bytes, inode: Inode) -> Dentry:
-    """The dentry for a name that was just looked up: the one in use if there is one for the same file, else a new one."""
+    """The dentry for a name that was just looked up: the one in use if there is one for the same file, else a new
+    one."""
     children = parent.children
     if children is None:
         children = parent.children = WeakValueDictionary()

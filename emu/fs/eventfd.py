@@ -69,7 +69,7 @@ class EventFile(File):
             mask |= POLLIN
         if self.count == ULLONG_MAX:
             mask |= POLLERR
-        if ULLONG_MAX - 1 > self.count:
+        if self.count < ULLONG_MAX - 1:
             mask |= POLLOUT
         return mask
 

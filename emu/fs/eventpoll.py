@@ -65,7 +65,8 @@ class EventPoll(File):
 
     @staticmethod
     def ready(item: epitem, task: Current) -> int:
-        """Events of an item that are to be reported now. An edge-triggered one reports a level again only after it was gone."""
+        """Events of an item that are to be reported now. An edge-triggered one reports a level again only after it was
+        gone."""
         found = item.file.poll(task) & item.events & ~EP_PRIVATE_BITS
         if not item.events & EPOLLET:
             return found

@@ -220,7 +220,8 @@ class PathFile(File):
 
 
 def generic_write_limit(task: Current, pos: int, count: int, maximum: int = MAXBYTES) -> int:
-    """How many of `count` bytes may be written at `pos`, by RLIMIT_FSIZE (with SIGXFSZ) and the file system's limit; or -EFBIG."""
+    """How many of `count` bytes may be written at `pos`, by RLIMIT_FSIZE (with SIGXFSZ) and the file system's limit;
+    or -EFBIG."""
     from emu.fs.consts import RLIMIT_FSIZE, SIGXFSZ
 
     limit = task.rlimit(RLIMIT_FSIZE)

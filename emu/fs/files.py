@@ -11,7 +11,8 @@ NR_OPEN = 1 << 20  # sysctl fs.nr_open
 
 
 class files_struct:
-    """Descriptors and their close-on-exec flags. `max_fds` is the size that the kernel's table would have: select looks at it."""
+    """Descriptors and their close-on-exec flags. `max_fds` is the size that the kernel's table would have: select
+    looks at it."""
 
     def __init__(self, word: int = 8) -> None:
         self.fd: dict[int, File] = {}

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The few calls of the host that Python's os module lacks: getdents64 with the file system's own order, renameat2, fallocate."""
+"""The few calls of the host that Python's os module lacks: getdents64 with the file system's own order, renameat2,
+fallocate."""
 
 from __future__ import annotations
 
@@ -30,12 +31,13 @@ _fallocate = _libc_function("fallocate64", ctypes.c_int, ctypes.c_int, ctypes.c_
 
 
 def read_directory(fd: int) -> list[tuple[bytes, int, int]]:
-    """All entries of the directory open as `fd`, . and .. too, in the file system's order: (name, inode number, DT_* type).
+    """All entries of the directory open as `fd`, . and .. too, in the file system's order: (name, inode number, DT_*
+    type).
     OSError when the host refuses."""
     os.lseek(fd, 0, os.SEEK_SET)
     if _getdents64 is None:
         return _read_directory_portably(fd)
-    entries = []
+    entries: list[tuple[bytes, int, int]] = []
     buffer = ctypes.create_string_buffer(1 << 16)
     while True:
         size = _getdents64(fd, buffer, len(buffer))

@@ -9,6 +9,7 @@ they repeat; they are not stored on the host unless the guest sets them itself (
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable
@@ -614,10 +615,8 @@ class HostInode(Inode):
             self.files.remove(file)
         if file.close_host_fd:
             if not self.files:
-                try:
+                with contextlib.suppress(OSError):
                     self.st = os.fstat(file.fd)
-                except OSError:
-                    pass
             os.close(file.fd)
         if not self.files:
             self.sb.active.pop(self.key, None)

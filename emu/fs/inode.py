@@ -97,7 +97,8 @@ class SuperBlock:
 
 
 class Inode:
-    """A file of any kind (struct inode). Directory operations return -ENOTDIR, -EPERM ... unless a kind implements them."""
+    """A file of any kind (struct inode). Directory operations return -ENOTDIR, -EPERM ... unless a kind implements
+    them."""
 
     __slots__ = ("__weakref__", "flocks", "i_count", "i_mapping", "sb")
 

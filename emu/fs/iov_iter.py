@@ -65,8 +65,8 @@ class iov_iter:
         return done
 
     def copy_page_to_iter(self, data: bytes, offset: int) -> int:
-        """As copy_to_iter, for bytes that begin at `offset` of a page cache page or folio: the kernel goes page by page,
-        and tries the rest of a page once more after a short copy (copy_page_to_iter)."""
+        """As copy_to_iter, for bytes that begin at `offset` of a page cache page or folio: the kernel goes page by
+        page, and tries the rest of a page once more after a short copy (copy_page_to_iter)."""
         size = min(len(data), self.count)
         done = self.copy_to_iter(data[:size])
         if done < size and done and (offset + done) % PAGE_SIZE:

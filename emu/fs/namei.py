@@ -147,7 +147,6 @@ class Walk:
         if not pending:
             self.last_type = LAST_ROOT
             return 0
-        task = self.task
         outer_slash = False
         while pending:
             error = self.may_lookup()

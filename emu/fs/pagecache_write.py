@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Writes through the page cache: in which pieces the kernel copies from the guest (generic_perform_write).
 
-A guest sees the pieces as kernel faults: the copy is first tried with faults off, and only when nothing could be copied is
+A guest sees the pieces as kernel faults: the copy is first tried with faults off, and only when nothing could be
+copied is
 the piece faulted in. How large a piece is depends on the folios of the page cache, which `Folios` keeps track of.
 """
 

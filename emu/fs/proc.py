@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from emu.fs.consts import (
@@ -214,12 +215,16 @@ class ProcFs(SuperBlock):
         inside = f"{path}/task/{task.pid}"
         return {b"%d" % task.pid: ProcDirectory(self, inside, lambda t: self._process(t, inside, False))}
 
+    @staticmethod
+    def _dentry_of(file: File) -> Callable[[Any], Any]:
+        return lambda _: file.f_dentry
+
     def _fds(self, task: Any, path: str) -> dict[bytes, ProcInode]:
         found: dict[bytes, ProcInode] = {}
         for fd, file in sorted(task.files.fd.items()):
             mode = 0o500 if file.f_mode & 1 else 0
             mode |= 0o300 if file.f_mode & 2 else 0
-            found[b"%d" % fd] = ProcLink(self, f"{path}/fd/{fd}", lambda _, f=file: f.f_dentry, mode or 0o100)
+            found[b"%d" % fd] = ProcLink(self, f"{path}/fd/{fd}", self._dentry_of(file), mode or 0o100)
         return found
 
     def _fdinfos(self, task: Any, path: str) -> dict[bytes, ProcInode]:
@@ -241,25 +246,19 @@ class ProcFs(SuperBlock):
     def _sys(self, task: Any) -> dict[bytes, ProcInode]:
         found: dict[bytes, ProcInode] = {}
         for directory in _SYSCTL:
-            found[directory.encode()] = ProcDirectory(
-                self, f"/sys/{directory}", lambda _, d=directory: self._sysctls(d)
-            )
+            found[directory.encode()] = ProcDirectory(self, f"/sys/{directory}", partial(self._sysctls, directory))
         return found
 
-    def _sysctls(self, directory: str) -> dict[bytes, ProcInode]:
+    def _sysctls(self, directory: str, _: Any) -> dict[bytes, ProcInode]:
         memory = self.machine.memory
         found: dict[bytes, ProcInode] = {}
         for name, value in _SYSCTL[directory].items():
             path = f"/sys/{directory}/{name}"
             if isinstance(value, str):
-                found[name.encode()] = self._text(path, lambda _, v=value: v + "\n")
+                found[name.encode()] = self._text(path, partial(_constant, value + "\n"))
                 continue
-            low, high = value
             found[name.encode()] = ProcText(
-                self,
-                path,
-                lambda _, n=name: f"{getattr(memory, n)}\n",
-                lambda _, data, n=name, a=low, b=high: _set_sysctl(memory, n, data, a, b),
+                self, path, partial(_show_sysctl, memory, name), partial(_set_sysctl, memory, name, *value)
             )
         return found
 
@@ -278,7 +277,15 @@ _SYSCTL: dict[str, dict[str, str | tuple[int, int]]] = {
 }  # fmt: skip
 
 
-def _set_sysctl(memory: Any, name: str, data: bytes, low: int, high: int) -> int:
+def _constant(text: str, _: Any) -> str:
+    return text
+
+
+def _show_sysctl(memory: Any, name: str, _: Any) -> str:
+    return f"{getattr(memory, name)}\n"
+
+
+def _set_sysctl(memory: Any, name: str, low: int, high: int, _: Any, data: bytes) -> int:
     try:
         value = int(data.strip(b" \n\0"))
     except ValueError:
@@ -353,9 +360,11 @@ def _stat(task: Any) -> str:
     ticks = task.machine.clock() // 10_000_000
     low31 = (1 << 31) - 1
     fields = [
-        task.tgid, f"({task.comm})", "R", task.ppid, task.pgid, task.sid, 0, -1, 0x400000, task.min_flt, 0, 0, 0, ticks, 0, 0,
-        0, 20, task.nice, 1, 0, 0, mm.total_vm << 12, sum(mm.rss), task.rlimit(5), mm.start_code, mm.end_code,
-        mm.start_stack, 0, 0, task.signals.pending & low31, task.signals.blocked & low31, ignored & low31, caught & low31, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0, mm.start_data,
+        task.tgid, f"({task.comm})", "R", task.ppid, task.pgid, task.sid, 0, -1, 0x400000, task.min_flt, 0,
+        0, 0, ticks, 0, 0, 0, 20, task.nice, 1, 0, 0, mm.total_vm << 12, sum(mm.rss), task.rlimit(5),
+        mm.start_code, mm.end_code,
+        mm.start_stack, 0, 0, task.signals.pending & low31, task.signals.blocked & low31, ignored & low31,
+        caught & low31, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0, mm.start_data,
         mm.end_data, mm.start_brk, mm.arg_start, mm.arg_end, mm.env_start, mm.env_end, 0,
     ]  # fmt: skip
     return " ".join(map(str, fields)) + "\n"
@@ -439,7 +448,8 @@ def _meminfo(task: Any) -> str:
     text = "".join(f"{name + ':':15} {pages * 4:8d} kB\n" for name, pages in rows)
     return (
         text
-        + "VmallocTotal:   34359738367 kB\nHugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n"
+        + "VmallocTotal:   34359738367 kB\nHugePages_Total:       0\nHugePages_Free:        0\n"
+        + "Hugepagesize:       2048 kB\n"
     )
 
 

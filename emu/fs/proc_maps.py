@@ -56,7 +56,8 @@ def show_map_vma(vma: vm_area_struct) -> bytes:
     major, minor = device >> 8 & 0xFFF, device & 0xFF | device >> 12 & 0xFFF00
     text = (
         f"{vma.vm_start:08x}-{vma.vm_end:08x} {'r' if flags & m.VM_READ else '-'}{'w' if flags & m.VM_WRITE else '-'}"
-        f"{'x' if flags & m.VM_EXEC else '-'}{'s' if flags & m.VM_MAYSHARE else 'p'} {pgoff:08x} {major:02x}:{minor:02x} "
+        f"{'x' if flags & m.VM_EXEC else '-'}{'s' if flags & m.VM_MAYSHARE else 'p'} "
+        f"{pgoff:08x} {major:02x}:{minor:02x} "
         f"{inode} "
     )
     name = vma_name(vma)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 class SeqOperations:
-    """Where the records come from. A position is whatever `start` and `next` make of it; 0 is the beginning, None the end."""
+    """Where the records come from. A position is whatever `start` and `next` make of it; 0 is the beginning, None the
+    end."""
 
     def start(self) -> None:
         """A read begins (take locks)."""

@@ -84,8 +84,8 @@ class TmpInode(Inode):
     """A file, directory, link, FIFO or device node of tmpfs."""
 
     __slots__ = (
-        "atime", "btime", "ctime", "entries", "gid", "ino", "mode", "mtime", "nlink", "parent", "pipe", "rdev", "seal_bits",
-        "size", "target", "uid",
+        "atime", "btime", "ctime", "entries", "gid", "ino", "mode", "mtime", "nlink", "parent", "pipe", "rdev",
+        "seal_bits", "size", "target", "uid",
     )  # fmt: skip
     sb: TmpFs
 
@@ -274,7 +274,7 @@ class TmpInode(Inode):
 
     def truncate(self, dentry: Dentry | None, size: int, task: Current) -> int:
         old = self.size
-        if size < old and self.seal_bits & F_SEAL_SHRINK or size > old and self.seal_bits & F_SEAL_GROW:
+        if (size < old and self.seal_bits & F_SEAL_SHRINK) or (size > old and self.seal_bits & F_SEAL_GROW):
             return -errno.EPERM
         if size > MAX_LFS_FILESIZE:
             return -errno.EFBIG
@@ -434,7 +434,7 @@ class TmpFile(File):
         first, last = offset >> PAGE_SHIFT, end - 1 >> PAGE_SHIFT
         if last - first + 1 > inode.sb.memory.totalram:
             return -errno.ENOSPC
-        made = []
+        made: list[int] = []
         for index in range(first, last + 1):
             new = self.f_mapping.find_get_page(index) is None
             if isinstance(self.f_mapping.read_cache_page(index), int):

@@ -8,7 +8,7 @@ import fcntl
 import os
 import struct
 import termios
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emu.fs.current import Current
@@ -35,13 +35,15 @@ LFLAGS = {
     "ECHOPRT": (0o2000, 0x20), "ECHOKE": (0o4000, 1), "IEXTEN": (0o100000, 0x400), "PENDIN": (0o40000, 0x20000000),
 }  # fmt: skip
 CHARS = {
-    "VINTR": (0, 0), "VQUIT": (1, 1), "VERASE": (2, 2), "VKILL": (3, 3), "VEOF": (4, 4), "VTIME": (5, 7), "VMIN": (6, 5),
-    "VSWTC": (7, 9), "VSTART": (8, 13), "VSTOP": (9, 14), "VSUSP": (10, 12), "VEOL": (11, 6), "VREPRINT": (12, 11),
-    "VDISCARD": (13, 16), "VWERASE": (14, 10), "VLNEXT": (15, 15), "VEOL2": (16, 8),
+    "VINTR": (0, 0), "VQUIT": (1, 1), "VERASE": (2, 2), "VKILL": (3, 3), "VEOF": (4, 4), "VTIME": (5, 7),
+    "VMIN": (6, 5), "VSWTC": (7, 9), "VSTART": (8, 13), "VSTOP": (9, 14), "VSUSP": (10, 12), "VEOL": (11, 6),
+    "VREPRINT": (12, 11), "VDISCARD": (13, 16), "VWERASE": (14, 10), "VLNEXT": (15, 15), "VEOL2": (16, 8),
 }  # fmt: skip
 SPEEDS = (0, 50, 75, 110, 134, 150, 200, 300, 600, 1200, 1800, 2400, 4800, 9600, 19200, 38400)
-FAST_SPEEDS = (57600, 115200, 230400, 460800, 500000, 576000, 921600, 1000000, 1152000, 1500000, 2000000, 2500000, 3000000,
-               3500000, 4000000)  # fmt: skip
+FAST_SPEEDS = (
+    57600, 115200, 230400, 460800, 500000, 576000, 921600, 1000000, 1152000, 1500000, 2000000, 2500000, 3000000,
+    3500000, 4000000,
+)  # fmt: skip
 NCCS = 19
 
 
@@ -109,7 +111,7 @@ def pack_termios(attributes: list[object], ppc: bool, order: str) -> bytes:
     return flags + b"\0" + bytes(cc)
 
 
-def unpack_termios(data: bytes, ppc: bool, order: str) -> list[object]:
+def unpack_termios(data: bytes, ppc: bool, order: str) -> list[Any]:
     """The list for termios.tcsetattr from a guest's struct termios."""
     which = int(ppc)
     iflag, oflag, cflag, lflag = struct.unpack_from(order + "4I", data)
@@ -120,7 +122,7 @@ def unpack_termios(data: bytes, ppc: bool, order: str) -> list[object]:
     for name, values in CSIZES.items():
         if cflag & mask == values[which]:
             host_cflag |= getattr(termios, name)
-    chars: list[object] = [b"\0"] * 32
+    chars: list[Any] = [b"\0"] * 32
     host_lflag = _translate(lflag, LFLAGS, which, False)
     for name, positions in CHARS.items():
         index = getattr(termios, name, None)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The file tree of a machine: the host's, read-only but for chosen directories, with /dev, /dev/shm and /proc of its own."""
+"""The file tree of a machine: the host's, read-only but for chosen directories, with /dev, /dev/shm and /proc of its
+own."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the MMU must know of x86 instructions: which ones write the memory that they read.
 
-The hardware asks for such an access as a write from the start, so that it faults once and as a write; Unicorn loads first
-and stores later. The twins in C are in _native.c.
+The hardware asks for such an access as a write from the start, so that it faults once and as a write; Unicorn loads
+first and stores later. The twins in C are in _native.c.
 """
 
 from __future__ import annotations

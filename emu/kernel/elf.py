@@ -7,6 +7,7 @@ import os
 import stat
 import struct
 from dataclasses import dataclass
+from typing import BinaryIO
 
 ET_EXEC, ET_DYN = 2, 3
 PT_LOAD, PT_INTERP, PT_GNU_STACK = 1, 3, 0x6474E551
@@ -73,7 +74,7 @@ def read_program(path: str) -> ElfImage:
         return _parse(path, head, size, f)
 
 
-def _parse(path: str, head: bytes, size: int, f: object) -> ElfImage:
+def _parse(path: str, head: bytes, size: int, f: BinaryIO) -> ElfImage:
     if head[:4] != b"\x7fELF":
         raise ExecError(f"{path}: is not an ELF program")
     if len(head) < 52 or (head[4] == 2 and len(head) < 64):
@@ -95,8 +96,8 @@ def _parse(path: str, head: bytes, size: int, f: object) -> ElfImage:
         raise ExecError(f"{path}: {phnum} program headers")
     if phoff > size or phoff + phnum * phentsize > size:
         raise ExecError(f"{path}: truncated: its program headers lie past the end of the file")
-    f.seek(phoff)  # type: ignore[attr-defined]
-    table = f.read(phnum * phentsize)  # type: ignore[attr-defined]
+    f.seek(phoff)
+    table = f.read(phnum * phentsize)
     if len(table) < phnum * phentsize:
         raise ExecError(f"{path}: truncated within its program headers")
     segments = []
@@ -113,8 +114,7 @@ def _parse(path: str, head: bytes, size: int, f: object) -> ElfImage:
     _check_segments(image, size)
     for segment in segments:
         if segment.type == PT_INTERP:
-            f.seek(segment.offset)  # type: ignore[attr-defined]
-            # type: ignore[attr-defined]
+            f.seek(segment.offset)
             name = f.read(min(segment.filesz, 256)).split(b"\0")[0].decode(errors="replace")
             if not os.path.exists(name):
                 raise ExecError(f"{path}: its interpreter {name!r} is missing")

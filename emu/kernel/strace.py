@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from emu.kernel.task import Task
 
 _TEXT = 32  # bytes of a buffer that are shown
-# A letter for each argument: d int, u unsigned, x hex, s path, b buffer (its length is the next argument), p protection,
+# A letter for each argument: d int, u unsigned, x hex, s path, b buffer (its length is the next argument), p
+# protection,
 # f mmap flags, o open flags, D directory descriptor, S signal
 SIGNATURES = {
     "read": "dxu", "write": "dbu", "pread64": "dxuu", "pwrite64": "dbuu", "readv": "dxd", "writev": "dxd",

@@ -41,7 +41,7 @@ def ksys_mmap_pgoff(task: Task, addr: int, length: int, prot: int, flags: int, f
             return -EINVAL
     elif flags & mmap.MAP_HUGETLB:
         return -ENOMEM  # no huge pages are reserved
-    return mmap.vm_mmap_pgoff(task.mm, file, addr, length, prot, flags, pgoff)  # type: ignore[arg-type]
+    return mmap.vm_mmap_pgoff(task.mm, file, addr, length, prot, flags, pgoff)
 
 
 def sys_mmap(task: Task, addr: int, length: int, prot: int, flags: int, fd: int, offset: int) -> int:

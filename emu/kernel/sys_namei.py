@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Making, removing, renaming files and changing what they are: mkdir, unlink, rename, chmod, chown, utimensat, chdir."""
+"""Making, removing, renaming files and changing what they are: mkdir, unlink, rename, chmod, chown, utimensat,
+chdir."""
 
 from __future__ import annotations
 

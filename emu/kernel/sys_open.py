@@ -570,7 +570,7 @@ def sys_memfd_create(task: Task, name: int, flags: int, *_: int) -> int:
     known = MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL | MFD_EXEC
     if flags & MFD_HUGETLB:
         return -errno.EINVAL if flags & ~(known | MFD_HUGETLB | 0x3F << 26) else -errno.ENOSYS
-    if flags & ~known or flags & MFD_EXEC and flags & MFD_NOEXEC_SEAL:
+    if flags & ~known or (flags & MFD_EXEC and flags & MFD_NOEXEC_SEAL):
         return -errno.EINVAL
     text = task.access.strncpy_from_user(name, NAME_LIMIT + 1, "alloc_name")
     if text is None:

@@ -24,9 +24,9 @@ from emu.fs.file import File, kiocb
 from emu.fs.hostfs import HostFile
 from emu.fs.iov_iter import iov_iter
 from emu.fs.tmpfs import TmpFile
-from emu.mm.mm_types import PAGE_SIZE
 from emu.kernel.args import order, pair, s64, slong
 from emu.kernel.signal import SIGPIPE
+from emu.mm.mm_types import PAGE_SIZE
 
 if TYPE_CHECKING:
     from emu.kernel.task import Task

@@ -74,8 +74,8 @@ def sys_rt_sigaction(task: Task, signo: int, act: int, oact: int, size: int, *_:
         if signals.ignored(signo):
             signals.flush(signo)
     if oact:
-        mask = _swap_words(task, old.mask).to_bytes(8, "big" if task.arch.elf.big_endian else "little")
-        data = head.pack(old.handler, old.flags, old.restorer) + mask
+        old_mask = _swap_words(task, old.mask).to_bytes(8, "big" if task.arch.elf.big_endian else "little")
+        data = head.pack(old.handler, old.flags, old.restorer) + old_mask
         return put_struct(task, oact, data, "__do_sys_rt_sigaction")
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from archs.base import SI_TIMER, SigInfo
@@ -42,7 +43,7 @@ def clock_now(task: Task, clock: int) -> int:
     """A clock in ns; -EINVAL when there is no such one. Negative numbers are CPU clocks of this process."""
     if clock in REALTIME_CLOCKS:
         now = task.machine.realtime()
-    elif clock in MONOTONIC_CLOCKS or clock < 0 and clock & 7 in (2, 6):
+    elif clock in MONOTONIC_CLOCKS or (clock < 0 and clock & 7 in (2, 6)):
         if clock < 0 and ~(clock >> 3) not in (0, task.pid):
             return -errno.EINVAL
         now = task.machine.clock()
@@ -258,7 +259,9 @@ class PosixTimer(Timer):
         self.clock = clock
         self.signo = signo if notify != SIGEV_NONE else 0
         self.value = value
-        self.signalled = lambda: task.send_signal(signo, SigInfo(signo, SI_TIMER, pid=number, value=value))
+        self.signalled: Callable[[], object] = lambda: task.send_signal(
+            signo, SigInfo(signo, SI_TIMER, pid=number, value=value)
+        )
 
     def _expired(self, _: Timer) -> None:
         if self.signo:
@@ -396,7 +399,7 @@ def _timerfd_settime(task: Task, fd: int, flags: int, new: int, old: int, size: 
         return file
     if file.timer is None:
         file.timer = Timer(lambda timer: file.expired(1 + timer.overrun))
-        file.disarm = lambda: task.machine.timers.arm(file.timer, None, 0)  # type: ignore[arg-type]
+        file.disarm = lambda: task.machine.timers.arm(file.timer, None, 0)
     before = _pack_itimerspec(task, file.timer, size)
     file.ticks = 0
     file.timer.overrun = 0

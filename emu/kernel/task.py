@@ -140,7 +140,7 @@ class Task:
     def signal_pending(self) -> bool:
         """Is there a signal that a wait must end for."""
         self.machine.take_host_signals()
-        return self.signals.deliverable()
+        return self.signals.deliverable() != 0
 
     def wait_event(self, condition: Callable[[], bool], timeout_ns: int | None = None) -> int:
         """Sleep in virtual time until `condition` holds: 1; 0 when `timeout_ns` passed first; -ERESTARTSYS on a

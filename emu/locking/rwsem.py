@@ -5,7 +5,8 @@ from __future__ import annotations
 
 
 class rw_semaphore:
-    """`readers` tasks hold it for reading, or one for writing. `read_count` and `write_count`: how often it was taken."""
+    """`readers` tasks hold it for reading, or one for writing. `read_count` and `write_count`: how often it was
+    taken."""
 
     __slots__ = ("name", "read_count", "readers", "write_count", "writer")
 

@@ -330,7 +330,7 @@ def madvise_set_anon_name(mm: mm_struct, start: int, length: int, name: str | No
     if start & PAGE_SIZE - 1:
         return -EINVAL
     end = start + length + PAGE_SIZE - 1 & PAGE_MASK
-    if end < start or length and end == start:
+    if end < start or (length and end == start):
         return -EINVAL
     if end == start:
         return 0

@@ -122,10 +122,12 @@ class page:
 class file(Protocol):
     """An open file, as far as mm needs it (struct file)."""
 
-    f_mapping: address_space
     f_mode: int  # FMODE_READ 1, FMODE_WRITE 2
     f_flags: int
     aligns_huge: bool  # its file system places large mappings at huge-page boundaries (thp_get_unmapped_area)
+
+    @property
+    def f_mapping(self) -> address_space: ...
 
     @property
     def name(self) -> str: ...

@@ -50,7 +50,8 @@ class Trace:
             raise TraceError(f"{path}: is not a trace of mmscope")
         if self.metadata["format"] != FORMAT:
             raise TraceError(
-                f"{path}: has format {self.metadata['format']!r}; this mmscope reads format {FORMAT} (recorded by mmscope "
+                f"{path}: has format {self.metadata['format']!r}; this mmscope reads format {FORMAT} "
+                f"(recorded by mmscope "
                 f"{self.metadata.get('mmscope', '?')})"
             )
         if not self._reader.schema.equals(schema({})):
@@ -99,7 +100,7 @@ class Trace:
                 elif name == "args":
                     values = [tuple(value) if value else None for value in values]
                 columns.append(values)
-            yield from zip(*columns)  # type: ignore[misc]
+            yield from zip(*columns)
 
 
 def _short(error: BaseException) -> str:

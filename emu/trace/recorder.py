@@ -51,7 +51,8 @@ class _Sink:
 
 
 class Recorder:
-    """Records to one file from `start` to `close`. `events` counts what was written, `problem` says why it ended early."""
+    """Records to one file from `start` to `close`. `events` counts what was written, `problem` says why it ended
+    early."""
 
     def __init__(self, path: str) -> None:
         """Opens the file, so that a bad name is known before the guest starts. RecordError."""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The trace file: an Arrow IPC stream, zstd-compressed, one row an event.
 
-Any Arrow reader can open it. The columns are `emu.tracepoint.FIELDS`; kind, path, reason and served are dictionary-encoded
+Any Arrow reader can open it. The columns are `emu.tracepoint.FIELDS`; kind, path, reason and served are
+dictionary-encoded
 with their names. The schema's metadata holds, under `mmscope`, a JSON object that says what ran (see `header`).
 """
 

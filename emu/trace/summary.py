@@ -69,7 +69,8 @@ def print_report(trace: Trace, console: Console) -> None:
     console.print(
         Text(
             printable(
-                f"{meta.get('program')} on {meta.get('arch')}, --locking {meta.get('locking')}: {table.num_rows} events, "
+                f"{meta.get('program')} on {meta.get('arch')}, --locking {meta.get('locking')}: "
+                f"{table.num_rows} events, "
                 f"{faults.num_rows} page faults in {seconds:.6f} s of virtual time"
             ),
             style="bold",

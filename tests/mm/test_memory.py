@@ -233,8 +233,8 @@ def test_paths_and_counters(scheme: str) -> None:
     # The first fault of a VMA looks at its neighbours for an anon_vma, under a trylock of mmap_lock.
     kinds = [Kind(r[4]) for r in box.memory.tp.rows]
     assert kinds == [
-        Kind.PAGE_FAULT_USER, Kind.VMA_LOCK_READ, Kind.MMAP_LOCK_START_LOCKING, Kind.MMAP_LOCK_ACQUIRE_RETURNED, Kind.MMAP_LOCK_RELEASED,
-        Kind.PAGE_FAULT_USER, Kind.VMA_LOCK_READ,
+        Kind.PAGE_FAULT_USER, Kind.VMA_LOCK_READ, Kind.MMAP_LOCK_START_LOCKING, Kind.MMAP_LOCK_ACQUIRE_RETURNED,
+        Kind.MMAP_LOCK_RELEASED, Kind.PAGE_FAULT_USER, Kind.VMA_LOCK_READ,
     ]  # fmt: skip
     assert box.touch(BASE + 0x100000) == -1
     assert vmstat["vma_lock_abort"] == 1

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Records what the running kernel does for the guest programs: the references that the tests compare with.
+
+usage: record.py [NAME ...]
+
+The programs run below /tmp/mmscope-guests, a link to guestprogs/build, since their path lies on their stack.
+
+Needs root, x86-64, tracefs, and the tool kernel-trace: its path in MMSCOPE_KERNEL_TRACE, or in PATH. A program's record
+is kept in traces/kernel/NAME.txt when three runs in a row give the same lines; beside it, in NAME.out, what it printed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+BUILD = HERE.parent / "guestprogs" / "build"
+KERNEL = HERE / "kernel"
+NOT_RECORDED = {"compute", "touch", "syscalls"}  # benchmarks
+PIE = ("hello", "faults", "segv", "brk")
+TRIES = 6
+LINK = Path("/tmp/mmscope-guests")
+DIRECTORY = Path("/tmp/mmscope-files")
+WRITABLE = {"files"}  # given the empty directory DIRECTORY as argument
+
+
+def cases() -> list[tuple[str, Path]]:
+    """(name of the record, program)."""
+    found = [(p.stem, p) for p in sorted((BUILD / "x86_64").glob("*")) if not p.suffix and p.stem not in NOT_RECORDED]
+    found += [(f"{name}-pie", BUILD / "x86_64-pie" / name) for name in PIE]
+    return found
+
+
+@contextmanager
+def places(program: Path) -> Iterator[tuple[Path, list[str]]]:
+    """The path under which a program runs for the comparison, and its arguments."""
+    if not LINK.is_symlink() or LINK.readlink() != BUILD:
+        LINK.unlink(missing_ok=True)
+        LINK.symlink_to(BUILD)
+    path = LINK / program.relative_to(BUILD)
+    if program.stem not in WRITABLE:
+        yield path, []
+        return
+    shutil.rmtree(DIRECTORY, ignore_errors=True)
+    DIRECTORY.mkdir()
+    try:
+        yield path, [str(DIRECTORY)]
+    finally:
+        shutil.rmtree(DIRECTORY, ignore_errors=True)
+
+
+def from_entry(lines: list[str], program: Path) -> list[str]:
+    """The lines from the first fault of the new image on: the fetch of its entry point, wherever it was loaded."""
+    entry = struct.unpack_from("<Q", program.read_bytes(), 24)[0]
+    for index, line in enumerate(lines):
+        parts = line.split()
+        if parts[0] == "U" and parts[1] == parts[2] and int(parts[1], 16) & 0xFFF == entry & 0xFFF and parts[3] == "14":
+            return lines[index:]
+    raise SystemExit(f"record.py: {program}: no fault at its entry point was recorded")
+
+
+def trace(tool: str, program: Path, arguments: list[str]) -> tuple[list[str], bytes]:
+    """One run: lines and standard output."""
+    with tempfile.NamedTemporaryFile("r", suffix=".txt") as output:
+        done = subprocess.run(
+            [tool, "-o", output.name, "--", str(program), *arguments], capture_output=True, stdin=subprocess.DEVNULL
+        )
+        if done.returncode:
+            raise SystemExit(f"record.py: {program.name}: {done.stderr.decode(errors='replace').strip()}")
+        return from_entry(output.read().splitlines(), program), done.stdout
+
+
+def record(tool: str, name: str, program: Path) -> bool:
+    """Record one program; False when its record does not repeat."""
+    with places(program) as (path, arguments):
+        seen: list[tuple[list[str], bytes]] = []
+        for _ in range(TRIES):
+            seen.append(trace(tool, path, arguments))
+            if len(seen) >= 3 and seen[-1] == seen[-2] == seen[-3]:
+                break
+        else:
+            return False
+    lines, output = seen[-1]
+    digest = hashlib.sha256(program.read_bytes()).hexdigest()
+    head = [
+        f"# program {program.parent.name}/{program.name}",
+        f"# sha256 {digest}",
+        f"# kernel {platform.release()}",
+    ]
+    (KERNEL / f"{name}.txt").write_text("\n".join(head + lines) + "\n")
+    (KERNEL / f"{name}.out").write_bytes(output)
+    return True
+
+
+def main() -> int:
+    tool = os.environ.get("MMSCOPE_KERNEL_TRACE") or shutil.which("kernel-trace")
+    if not tool:
+        sys.exit("record.py: kernel-trace is not in PATH: set MMSCOPE_KERNEL_TRACE to where it is")
+    if os.geteuid() or platform.machine() != "x86_64":
+        sys.exit("record.py: needs root on an x86-64 machine")
+    KERNEL.mkdir(exist_ok=True)
+    os.sync()  # pages under writeback fault in their own way
+    unsteady = []
+    for name, program in cases():
+        if sys.argv[1:] and name not in sys.argv[1:]:
+            continue
+        if not program.exists():
+            sys.exit(f"record.py: {program} is missing: make guests")
+        steady = record(tool, name, program)
+        print(f"  {name}: {'recorded' if steady else 'does not repeat, left out'}", flush=True)
+        if not steady:
+            unsteady.append(name)
+    return 1 if unsteady else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
