@@ -25,8 +25,8 @@ from unicorn.x86_const import (
 from archs.base import SI_QUEUE, SI_TIMER, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SigFrameContext, SigInfo
 from archs.x86.cpu import EFLAGS_FIXED, EFLAGS_USER, X86Cpu
 
-XSTATE_SIZE = 2696  # bytes of XSAVE area: x87, SSE, AVX, the hole that MPX left, AVX-512, PKRU (CPUID leaf 0xd)
-XSTATE_LAST = 2687  # the last byte that XSAVE checks before it writes: the end of the AVX-512 state
+XSTATE_SIZE = 2688  # bytes of XSAVE area: x87, SSE, AVX, the hole that MPX left, AVX-512 (CPUID leaf 0xd); no PKRU
+XSTATE_LAST = XSTATE_SIZE - 1  # the last byte that XSAVE checks before it writes: the end of the AVX-512 state
 FP_XSTATE_MAGIC1 = 0x46505853
 FP_XSTATE_MAGIC2 = 0x46505845
 XFEATURES = 0x3  # x87 and SSE: what the saved state holds

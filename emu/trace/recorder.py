@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Writes the trace while the guest runs.
 
-Rows are taken from the tracepoints whenever enough have come together, and written at once. When the host refuses a
-write (a full disk), recording ends, what was written stays, and the guest goes on.
+Rows are taken from the tracepoints whenever enough have come together, and written in batches. When the host refuses
+a write (a full disk), recording ends, what was written stays, and the guest goes on.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Any
 import pyarrow as pa
 
 from emu.trace.schema import Encoder
-from emu.tracepoint import Tracepoints
+from emu.tracepoint import Row, Tracepoints
+
+BATCH = 16384  # rows
 
 
 class RecordError(Exception):
@@ -66,6 +68,7 @@ class Recorder:
         self._sink = _Sink(self._fd)
         self._writer: pa.RecordBatchStreamWriter | None = None
         self._tp: Tracepoints | None = None
+        self._rows: list[Row] = []  # not yet written
         self._encoder: Encoder | None = None
 
     @property
@@ -84,11 +87,16 @@ class Recorder:
             self._failed(error)
 
     def drain(self) -> None:
-        """Write the rows that wait, unless an event is still open."""
-        assert self._tp is not None and self._encoder is not None
-        rows = self._tp.drain()
-        if not rows or self._writer is None:
-            return
+        """Take the rows that wait, unless an event is still open, and write them in batches of BATCH rows: what stands
+        in the file does not depend on when this is called."""
+        assert self._tp is not None
+        self._rows += self._tp.drain()
+        while len(self._rows) >= BATCH and self._writer is not None:
+            self._write(self._rows[:BATCH])
+            del self._rows[:BATCH]
+
+    def _write(self, rows: list[Row]) -> None:
+        assert self._writer is not None and self._encoder is not None
         try:
             self._writer.write_batch(self._encoder.encode(rows))
         except OSError as error:
@@ -109,6 +117,7 @@ class Recorder:
         reason = os.strerror(error.errno) if error.errno else str(error)
         self.problem = f"{self.path}: recording ended after {self.events} events: {reason}"
         self._writer = None
+        self._rows = []
         if self._tp is not None:
             self._tp.on = False
 
@@ -116,6 +125,8 @@ class Recorder:
         """Write what is left and the end mark."""
         if self._tp is not None:
             self.drain()
+        if self._writer is not None and self._rows:
+            self._write(self._rows)
         if self._writer is not None:
             try:
                 self._writer.close()

@@ -105,7 +105,7 @@ class Encoder:
 
     def _texts(self, column: tuple[str | None, ...]) -> pa.Array:
         numbers = self.numbers
-        for text in set(column):
+        for text in dict.fromkeys(column):
             if text not in numbers:
                 assert text is not None
                 numbers[text] = len(self.strings)

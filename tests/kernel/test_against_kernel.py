@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The emulator's trace of an x86-64 program equals the real kernel's, line by line, as recorded in traces/kernel."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from emu.trace.reader import Trace
+from emu.trace.script import from_entry, kernel_lines
+from tests.guests import BUILD, ROOT, record
+
+sys.path.insert(0, str(ROOT / "traces"))
+from record import places
+
+RECORDS = sorted((ROOT / "traces" / "kernel").glob("*.txt"))
+VVAR = range(0x7FFFF7FF7000, 0x7FFFF7FFD000)  # the kernel's vDSO reads its clocks there; the emulator's has no such page
+
+
+def read_record(path: Path) -> tuple[Path, list[str]]:
+    """(program, lines) of a record; fails when the program is not the one that was recorded."""
+    head_lines, lines = (text := path.read_text().splitlines())[:3], text[3:]
+    head = dict(line[2:].split(" ", 1) for line in head_lines)
+    program = BUILD / head["program"]
+    assert program.exists(), f"{program} is missing: make guests"
+    digest = hashlib.sha256(program.read_bytes()).hexdigest()
+    assert digest == head["sha256"], f"{program} is not the program that was recorded: make kernel-traces"
+    return program, lines
+
+
+def comparable(lines: list[str]) -> Iterator[str]:
+    """Without the function's name in the kernel's own faults, and without faults on vvar and what they lock."""
+    skip = False
+    for line in lines:
+        parts = line.split()
+        if parts[0] in "UK":
+            skip = int(parts[1], 16) in VVAR
+        if skip:
+            continue
+        yield f"K {parts[1]} {parts[3]}" if parts[0] == "K" else line
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_trace_equals_the_kernels(path: Path, tmp_path: Path) -> None:
+    program, expected = read_record(path)
+    trace = tmp_path / "trace"
+    with places(program) as (place, arguments):
+        ran = record(trace, place, *arguments, writable=arguments)
+    assert ran.out == path.with_suffix(".out").read_bytes(), ran.err
+    rows = from_entry(Trace(str(trace)).rows())
+    assert list(comparable(list(kernel_lines(rows)))) == list(comparable(expected))
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_the_same_bytes_however_faults_are_served(path: Path, tmp_path: Path) -> None:
+    """With and without the C extension, inside the MMU callback or outside of the engine."""
+    program, _ = read_record(path)
+    ways: tuple[dict[str, object], ...] = ({}, {"serve_inside": False}, {"pure": True})
+    traces = []
+    for number, options in enumerate(ways):
+        with places(program) as (place, arguments):
+            record(tmp_path / str(number), place, *arguments, writable=arguments, **options)
+        traces.append((tmp_path / str(number)).read_bytes())
+    assert traces[0] == traces[1], "served inside or outside"
+    assert traces[0] == traces[2], "with and without the C extension"
+
+
+def test_enough_programs_are_recorded() -> None:
+    assert len(RECORDS) >= 15

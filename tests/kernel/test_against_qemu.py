@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""On the other architectures a guest prints and ends as under qemu-user, or, where qemu-user differs from Linux, as the
+same program does on x86-64 under the real kernel."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.guests import ROOT, TARGETS, guest, mmscope
+
+QEMU = {"aarch64": "aarch64"}
+# Where qemu-user is no judge, and why.
+OUTSIDE = {
+    "errnos": "it keeps no RLIMIT_AS and RLIMIT_DATA",
+    "kernel_access": "its copies do not stop at the byte where Linux stops",
+    "madvise": "it takes most advice without doing anything",
+    "merge": "it dies of SIGBUS",
+    "mlock": "its own mappings count against the limit",
+    "mmap_place": "its own mappings lie in the guest's way",
+    "mremap": "it cannot do what MREMAP_DONTUNMAP does",
+    "shared": "it dies of SIGSEGV",
+    "stack": "its stack has another end",
+    "traps": "it sends other codes than Linux",
+}
+# What arch/arm64/kernel/traps.c and debug-monitors.c, arch/powerpc/kernel/traps.c send.
+TRAPS = {
+    "aarch64": b"illegal 4001\nbreakpoint 5001\njump to nowhere 11001\njump into data 1\n",
+}
+PROGRAMS = sorted(source.stem for source in (ROOT / "guestprogs").glob("*.c"))
+
+
+def arguments_of(name: str, directory: Path) -> list[str]:
+    """What a guest program wants: `files` a directory, the benchmarks a small size."""
+    return {"files": [str(directory)], "compute": ["1"], "touch": ["64"], "syscalls": ["100"]}.get(name, [])
+
+
+@pytest.mark.parametrize("target", [t for t in TARGETS if t in QEMU])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_prints_and_ends_as_elsewhere(name: str, target: str, tmp_path: Path) -> None:
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    theirs.mkdir()
+    ours.mkdir()
+    program = guest(name, target)
+    ran = mmscope("run", "--writable", ours, program, *arguments_of(name, ours))
+    if name in OUTSIDE:
+        native = (ROOT / "traces" / "kernel" / f"{name}.out").read_bytes()
+        assert ran.out == (TRAPS[target] if name == "traps" else native), ran.err
+        return
+    qemu = shutil.which(f"qemu-{QEMU[target]}")
+    assert qemu, f"qemu-{QEMU[target]} is missing: install the package qemu-user"
+    command = [qemu, str(program), *arguments_of(name, theirs)]
+    expected = subprocess.run(command, capture_output=True, timeout=120, stdin=subprocess.DEVNULL, env={})
+    status = expected.returncode if expected.returncode >= 0 else 128 - expected.returncode
+    assert (ran.out, ran.status) == (expected.stdout, status), ran.err
