@@ -18,7 +18,8 @@ sys.path.insert(0, str(ROOT / "traces"))
 from record import places
 
 RECORDS = sorted((ROOT / "traces" / "kernel").glob("*.txt"))
-VVAR = range(0x7FFFF7FF7000, 0x7FFFF7FFD000)  # the kernel's vDSO reads its clocks there; the emulator's has no such page
+# The kernel's vDSO reads its clocks there; the emulator's has no such page.
+VVAR = range(0x7FFFF7FF7000, 0x7FFFF7FFD000)
 
 
 def read_record(path: Path) -> tuple[Path, list[str]]:
