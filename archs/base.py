@@ -101,9 +101,9 @@ class Cpu(Protocol):
         restored."""
         ...
 
-    def start_thread(self, entry: int, sp: int) -> None:
-        """Registers as a fresh program finds them (ELF_PLAT_INIT + start_thread); PPC64 ELFv1 reads the descriptor
-        itself."""
+    def start_thread(self, entry: int, sp: int, bias: int, e_flags: int, access: UserAccess) -> None:
+        """Registers as a fresh program finds them (ELF_PLAT_INIT, start_thread). `bias`: by how much a
+        position-independent program was moved; where `entry` is a function descriptor, `access` reads it."""
         ...
 
     def set_tls(self, value: int) -> None: ...

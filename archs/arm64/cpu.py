@@ -15,6 +15,7 @@ from archs.base import (
     TRAP_BRKPT,
     SigInfo,
     TrapKind,
+    UserAccess,
 )
 from emu.hw.engine import Engine, EngineModel, Stop
 from emu.hw.mmu import FETCH, PageTableFormat, walk
@@ -265,7 +266,7 @@ class Arm64Cpu:
             self._x8.write((number,))
         self.pc = self.engine.pc - 4
 
-    def start_thread(self, entry: int, sp: int) -> None:
+    def start_thread(self, entry: int, sp: int, bias: int, e_flags: int, access: UserAccess) -> None:
         self.general.write([0] * 31 + [sp, entry, PSTATE_EL0T])
         self._tls.write((0,))
         self.write_fp(bytes(512), 0, 0)

@@ -55,6 +55,7 @@ from archs.base import (
     TRAP_TRACE,
     SigInfo,
     TrapKind,
+    UserAccess,
 )
 from emu.hw.engine import TRAP_ILLEGAL, TRAP_SYSCALL, Engine, EngineModel, Stop
 from emu.hw.mmu import PageTableFormat
@@ -223,7 +224,7 @@ class X86Cpu:
         self.pc = self.engine.pc - 2
         self._result.write((self._orig_rax if number is None else number, self.engine.pc + 2, self._eflags))
 
-    def start_thread(self, entry: int, sp: int) -> None:
+    def start_thread(self, entry: int, sp: int, bias: int, e_flags: int, access: UserAccess) -> None:
         self.general.write([0] * 15 + [sp, entry, EFLAGS_FIXED])
         self._segments.write((0, 0))
         self.engine.uc.reg_write(UC_X86_REG_MXCSR, 0x1F80)

@@ -66,8 +66,8 @@ def load_program(task: Task, image: ElfImage, program: file, argv: list[bytes], 
     task.exe = os.path.realpath(image.path)
     task.argv, task.envp = list(argv), list(envp)
     task.comm = os.path.basename(image.path)[:15]
-    task.cpu.start_thread(entry, sp)
-    task.machine.trace_exec(task, bias, entry)
+    task.cpu.start_thread(entry, sp, bias, image.flags, task.access)
+    task.machine.trace_exec(task, bias, task.cpu.pc)
 
 
 def _fail(task: Task, image_path: str, what: str, error: int) -> ExecError:

@@ -68,7 +68,7 @@ class Space:
             table.set(slot, new.pfn << 12 | ARCH.format.protection_map[R | X])
         paddr = table.get(slot) & ARCH.format.pfn_mask
         self.ram.write(paddr + (at & 0xFFF), b"".join(word.to_bytes(4, "little") for word in words))
-        self.cpu.start_thread(at, STACK_TOP)
+        self.cpu.start_thread(at, STACK_TOP, 0, 0, self.access)
 
     def run(self) -> TrapKind:
         """Until something other than a page fault that is served."""

@@ -183,7 +183,7 @@ def test_save_and_restore(space: Space) -> None:
     space.cpu.set_tls(0x1234)
     space.cpu.thread_fault_code = 9
     saved = space.cpu.save()
-    space.cpu.start_thread(CODE, 0)
+    space.cpu.start_thread(CODE, 0, 0, 0, space.access)
     space.cpu.thread_fault_code = 0
     space.cpu.restore(saved)
     assert space.cpu.general.read() == regs
