@@ -191,6 +191,10 @@ class Arch(Protocol):
         """Restore the registers from the frame at sp: (blocked mask, uc_stack), or None when it cannot be read."""
         ...
 
+    def sigreturn(self, cpu: Cpu, access: UserAccess) -> int | None:
+        """Likewise for the frame without siginfo, of those that have one: the blocked mask, or None."""
+        ...
+
     def pack_siginfo(self, info: SigInfo) -> bytes:
         """siginfo_t as the guest sees it, 128 bytes."""
         ...

@@ -46,10 +46,10 @@ int main(void)
     setrlimit(RLIMIT_DATA, &none);
     printf("munmap unaligned %d\n", err(munmap((void *)(page + 1), page)));
     printf("munmap beyond %d\n", err(munmap((void *)((uintptr_t)-1 & -page), 2 * page)));
-    printf("mprotect of nothing %d\n", err(mprotect((void *)(16 * page), page, PROT_READ)));
+    printf("mprotect of nothing %d\n", err(mprotect((void *)(8 * page), page, PROT_READ)));
     printf("mprotect flags %d\n", err(mprotect(z, page, 0x100)));
-    printf("msync of nothing %d\n", err(msync((void *)(16 * page), page, MS_SYNC)));
-    printf("mlock of nothing %d\n", err(mlock((void *)(16 * page), page)));
-    printf("madvise of nothing %d\n", err(madvise((void *)(16 * page), page, MADV_DONTNEED)));
+    printf("msync of nothing %d\n", err(msync((void *)(8 * page), page, MS_SYNC)));
+    printf("mlock of nothing %d\n", err(mlock((void *)(8 * page), page)));
+    printf("madvise of nothing %d\n", err(madvise((void *)(8 * page), page, MADV_DONTNEED)));
     return 0;
 }

@@ -40,6 +40,10 @@ class Arm64Arch:
     def rt_sigreturn(self, cpu: Any, access: Any) -> tuple[int, tuple[int, int, int]] | None:
         return signal.rt_sigreturn(cpu, access)
 
+    def sigreturn(self, cpu: Any, access: Any) -> int | None:
+        """No such frame."""
+        return None
+
     def pack_siginfo(self, info: SigInfo) -> bytes:
         return signal.pack_siginfo(info)
 

@@ -47,6 +47,9 @@ class PowerPcArch:
         back = signal.rt_sigreturn_64 if self.wide else signal.rt_sigreturn_32
         return back(cpu, access, self.elf.task_size)
 
+    def sigreturn(self, cpu: Any, access: Any) -> int | None:
+        return None if self.wide else signal.sigreturn_32(cpu, access)
+
     def pack_siginfo(self, info: SigInfo) -> bytes:
         return signal.pack_siginfo(info, self.order, self.wide)
 

@@ -8,7 +8,7 @@ returns to. A 32-bit handler without SA_SIGINFO has a frame of its own, which si
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Any, Literal
 
 from archs.base import SI_QUEUE, SI_TIMER, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SigFrameContext, SigInfo
 from archs.powerpc.cpu import CCR, CTR, LINK, MSR_VEC, MSR_VSX, NIP, XER, PowerPcCpu
@@ -108,7 +108,7 @@ def setup_rt_frame_64(cpu: PowerPcCpu, access: Any, frame: SigFrameContext, task
     v_regs = base + sc + SC_VMX + 15 & -16
     vectors, low_halves = cpu.read_vectors()
     floats, fpscr = cpu.read_fp()
-    byteorder = "little" if order == "<" else "big"
+    byteorder: Literal["little", "big"] = "little" if order == "<" else "big"
     ok = (
         put(RT64_PINFO, "Q", base + RT64_INFO)
         and put(RT64_PUC, "Q", base)
@@ -168,7 +168,7 @@ def rt_sigreturn_64(cpu: PowerPcCpu, access: Any, task_size: int) -> tuple[int, 
         return None
     (v_regs,) = struct.unpack(order + "Q", pointer)
     vectors, low_halves = [0] * 32, [0] * 32
-    byteorder = "little" if order == "<" else "big"
+    byteorder: Literal["little", "big"] = "little" if order == "<" else "big"
     if v_regs:
         if v_regs + 34 * 16 > task_size:
             return None

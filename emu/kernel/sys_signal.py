@@ -301,6 +301,16 @@ def sys_rt_sigreturn(task: Task, *_: int) -> Any:
     return NO_RESULT
 
 
+def sys_sigreturn(task: Task, *_: int) -> Any:
+    """Back from a handler that was not given siginfo."""
+    mask = task.arch.sigreturn(task.cpu, task.access)
+    if mask is None:
+        task.force_sig(SigInfo(SIGSEGV, 0x80))
+    else:
+        set_blocked(task, mask)
+    return NO_RESULT
+
+
 def sys_restart_syscall(task: Task, *_: int) -> int:
     """Go on with what a signal without a handler interrupted."""
     function = task.restart_block
@@ -317,6 +327,7 @@ SYSCALLS = {
     "rt_sigqueueinfo": sys_rt_sigqueueinfo,
     "rt_tgsigqueueinfo": sys_rt_tgsigqueueinfo,
     "rt_sigreturn": sys_rt_sigreturn,
+    "sigreturn": sys_sigreturn,
     "sigaltstack": sys_sigaltstack,
     "pause": sys_pause,
     "kill": sys_kill,
