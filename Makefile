@@ -16,7 +16,8 @@ $(VENV)/.installed: pyproject.toml setup.py $(wildcard emu/hw/*.c)
 guests: $(VENV)/.installed
 	@$(BIN)/python guestprogs/build.py
 
-demo: guests
+demo: $(VENV)/.installed
+	@$(BIN)/python guestprogs/build.py faults
 	@$(BIN)/python bench/demo.py
 
 check: $(VENV)/.installed

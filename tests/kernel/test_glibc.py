@@ -12,7 +12,7 @@ import pytest
 from tests.guests import ROOT, mmscope
 
 COMPILERS = ("x86_64", "aarch64", "powerpc64", "powerpc64le", "powerpc")
-PROGRAMS = ("anon", "brk", "faults", "madvise", "merge", "mremap", "segv", "stack")
+PROGRAMS = ("anon", "brk", "faults", "mremap", "segv", "stack")
 
 
 @pytest.mark.parametrize("machine", COMPILERS)
