@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# make demo    install into .venv, build the guest programs, record a guest on every architecture and report it
-# make test    all checks: format, lint, types, tests
+# make demo           install into .venv, build the guest programs, record a guest on every architecture and report it
+# make test           all checks: format, lint, types, tests
+# make fuzz           the fuzzing tests for longer
+# make bench          how fast it is, beside qemu-user and a bare pager
+# make kernel-traces  record the real kernel afresh (root, x86-64, MMSCOPE_KERNEL_TRACE names the tool)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

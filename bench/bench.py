@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How fast mmscope is, beside qemu-user and a bare demand pager, measured in one run on one machine.
+
+Each figure is the best of several runs of whole processes that take turns; what the program `hello` takes on the same
+side (start, imports, exit) is taken off, so that the rest is the work itself. A figure that misses its target is marked,
+and the exit status is then 1.
+"""
+
+from __future__ import annotations
+
+import cProfile
+import io
+import os
+import pstats
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "guestprogs" / "build"
+MMSCOPE = str(Path(sys.executable).parent / "mmscope")
+QEMU = {
+    "x86_64": "qemu-x86_64",
+    "aarch64": "qemu-aarch64",
+    "powerpc64": "qemu-ppc64",
+    "powerpc64le": "qemu-ppc64le",
+    "powerpc": "qemu-ppc",
+}
+TIMES = 3
+COMPUTE_ROUNDS = "40000"
+MEMORY_ROUNDS = "20000"
+TOUCH_MIB = 256
+REFILL_MIB, REFILL_ROUNDS = 16, 400
+SYSCALLS = 200_000
+PAGE = 4096
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process: seconds of wall time, peak resident bytes, standard error."""
+
+    seconds: float
+    rss: int
+    err: str
+
+
+def run(command: Sequence[str | Path]) -> Run:
+    """Run `command` with its output dropped; raises CalledProcessError where it fails."""
+    with tempfile.TemporaryFile() as err:
+        start = time.perf_counter()
+        child = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=err)
+        _, status, usage = os.wait4(child.pid, 0)
+        seconds = time.perf_counter() - start
+        child.returncode = os.waitstatus_to_exitcode(status)
+        err.seek(0)
+        text = err.read().decode(errors="replace")
+    if child.returncode:
+        raise subprocess.CalledProcessError(child.returncode, child.args, stderr=text)
+    return Run(seconds, usage.ru_maxrss * 1024, text)
+
+
+def best(*commands: Sequence[str | Path]) -> list[Run]:
+    """The fastest of TIMES runs of each command; they take turns."""
+    rounds = [[run(command) for command in commands] for _ in range(TIMES)]
+    return [min(column, key=lambda r: r.seconds) for column in zip(*rounds)]
+
+
+class Figures:
+    """The table that is printed, and whether every target was met."""
+
+    def __init__(self) -> None:
+        self.table = Table("figure", "mmscope", "beside it", "ratio", "target", title="mmscope bench")
+        for column in self.table.columns[1:]:
+            column.justify = "right"
+        self.missed: list[str] = []
+
+    def add(
+        self, name: str, ours: str, other: str = "", value: float | None = None, *, least: float | None = None,
+        most: float | None = None, shown: str | None = None,
+    ) -> None:  # fmt: skip
+        """A row; `value` is held against `least` or `most`."""
+        met = value is None or ((least is None or value >= least) and (most is None or value <= most))
+        if not met:
+            self.missed.append(name)
+        target = f">= {least:g}" if least is not None else f"<= {most:g}" if most is not None else ""
+        ratio = shown if shown is not None else f"{value:.2f}" if value is not None else ""
+        self.table.add_row(name, ours, other, ratio, target if met else f"{target}  MISSED")
+
+
+def guest(name: str, *args: str, target: str = "x86_64") -> list[str]:
+    return [str(BUILD / target / name), *args]
+
+
+def compute(figures: Figures) -> None:
+    for target, emulator in QEMU.items():
+        qemu = shutil.which(emulator)
+        if qemu is None:
+            figures.add(f"compute, {target}", f"{emulator} is not installed")
+            continue
+        for name, args in (("compute", [COMPUTE_ROUNDS]), ("compute through memory", [MEMORY_ROUNDS, "memory"])):
+            program, hello = guest("compute", *args, target=target), guest("hello", target=target)
+            ours, theirs, our_start, their_start = (
+                r.seconds
+                for r in best([MMSCOPE, "run", *program], [qemu, *program], [MMSCOPE, "run", *hello], [qemu, *hello])
+            )
+            a, b = ours - our_start, theirs - their_start
+            least = 0.9 if name == "compute" else None
+            figures.add(f"{name}, {target}", f"{a:.2f} s", f"qemu-user {b:.2f} s", b / a, least=least)
+
+
+def bare_pager(program: list[str]) -> float:
+    """Faults a second of the yardstick."""
+    command = [sys.executable, str(ROOT / "bench" / "bare_pager.py"), *program]
+    words = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    return int(words[0]) / float(words[3])
+
+
+def faults(figures: Figures, scratch: Path) -> None:
+    program, trace = guest("touch", str(TOUCH_MIB), "0"), scratch / "touch.mmscope"
+    count = (TOUCH_MIB << 20) / PAGE
+    plain, recorded, start, record_start = best(
+        [MMSCOPE, "run", *program],
+        [MMSCOPE, "record", "-o", trace, *program],
+        [MMSCOPE, "run", *guest("hello")],
+        [MMSCOPE, "record", "-o", scratch / "hello.mmscope", *guest("hello")],
+    )
+    bare = max(bare_pager(program) for _ in range(TIMES))
+    ours = count / (plain.seconds - start.seconds)
+    with_record = count / (recorded.seconds - record_start.seconds)
+    figures.add("first-touch faults a second", f"{ours:,.0f}", f"bare pager {bare:,.0f}", ours / bare, least=0.6)
+    figures.add("the same, recorded", f"{with_record:,.0f}", f"bare pager {bare:,.0f}", with_record / bare, least=0.5)
+    pure = best([MMSCOPE, "run", "--pure", *program])[0]
+    figures.add("the same, --pure", f"{count / (pure.seconds - start.seconds):,.0f}", f"bare pager {bare:,.0f}")
+
+
+def events(text: str) -> tuple[int, int]:
+    """(events, bytes) from what `mmscope record` says at its end."""
+    words = text.split()
+    return int(words[words.index("events,") - 1]), int(words[words.index("bytes") - 1])
+
+
+def recording(figures: Figures, scratch: Path) -> None:
+    for name, args in (
+        ("touch", ["64"]),
+        ("syscalls", ["50000"]),
+        ("file_private", []),
+        ("mremap", []),
+        ("faults", []),
+    ):
+        trace = scratch / f"{name}.mmscope"
+        count, size = events(run([MMSCOPE, "record", "-o", trace, *guest(name, *args)]).err)
+        large = count >= 10_000
+        figures.add(
+            f"bytes an event: {name}, {count:,} events", f"{size / count:.1f}", value=size / count if large else None,
+            most=12 if large else None, shown="",
+        )  # fmt: skip
+
+
+def refills(figures: Figures) -> None:
+    def commands(*flags: str, rounds: int) -> list[list[str]]:
+        return [[MMSCOPE, "run", *flags, *guest("touch", str(REFILL_MIB), r)] for r in (str(rounds), "0")]
+
+    pages = (REFILL_MIB << 20) // PAGE
+    native, native_start = (r.seconds for r in best(*commands(rounds=REFILL_ROUNDS)))
+    pure, pure_start = (r.seconds for r in best(*commands("--pure", rounds=REFILL_ROUNDS // 10)))
+    a = (native - native_start) / (pages * REFILL_ROUNDS)
+    b = (pure - pure_start) / (pages * REFILL_ROUNDS / 10)
+    figures.add("TLB refill", f"{a * 1e6:.2f} us", f"--pure {b * 1e6:.2f} us", b / a)
+
+
+def system_calls(figures: Figures) -> None:
+    ours, start = (
+        r.seconds for r in best([MMSCOPE, "run", *guest("syscalls", str(SYSCALLS))], [MMSCOPE, "run", *guest("hello")])
+    )
+    rate = SYSCALLS / (ours - start)
+    figures.add("system calls a second", f"{rate:,.0f}", value=rate, least=100_000, shown="")
+
+
+def start_to_exit(figures: Figures) -> None:
+    small, large, touched, python = best(
+        [MMSCOPE, "run", *guest("hello")],
+        [MMSCOPE, "run", "--memory", "1G", *guest("hello")],
+        [MMSCOPE, "run", "--memory", "1G", *guest("touch", "64")],
+        [sys.executable, "-c", "import unicorn, pyarrow, capstone, rich.console, elftools.elf.elffile"],
+    )
+    figures.add("hello, start to exit", f"{small.seconds:.2f} s", f"imports alone {python.seconds:.2f} s",
+                small.seconds, most=0.25, shown="")  # fmt: skip
+    figures.add("resident with 1 GiB of guest RAM, hello", f"{large.rss / 2**20:.0f} MiB")
+    growth = (touched.rss - large.rss) / 2**20
+    figures.add("resident growth when 64 MiB are touched", f"{growth:.0f} MiB", value=growth, most=128, shown="")
+
+
+def profile() -> str:
+    """Where a first-touch fault spends its time: the Python functions of it, with their share."""
+    from emu.kernel.machine import Machine
+
+    machine = Machine(memory=1 << 30)
+    program = guest("touch", "64", "0")
+    machine.spawn(program[0], program, [])
+    profiler = cProfile.Profile()
+    with open(os.devnull, "wb") as null:
+        saved = os.dup(1)
+        os.dup2(null.fileno(), 1)
+        try:
+            profiler.runcall(machine.run)
+        finally:
+            os.dup2(saved, 1)
+            os.close(saved)
+    text = io.StringIO()
+    stats = pstats.Stats(profiler, stream=text)
+    total = stats.total_tt  # type: ignore[attr-defined]
+    lines = []
+    entries = sorted(stats.stats.items(), key=lambda item: -item[1][2])[:14]  # type: ignore[attr-defined]
+    for (path, line, name), (_, calls, own, _, _) in entries:
+        place = "" if path == "~" else f"{Path(path).relative_to(ROOT)}:{line}"
+        lines.append(f"{own / total:6.1%}  {calls:9,} calls  {name}  {place}")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    figures = Figures()
+    console = Console(width=120)
+    with tempfile.TemporaryDirectory() as directory:
+        scratch = Path(directory)
+        for step in (start_to_exit, compute, system_calls, refills):
+            console.print(f"[dim]{step.__name__} ...[/dim]")
+            step(figures)
+        console.print("[dim]faults and records ...[/dim]")
+        faults(figures, scratch)
+        recording(figures, scratch)
+    console.print(figures.table)
+    console.print("Where the time of a first-touch fault goes (cProfile; it makes small functions look larger):")
+    console.print(profile(), markup=False, highlight=False)
+    if figures.missed:
+        console.print(f"missed: {'; '.join(figures.missed)}")
+    return 1 if figures.missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
