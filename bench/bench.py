@@ -2,8 +2,8 @@
 """How fast mmscope is, beside qemu-user and a bare demand pager, measured in one run on one machine.
 
 Each figure is the best of several runs of whole processes that take turns; what the program `hello` takes on the same
-side (start, imports, exit) is taken off, so that the rest is the work itself. A figure that misses its target is marked,
-and the exit status is then 1.
+side (start, imports, exit) is taken off, so that the rest is the work itself. Where a figure misses its target it is
+marked, and the exit status is then 1.
 """
 
 from __future__ import annotations
