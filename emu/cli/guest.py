@@ -13,9 +13,10 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from emu import __version__
-from emu.cli.failure import Failure
+from emu.cli.failure import Failure, tell
 from emu.kernel.elf import ExecError
 from emu.kernel.machine import Machine
+from emu.trace.escape import printable
 
 if TYPE_CHECKING:
     from emu.trace.recorder import Recorder
@@ -65,11 +66,11 @@ def run_guest(arguments: argparse.Namespace) -> int:
     _tell(machine, status, arguments.program)
     if recorder is not None:
         if recorder.problem:
-            sys.stderr.write(f"mmscope: {recorder.problem}\n")
+            tell(recorder.problem)
         per_event = recorder.bytes_written / recorder.events if recorder.events else 0
         sys.stderr.write(
             f"[ mmscope record: {recorder.events} events, {recorder.bytes_written} bytes ({per_event:.1f} an event) "
-            f"in {arguments.output} ]\n"
+            f"in {printable(arguments.output)} ]\n"
         )
     if arguments.verb == "stat":
         from emu.cli.stat import print_stat
@@ -102,14 +103,14 @@ def _forward_signals(machine: Machine) -> None:
 def _tell(machine: Machine, status: int, program: str) -> None:
     """What the operator should know: how the guest was killed, what it missed."""
     for message in machine.messages:
-        sys.stderr.write(f"mmscope: {message}\n")
+        tell(message)
     if status < 0 and -status not in _QUIET:
         try:
             name = signal.Signals(-status).name
         except ValueError:
             name = f"signal {-status}"
         where = f" at ip {machine.task.cpu.pc:#x}" if machine.task is not None else ""
-        sys.stderr.write(f"mmscope: {program}: killed by {name}{where}\n")
+        tell(f"{program}: killed by {name}{where}")
     if machine.missing_syscalls:
         calls = ", ".join(f"{name} ({count})" for name, count in sorted(machine.missing_syscalls.items()))
-        sys.stderr.write(f"mmscope: system calls that are missing, answered with ENOSYS: {calls}\n")
+        tell(f"system calls that are missing, answered with ENOSYS: {calls}")

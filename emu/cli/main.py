@@ -8,7 +8,7 @@ import os
 import sys
 
 from emu import __version__
-from emu.cli.failure import Failure
+from emu.cli.failure import Failure, tell
 from emu.cli.units import parse_size
 
 LOCKINGS = ("mmap_lock", "rfc", "6.18")
@@ -30,7 +30,7 @@ def _variable(text: str) -> str:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
-        sys.stderr.write(f"mmscope: {message} (try {self.prog} --help)\n")
+        tell(f"{message} (try {self.prog} --help)")
         sys.exit(2)
 
 
@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
 
         return report(arguments) if arguments.verb == "report" else script(arguments)
     except Failure as problem:
-        sys.stderr.write(f"mmscope: {problem}\n")
+        tell(str(problem))
         return 2
     except BrokenPipeError:  # the reader of our output has gone, which is its right
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

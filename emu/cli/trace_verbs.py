@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from rich.console import Console
 
-from emu.cli.failure import Failure
+from emu.cli.failure import Failure, tell
 from emu.trace import script as lines
 from emu.trace.reader import Trace, TraceError
 from emu.trace.summary import print_report
@@ -54,7 +54,7 @@ def script(arguments: argparse.Namespace) -> int:
         write(line + "\n")
     sys.stdout.flush()
     if trace.problem:
-        sys.stderr.write(f"mmscope: {trace.problem}\n")
+        tell(trace.problem)
         return 1
     return 0
 

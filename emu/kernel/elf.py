@@ -57,16 +57,16 @@ class ElfImage:
 def read_program(path: str) -> ElfImage:
     """Open and check a program. ExecError says what is wrong with it."""
     try:
+        mode = os.stat(path)
+        if stat.S_ISDIR(mode.st_mode):
+            raise ExecError(f"{path}: is a directory")
+        if not stat.S_ISREG(mode.st_mode):  # opening a FIFO or a device may block or do something
+            raise ExecError(f"{path}: is no regular file")
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "the name holds a null byte"
         raise ExecError(f"{path}: {reason}") from None
-    with os.fdopen(fd, "rb") as f:
-        mode = os.fstat(fd)
-        if stat.S_ISDIR(mode.st_mode):
-            raise ExecError(f"{path}: is a directory")
-        if not stat.S_ISREG(mode.st_mode):
-            raise ExecError(f"{path}: is no regular file")
+    with open(fd, "rb") as f:
         if not mode.st_mode & 0o111:
             raise ExecError(f"{path}: permission denied (not executable)")
         head = f.read(64)

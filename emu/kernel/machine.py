@@ -226,7 +226,7 @@ class Machine:
         from emu.kernel.strace import format_call
 
         tp = self.tp
-        name = task.arch.syscalls.get(number, f"syscall_{number:#x}")
+        name = task.arch.syscalls.get(number, f"syscall {number}")
         if tp.on:
             tp.emit(Kind.SYS_ENTER, ip=task.cpu.pc, code=number, text=name, args=args)
         text = format_call(task, name, args) if self.strace else ""

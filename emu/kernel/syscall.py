@@ -28,14 +28,13 @@ MODULES = (
 ARCH_SPECIFIC = ("arch_prctl",)
 
 
-def _missing(name: str) -> Callable[..., int]:
-    def sys_ni_syscall(task: Task, *args: int) -> int:
-        """Not there: ENOSYS, and the name is remembered."""
-        missing = task.machine.missing_syscalls
-        missing[name] = missing.get(name, 0) + 1
-        return -ENOSYS
-
-    return sys_ni_syscall
+def sys_ni_syscall(task: Task, *args: int) -> int:
+    """Not there: ENOSYS, and its name is remembered."""
+    number = task.cpu.syscall_args()[0]
+    name = task.arch.syscalls.get(number, f"syscall {number}")
+    missing = task.machine.missing_syscalls
+    missing[name] = missing.get(name, 0) + 1
+    return -ENOSYS
 
 
 def _of_architecture(name: str) -> Callable[..., int]:
@@ -52,12 +51,10 @@ def build_table(task: Task) -> list[Callable[..., int]]:
     for module in MODULES:
         functions.update(importlib.import_module(module).SYSCALLS)
     numbers = task.arch.syscalls
-    table = [_missing(f"syscall_{n:#x}") for n in range(max(numbers) + 2)]
+    table: list[Callable[..., int]] = [sys_ni_syscall] * (max(numbers) + 2)
     for number, name in numbers.items():
         if name in functions:
             table[number] = functions[name]
         elif name in ARCH_SPECIFIC:
             table[number] = _of_architecture(name)
-        else:
-            table[number] = _missing(name)
     return table

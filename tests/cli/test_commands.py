@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command as a person uses it: streams, statuses, options, full disks, hostile names."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from emu.trace.reader import Trace
+from tests.guests import ROOT, guest, mmscope
+
+HOSTILE = "\x1b[31mred[bold]\x07\n\u202eevil\x9b2J"
+
+
+def test_streams_and_status_are_the_guests(tmp_path: Path) -> None:
+    assert mmscope("run", guest("hello")).err == ""
+    ran = mmscope("stat", guest("hello"))
+    assert ran.status == mmscope("run", guest("hello")).status
+    assert "page-faults" in ran.err or "pgfault" in ran.err
+    assert "vma_lock_success" in ran.err
+
+
+def test_counters_follow_the_scheme() -> None:
+    ran = mmscope("stat", "--locking", "mmap_lock", guest("touch"), "1")
+    counts = {line.split()[1]: line.split()[0] for line in ran.err.splitlines() if len(line.split()) >= 2}
+    assert counts.get("vma_lock_success", "0") == "0"
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--locking", "none"), "invalid choice"),
+        (("--memory", "lots"), "memory"),
+        (("--memory", "-1"), "memory"),
+        (("--env", "novalue"), "NAME=VALUE"),
+        (("--unknown",), "unknown"),
+    ],
+)
+def test_bad_options_are_one_line(options: tuple[str, ...], reason: str) -> None:
+    ran = mmscope("run", *options, guest("hello"))
+    assert ran.status == 2
+    assert reason in ran.err
+    assert ran.err.startswith("mmscope: ")
+    assert ran.err.count("\n") == 1
+
+
+def test_a_full_disk_ends_the_record_not_the_guest() -> None:
+    expected = mmscope("run", guest("faults")).out
+    ran = mmscope("record", "-o", "/dev/full", guest("faults"))
+    assert ran.out == expected
+    assert ran.status == 0
+    assert "recording ended after 0 events: No space left on device" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_a_disk_that_fills_up_keeps_what_was_written(tmp_path: Path) -> None:
+    """RLIMIT_FSIZE stands for a disk that fills up in the middle."""
+    trace = tmp_path / "trace"
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (40000, 40000));"
+        "from emu.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, "record", "-o", str(trace), str(guest("syscalls")), "60000"],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert ran.returncode == 0
+    assert "recording ended after" in ran.stderr
+    opened = Trace(str(trace))
+    count = sum(1 for _ in opened.rows())
+    assert count > 0
+    assert opened.problem is not None
+    assert f"recording ended after {count} events" in ran.stderr
+
+
+def test_record_into_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "no" / "where"):
+        ran = mmscope("record", "-o", place, guest("hello"))
+        assert (ran.status, ran.out) == (2, b"")
+        assert ran.err.startswith(f"mmscope: {place}: cannot be written")
+
+
+def test_script_formats_tell_the_same_events(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    mmscope("record", "-o", trace, guest("faults"))
+    text = mmscope("script", trace).out.decode().splitlines()
+    objects = [json.loads(line) for line in mmscope("script", "--format", "json", trace).out.splitlines()]
+    kernel = mmscope("script", "--format", "kernel", trace).out.decode().splitlines()
+    assert len(text) == len(objects) == sum(1 for _ in Trace(str(trace)).rows())
+    assert [line.split(": ")[1] for line in text] == [event["kind"] for event in objects]
+    faults = [event for event in objects if event["kind"] == "page_fault_user"]
+    assert [f"U {e['address']:x} {e['ip']:x} {e.get('code', 0):x}" for e in faults] == [
+        line for line in kernel if line.startswith("U")
+    ]
+    assert kernel[-1] == "# exit 0"
+
+
+def test_report_counts_what_the_trace_holds(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    mmscope("record", "-o", trace, guest("faults"))
+    report = mmscope("report", trace).out.decode()
+    rows = list(Trace(str(trace)).rows())
+    faults = sum(1 for row in rows if row[4] in (1, 2))
+    assert f"{len(rows)} events, {faults} page faults" in report
+    for word in ("anon", "cow", "zero_page", "vma_lock", "mmap_lock", "[stack]", "main"):
+        assert word in report, word
+
+
+def test_hostile_names_reach_no_terminal(tmp_path: Path) -> None:
+    program = tmp_path / HOSTILE
+    shutil.copy(guest("hello"), program)
+    trace = tmp_path / "trace"
+    assert mmscope("record", "-o", trace, program).status == 0
+    for verb in (("report",), ("script",), ("script", "--format", "json"), ("script", "--format", "kernel")):
+        shown = mmscope(*verb, trace).out.decode()
+        for character in "\x1b\x07\u202e\x9b":
+            assert character not in shown, f"{verb}: {character!r}"
+        assert shown.count("\nevil") == 0
+    refused = mmscope("run", tmp_path / f"{HOSTILE}missing")
+    assert refused.err.count("\n") == 1
+    for character in "\x1b\x07\u202e\x9b":
+        assert character not in refused.err
+
+
+def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    mmscope("record", "-o", trace, guest("syscalls"), "5000")
+    command = f"{sys.executable} -m emu.cli.main script {trace} | head -n 1"
+    ran = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert ran.stdout.count("\n") == 1
+    assert ran.stderr == ""

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The page-table walk in C and in Python: the same answer and the same bits set, for any tables; and what each format's
+protections allow."""
+
+from __future__ import annotations
+
+import ctypes
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archs.arm64.mm.pgtable import Arm64PageTableFormat
+from archs.powerpc.mm.pgtable import Ppc32Format, RadixFormat
+from archs.x86.mm.pgtable import X86PageTableFormat
+from emu.hw.mmu import FETCH, READ, WRITE, PageTableFormat, walk
+from emu.hw.native import library
+from emu.hw.ram import Ram
+from emu.mm.memory_manager import MemoryManager
+from emu.tracepoint import Tracepoints
+
+PAGES = 64
+FORMATS = (X86PageTableFormat(), Arm64PageTableFormat(), RadixFormat(), Ppc32Format())
+SHIFTS = {
+    PageTableFormat.X86_64: (39, 30, 21, 12),
+    PageTableFormat.ARM64: (39, 30, 21, 12),
+    PageTableFormat.PPC64_RADIX: (39, 30, 21, 12),
+    PageTableFormat.PPC32: (22, 12),
+}
+
+
+def native_walk(format: int, ram: Ram, root: int, va: int, access: int, user: bool) -> tuple[int, int, int]:
+    assert library is not None
+    paddr, perms, syndrome = ctypes.c_uint64(), ctypes.c_int(), ctypes.c_uint64()
+    found = library.mmscope_walk(
+        format, ctypes.c_void_p(ram.address), ctypes.c_uint64(root), ctypes.c_uint64(va), access, int(user),
+        ctypes.byref(paddr), ctypes.byref(perms), ctypes.byref(syndrome),
+    )  # fmt: skip
+    return (paddr.value, perms.value, 0) if found else (-1, 0, syndrome.value)
+
+
+def entry_of(format: int, page: int, noise: int) -> bytes:
+    """An entry that points to a page of the small RAM, whatever its other bits."""
+    if format == PageTableFormat.PPC32:
+        return (page << 12 | noise & 0xFFF).to_bytes(4, "big")
+    if format == PageTableFormat.PPC64_RADIX:
+        return (noise & 0xF000_0000_0000_00FF | noise & 0xF00 | page << 12).to_bytes(8, "big")
+    return (noise & 0xFFF0_0000_0000_0FFF | page << 12).to_bytes(8, "little")
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("format", list(PageTableFormat))
+@given(data=st.data())
+def test_c_and_python_agree(format: PageTableFormat, data: st.DataObject) -> None:
+    if library is None:
+        pytest.fail("the C extension is not built")
+    # Mostly good entries: all bits of `likely` set, then some flipped.
+    likely = {
+        PageTableFormat.X86_64: 0x67,
+        PageTableFormat.ARM64: 0x443,
+        PageTableFormat.PPC64_RADIX: 0x8000_0000_0000_0107,
+        PageTableFormat.PPC32: 0x785,
+    }[format]
+    flips = st.one_of(st.just(0), st.integers(0, 63).map(lambda bit: 1 << bit), st.integers(0, (1 << 64) - 1))
+    va = data.draw(st.one_of(st.integers(0, (1 << 47) - 1), st.integers(0, (1 << 64) - 1)))
+    if format == PageTableFormat.PPC32:
+        va &= 0xFFFF_FFFF
+    ram = Ram(PAGES << 12)
+    table = 0x10000 if format == PageTableFormat.PPC64_RADIX else 0x1000  # radix roots are 64 KiB
+    pages = iter((40, 41, 42, 43))
+    root = table
+    for level, shift in enumerate(SHIFTS[format]):
+        size = 4 if format == PageTableFormat.PPC32 else 8
+        bits = {PageTableFormat.PPC32: 10, PageTableFormat.PPC64_RADIX: 13 if level == 0 else 9}.get(format, 9)
+        leaf = level == len(SHIFTS[format]) - 1
+        noise = likely ^ data.draw(flips)
+        if format == PageTableFormat.PPC64_RADIX:
+            noise ^= (1 << 62) if leaf else 0
+        page = next(pages)
+        ram.write(table + (va >> shift & (1 << bits) - 1) * size, entry_of(format, page, noise))
+        table = page << 12
+    twin = Ram(PAGES << 12)
+    twin.write(0, ram.read(0, PAGES << 12))
+    access = data.draw(st.sampled_from((READ, WRITE, FETCH)))
+    user = data.draw(st.booleans())
+    assert walk(format, ram, root, va, access, user) == native_walk(format, twin, root, va, access, user)
+    assert ram.read(0, PAGES << 12) == twin.read(0, PAGES << 12), "they set other bits"
+
+
+VM_READ, VM_WRITE, VM_EXEC, VM_SHARED = 1, 2, 4, 8
+
+
+@pytest.mark.parametrize("format", FORMATS, ids=lambda format: type(format).__name__)
+@pytest.mark.parametrize("vm_flags", range(16))
+def test_what_a_protection_allows(format: object, vm_flags: int) -> None:
+    memory = MemoryManager(Ram(4 << 20), Tracepoints(), "6.18")
+    mm = memory.new_mm(format)  # type: ignore[arg-type]
+    frame = memory.alloc_page()
+    assert frame is not None
+    address = 0x1234_5000
+    table, bits = mm.pgtable, mm.pgtable.format
+    pte = frame.pfn << 12 | bits.protection_map[vm_flags]
+    if vm_flags & (VM_READ | VM_WRITE | VM_EXEC):
+        assert bits.pte_present(pte)
+        pte = bits.pte_mkyoung(pte)
+    table.set(table.alloc(address), pte)
+
+    def allowed(access: int) -> bool:
+        return walk(bits.hw, memory.ram, table.root, address, access)[0] >= 0
+
+    readable = bool(vm_flags & (VM_READ | VM_WRITE))
+    if bits.hw != PageTableFormat.PPC64_RADIX:
+        readable = readable or bool(vm_flags & VM_EXEC)  # only radix has execute-only pages
+    if bits.hw != PageTableFormat.PPC32 or not vm_flags & VM_EXEC:
+        assert allowed(READ) == readable
+    assert allowed(FETCH) == bool(vm_flags & VM_EXEC)
+    # Private pages are written after their copy has been made; and then a page is dirty.
+    shared_writable = vm_flags & VM_WRITE and vm_flags & VM_SHARED
+    if not vm_flags & VM_SHARED or not vm_flags & VM_WRITE:
+        assert not allowed(WRITE)
+    if readable and vm_flags & VM_WRITE:
+        table.set(table.slot(address), bits.pte_mkdirty(bits.pte_mkwrite(pte)))
+        assert allowed(WRITE)
+        assert bits.pte_dirty(table.get(table.slot(address)))
+        table.set(table.slot(address), bits.pte_wrprotect(table.get(table.slot(address))))
+        assert not allowed(WRITE)
+        assert allowed(READ)
+    assert shared_writable or not bits.pte_write(pte)
