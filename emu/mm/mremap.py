@@ -65,12 +65,13 @@ def _check_vma(mm: mm_struct, vma: vm_area_struct | None, addr: int, old_len: in
         return -EFAULT
     if vma.vm_flags & VM_SEALED:
         return -EPERM
+    if old_len >= new_len and not flags & (MREMAP_FIXED | MREMAP_DONTUNMAP):  # nothing new will be mapped
+        return 0
     if not old_len and not vma.vm_flags & (VM_SHARED | VM_MAYSHARE):
         return -EINVAL
     if flags & MREMAP_DONTUNMAP and vma.vm_flags & (VM_DONTEXPAND | VM_PFNMAP):
         return -EINVAL
-    if old_len > new_len:
-        return 0
+    old_len = min(old_len, new_len)  # what a shrink unmaps may reach beyond the mapping
     if old_len > vma.vm_end - addr:
         return -EFAULT
     if new_len == old_len:
