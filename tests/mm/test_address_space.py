@@ -90,11 +90,11 @@ class AddressSpace(RuleBasedStateMachine):
         span = self.span(number, count)
         result = do_madvise(self.mm, span.start, count * PAGE, advice)
         present = [page for page in span if page in self.pages]
-        if len(present) == len(span) and advice != POPULATE_WRITE:
-            assert result == 0
-        elif len(present) < len(span):
-            assert result < 0
         locked = [page for page in present if self.mm.mm_mt.load(page).vm_flags & VM_LOCKED]  # type: ignore[union-attr]
+        if len(present) < len(span):
+            assert result < 0
+        elif advice != POPULATE_WRITE:
+            assert result == (-EINVAL if locked and advice == DONTNEED else 0)
         if advice == DONTNEED:
             if locked:
                 assert result == -EINVAL
