@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from archs.base import BUS_ADRERR, SEGV_ACCERR, SEGV_MAPERR, SIGBUS, SIGSEGV, Cpu, SigInfo
+from archs.base import BUS_ADRERR, SEGV_ACCERR, SEGV_MAPERR, SEGV_PKUERR, SIGBUS, SIGSEGV, Cpu, SigInfo
 from emu.mm.memory import handle_mm_fault
 from emu.mm.mm_types import (
     FAULT_FLAG_DEFAULT,
@@ -34,6 +34,7 @@ X86_PF_USER = 1 << 2
 X86_PF_RSVD = 1 << 3
 X86_PF_INSTR = 1 << 4
 X86_PF_PK = 1 << 5
+VM_PKEY_SHIFT = 32
 
 TASK_SIZE_MAX = 0x7FFF_FFFF_F000
 X86_TRAP_PF = 14
@@ -131,7 +132,7 @@ class FaultEntry:
                     scheme.vma_end_read(vma)
                     self.vmstat["vma_lock_success"] += 1
                     self.flags = flags | FAULT_FLAG_VMA_LOCK
-                    return self.bad_area_access_error(address, error_code, user)
+                    return self.bad_area_access_error(address, error_code, vma, user)
                 scheme.vma_end_read(vma)
                 self.reason = Reason.ACCESS_ERROR
             else:
@@ -165,7 +166,7 @@ class FaultEntry:
             self.vma_id = vma.id
             if self.access_error(error_code, vma):
                 mmap_read_unlock(mm)
-                return self.bad_area_access_error(address, error_code, user)
+                return self.bad_area_access_error(address, error_code, vma, user)
             fault = handle_mm_fault(vma, address, flags)
             self.result = fault
             if fault & VM_FAULT_COMPLETED:
@@ -204,15 +205,18 @@ class FaultEntry:
             return self.signal(SIGBUS, BUS_ADRERR, address, error_code, user)
         return self.bad_area_nosemaphore(address, error_code, user)
 
-    def bad_area_access_error(self, address: int, error_code: int, user: bool) -> bool:
-        """There is a VMA, and it forbids the access. (No protection keys on the emulated CPU.)"""
+    def bad_area_access_error(self, address: int, error_code: int, vma: vm_area_struct, user: bool) -> bool:
+        """There is a VMA, and it or its protection key forbids the access. (The emulated CPU has no keys: it never sets
+        X86_PF_PK.)"""
+        if error_code & X86_PF_PK:  # bad_area_access_from_pkeys
+            return self.signal(SIGSEGV, SEGV_PKUERR, address, error_code, user, vma.vm_flags >> VM_PKEY_SHIFT & 15)
         return self.signal(SIGSEGV, SEGV_ACCERR, address, error_code, user)
 
     def bad_area_nosemaphore(self, address: int, error_code: int, user: bool) -> bool:
         """There is no VMA."""
         return self.signal(SIGSEGV, SEGV_MAPERR, address, error_code, user)
 
-    def signal(self, signo: int, code: int, address: int, error_code: int, user: bool) -> bool:
+    def signal(self, signo: int, code: int, address: int, error_code: int, user: bool, pkey: int = 0) -> bool:
         """User mode: force the signal. Kernel mode: every access has a fixup, so it fails with EFAULT."""
         if not user:
             self.mm.served = Served.FIXUP
@@ -223,5 +227,5 @@ class FaultEntry:
         # The guest must not learn what is mapped in the kernel's half: it always looks present.
         cpu.fault_syndrome = error_code | X86_PF_PROT if address >= TASK_SIZE_MAX else error_code
         cpu.trap_number = X86_TRAP_PF
-        self.force_sig(SigInfo(signo, code, addr=address))
+        self.force_sig(SigInfo(signo, code, addr=address, pkey=pkey))
         return False
