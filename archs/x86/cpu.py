@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 from typing import Any
 
-from unicorn import UC_ARCH_X86, UC_HOOK_INSN, UC_MODE_64
-from unicorn.unicorn_py3.unicorn import uclib
+from unicorn import UC_ARCH_X86, UC_MODE_64
 from unicorn.x86_const import (
+    UC_X86_INS_CPUID,
     UC_X86_INS_RDTSC,
     UC_X86_INS_RDTSCP,
     UC_X86_REG_EFLAGS,
@@ -78,6 +77,18 @@ GENERAL = (
 )  # fmt: skip
 """The registers of struct sigcontext, in its order."""
 
+CPUID = {
+    (1, 0): (0x000C06F2, 0x00000800, 0xCED82203, 0x078BFBFD),
+    (2, 0): (0x00FEFF01, 0x000000F0, 0, 0),
+    (4, 0): (0x00000121, 0x02C0003F, 0x0000003F, 0),
+    (4, 1): (0x00000122, 0x01C0003F, 0x0000003F, 0),
+    (4, 2): (0x00000143, 0x03C0003F, 0x000007FF, 0),
+    (4, 3): (0x00000163, 0x04C0003F, 0x00033FFF, 0),
+}
+"""EAX, EBX, ECX, EDX by leaf and subleaf, where the engine's own answer is not wanted: family, model and caches are
+those of the CPU on which traces/kernel was recorded, so that C libraries take the same way; features are the engine's."""
+_CPUID_REGISTERS = (UC_X86_REG_RAX, UC_X86_REG_RBX, UC_X86_REG_RCX, UC_X86_REG_RDX)
+
 EFLAGS_FIXED = 0x202  # bit 1, which always reads as one, and IF
 EFLAGS_USER = 0x244DD5  # what a program may change: CF PF AF ZF SF TF DF OF NT AC ID
 
@@ -112,24 +123,29 @@ class X86Cpu:
         self._segments = self.engine.batch((UC_X86_REG_FS_BASE, UC_X86_REG_GS_BASE))
         self._orig_rax = 0
         self._eflags = EFLAGS_FIXED
-        self._hook_rdtsc()
-
-    def _hook_rdtsc(self) -> None:
-        """Answer RDTSC and RDTSCP with virtual time. The Python binding does not know these hooks, the library does."""
-
-        def rdtsc(_uc: int, _data: int) -> int:
-            now = self.clock()
-            self.engine.uc.reg_write(UC_X86_REG_RAX, now & 0xFFFFFFFF)
-            self.engine.uc.reg_write(UC_X86_REG_RDX, now >> 32)
-            return 1  # the instruction is done
-
-        self._rdtsc = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(rdtsc)
         for instruction in (UC_X86_INS_RDTSC, UC_X86_INS_RDTSCP):
-            handle = ctypes.c_size_t()
-            uclib.uc_hook_add(
-                self.engine.uc._uch, ctypes.byref(handle), UC_HOOK_INSN, self._rdtsc, None,
-                ctypes.c_uint64(1), ctypes.c_uint64(0), ctypes.c_int(instruction),
-            )  # fmt: skip
+            self.engine.hook_instruction(instruction, self._rdtsc)
+        self.engine.hook_instruction(UC_X86_INS_CPUID, self._cpuid)
+
+    def _rdtsc(self) -> int:
+        """RDTSC and RDTSCP read virtual time."""
+        uc = self.engine.uc
+        self.engine.settle(uc.reg_read(UC_X86_REG_RIP))
+        now = self.clock()
+        uc.reg_write(UC_X86_REG_RAX, now & 0xFFFFFFFF)
+        uc.reg_write(UC_X86_REG_RDX, now >> 32)
+        return 1
+
+    def _cpuid(self) -> int:
+        """CPUID answers from the table of that name, where that has the leaf."""
+        uc = self.engine.uc
+        leaf = uc.reg_read(UC_X86_REG_RAX) & 0xFFFFFFFF
+        known = CPUID.get((leaf, uc.reg_read(UC_X86_REG_RCX) & 0xFFFFFFFF if leaf == 4 else 0))
+        if known is None:
+            return 0
+        for register, value in zip(_CPUID_REGISTERS, known, strict=True):
+            uc.reg_write(register, value)
+        return 1
 
     @property
     def pc(self) -> int:

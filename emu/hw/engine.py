@@ -269,7 +269,8 @@ class Engine:
 
     # The callbacks in Python, twins of those in _native.c.
 
-    def _settle(self, ip: int) -> None:
+    def settle(self, ip: int) -> None:
+        """Bring `retired` up to the instruction at `ip`, within the block that runs."""
         state = self._state
         end = state.block_start + state.block_size
         state.ip = ip
@@ -289,7 +290,7 @@ class Engine:
                 return True
             ip = ctypes.c_uint64()
             uclib.uc_reg_read(self._uch, self.model.pc_reg, ctypes.byref(ip))
-            self._settle(ip.value)
+            self.settle(ip.value)
             if state.format == PageTableFormat.X86_64:
                 if not is_canonical(page):
                     state.trap = TRAP_GP

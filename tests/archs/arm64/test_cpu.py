@@ -191,3 +191,11 @@ def test_save_and_restore(space: Space) -> None:
     assert space.cpu.thread_fault_code == 9
     assert "x30=5b sp=5e pc=400000 pstate=60000000" in space.cpu.describe()
     assert space.run() == TrapKind.SYSCALL
+
+
+def test_the_counter_counts_guest_code(space: Space) -> None:
+    """CNTVCT_EL0 read twice with 4000 bytes of code, a virtual microsecond, between them."""
+    space.load(0xD53BE040, *[NOP] * 1000, 0xD53BE041, SVC)
+    assert [space.run() for _ in range(3)] == [TrapKind.EMULATED, TrapKind.EMULATED, TrapKind.SYSCALL]
+    ticks = COUNTER_FREQUENCY // 1_000_000
+    assert ticks - 1 <= space.x(1) - space.x(0) <= ticks + 1

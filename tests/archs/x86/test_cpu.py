@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What x86-64 guest code finds in the CPU: CPUID, virtual time, the exceptions that are signals."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from archs.base import SIGFPE, SIGILL, SIGSEGV, SIGTRAP, TrapKind
+from archs.x86.cpu import CPUID
+from emu.kernel.machine import Machine
+from emu.kernel.task import Task
+from emu.mm.mmap import vm_mmap_pgoff
+from tests.guests import guest
+
+SYSCALL = b"\x0f\x05"
+CODE = 0x5000_0000
+
+
+def run(code: bytes) -> tuple[Task, TrapKind]:
+    """Run code until it traps; page faults are served."""
+    program = str(guest("hello"))
+    task = Machine(memory=16 << 20).spawn(program, [program], [])
+    assert vm_mmap_pgoff(task.mm, None, CODE, 0x2000, 7, 0x32, 0) == CODE
+    assert task.access.copy_to_user(CODE, code)
+    cpu = task.cpu
+    cpu.pc = CODE
+    kind = cpu.run(1 << 20)
+    while kind == TrapKind.FAULT and task.entry.user_fault(cpu.fault_address, cpu.fault_syndrome, cpu.pc):
+        kind = cpu.run(1 << 20)
+    return task, kind
+
+
+def cpuid(leaf: int, subleaf: int) -> tuple[int, ...]:
+    """EAX, EBX, ECX, EDX as the guest stores them."""
+    store = b"".join(b"\x89" + bytes([modrm, at]) for modrm, at in ((0x46, 0), (0x5E, 4), (0x4E, 8), (0x56, 12)))
+    code = b"\xb8" + struct.pack("<I", leaf) + b"\xb9" + struct.pack("<I", subleaf) + b"\x0f\xa2"
+    code += b"\xbe" + struct.pack("<I", CODE + 0x1000) + store + SYSCALL
+    task, kind = run(code)
+    assert kind == TrapKind.SYSCALL
+    stored = task.access.copy_from_user(CODE + 0x1000, 16)
+    assert stored is not None
+    return struct.unpack("<4I", stored)
+
+
+def test_cpuid_of_the_recorded_machine() -> None:
+    for (leaf, subleaf), expected in CPUID.items():
+        assert cpuid(leaf, subleaf) == expected
+    assert cpuid(1, 77) == CPUID[1, 0]  # no subleaves there
+    assert cpuid(0, 0)[1:] == struct.unpack("<3I", b"GenuntelineI")
+    assert not cpuid(7, 0)[2] & 1 << 3, "protection keys"
+
+
+def test_the_time_stamp_counter_is_virtual() -> None:
+    code = b"\x0f\x31" + b"\x89\xc7" + b"\x90" * 4000 + b"\x0f\x31" + SYSCALL
+    values = []
+    for _ in range(2):
+        task, kind = run(code)
+        assert kind == TrapKind.SYSCALL
+        number, first, *_ = task.cpu.syscall_args()
+        values.append((first, number))
+    assert values[0] == values[1], "it depends on the host"
+    assert 900 <= values[0][1] - values[0][0] <= 1100  # four bytes of code are a nanosecond
+
+
+@pytest.mark.parametrize(
+    ("code", "signo", "si_code"),
+    [
+        (b"\x31\xc9\xf7\xf9", SIGFPE, 1),  # div by zero: FPE_INTDIV
+        (b"\x0f\x0b", SIGILL, 2),  # ud2: ILL_ILLOPN
+        (b"\xcc", SIGTRAP, 128),  # int3: SI_KERNEL
+        (b"\xf4", SIGSEGV, 128),  # hlt: general protection
+        (b"\x48\xb8" + struct.pack("<Q", 1 << 60) + b"\x8b\x00", SIGSEGV, 128),  # not canonical
+    ],
+)
+def test_exceptions_are_signals(code: bytes, signo: int, si_code: int) -> None:
+    task, kind = run(code)
+    assert kind == TrapKind.SIGNAL
+    assert (task.cpu.trap_signal.signo, task.cpu.trap_signal.code) == (signo, si_code)
