@@ -85,8 +85,8 @@ CPUID = {
     (4, 2): (0x00000143, 0x03C0003F, 0x000007FF, 0),
     (4, 3): (0x00000163, 0x04C0003F, 0x00033FFF, 0),
 }
-"""EAX, EBX, ECX, EDX by leaf and subleaf, where the engine's own answer is not wanted: family, model and caches are
-those of the CPU on which traces/kernel was recorded, so that C libraries take the same way; features are the engine's."""
+"""EAX, EBX, ECX, EDX by leaf and subleaf, where the engine's answer is not wanted: family, model and caches are
+those of the CPU on which traces/kernel was recorded, so that C libraries take the same way as there."""
 _CPUID_REGISTERS = (UC_X86_REG_RAX, UC_X86_REG_RBX, UC_X86_REG_RCX, UC_X86_REG_RDX)
 
 EFLAGS_FIXED = 0x202  # bit 1, which always reads as one, and IF
