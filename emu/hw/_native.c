@@ -112,6 +112,7 @@ static int walk_radix(uint8_t *ram, uint64_t root, uint64_t va, int access, int 
     uint64_t base = (access == FETCH ? 0x400ull : 0x300ull) << 32;
     uint64_t store = access == WRITE ? 0x02000000 : 0;
     uint64_t table = root, at = 0, e = 0;
+    if (va >> 62 == 3) { *syndrome = base | 0x40000000 | store; return 0; } /* the kernel's quadrant */
     if (va >> 52) { *syndrome = (access == FETCH ? 0x480ull : 0x380ull) << 32; return 0; }
     for (int level = 0; level < 4; level++) {
         at = table + (va >> shifts[level] & ((1u << bits[level]) - 1)) * 8;

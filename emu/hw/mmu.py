@@ -117,6 +117,8 @@ def walk_radix(ram: Ram, root: int, va: int, access: int, user: bool) -> Walk:
     entries = ram.u64
     base = (0x400 if access == FETCH else 0x300) << 32
     store = 0x02000000 if access == WRITE else 0
+    if va >> 62 == 3:  # the kernel's quadrant: mapped by tables of its own, or not at all
+        return -1, 0, base | 0x40000000 | store
     if va >> 52:
         return -1, 0, (0x480 if access == FETCH else 0x380) << 32
     table = root

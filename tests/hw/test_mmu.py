@@ -126,3 +126,14 @@ def test_what_a_protection_allows(format: object, vm_flags: int) -> None:
         assert not allowed(WRITE)
         assert allowed(READ)
     assert shared_writable or not bits.pte_write(pte)
+
+
+@pytest.mark.parametrize(
+    ("va", "vector"),
+    [(1 << 52, 0x380), (1 << 62, 0x380), (2 << 62, 0x380), (3 << 62, 0x300), ((1 << 64) - 8, 0x300)],
+)
+def test_radix_quadrants(va: int, vector: int) -> None:
+    """Between the quadrants is a segment interrupt; the kernel's own is only not mapped, as Linux programs see it."""
+    ram = Ram(PAGES << 12)
+    assert walk(PageTableFormat.PPC64_RADIX, ram, 0x10000, va, READ)[2] >> 32 == vector
+    assert walk(PageTableFormat.PPC64_RADIX, ram, 0x10000, va, FETCH)[2] >> 32 == vector + 0x100
