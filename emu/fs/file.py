@@ -191,6 +191,10 @@ class File:
         """Allocate, punch or zero a range."""
         return -errno.ENODEV if self.f_inode.i_mode & 0o170000 != S_IFREG else -errno.EOPNOTSUPP
 
+    def punch_hole(self, offset: int, length: int) -> int:
+        """Drop the content of a range (madvise with MADV_REMOVE): 0 or -errno."""
+        return -errno.EOPNOTSUPP
+
     def mmap(self, vma: vm_area_struct) -> int:
         """Prepare a mapping (f_op->mmap)."""
         return -errno.ENODEV

@@ -718,6 +718,12 @@ class HostFile(File):
         return mapping.writeback(0, None) if mapping is not None else 0
 
     def fallocate(self, task: Current, mode: int, offset: int, length: int) -> int:
+        return self._fallocate(mode, offset, length)
+
+    def punch_hole(self, offset: int, length: int) -> int:
+        return self._fallocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length)
+
+    def _fallocate(self, mode: int, offset: int, length: int) -> int:
         inode = self.inode
         size = inode.size
         mapping = inode.i_mapping

@@ -420,10 +420,7 @@ class TmpFile(File):
         if mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE):
             return -errno.EOPNOTSUPP
         if mode & FALLOC_FL_PUNCH_HOLE:
-            if inode.seal_bits & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE):
-                return -errno.EPERM
-            inode.punch(offset, length)
-            return 0
+            return self.punch_hole(offset, length)
         end = offset + length
         if end > inode.size and not mode & FALLOC_FL_KEEP_SIZE:
             if end > task.rlimit(1):
@@ -446,6 +443,12 @@ class TmpFile(File):
         if end > inode.size and not mode & FALLOC_FL_KEEP_SIZE:
             inode.size = end
         inode.ctime = inode.sb.now()
+        return 0
+
+    def punch_hole(self, offset: int, length: int) -> int:
+        if self.inode.seal_bits & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE):
+            return -errno.EPERM
+        self.inode.punch(offset, length)
         return 0
 
     def mmap(self, vma: vm_area_struct) -> int:

@@ -270,12 +270,7 @@ def _remove(vma: vm_area_struct, start: int, end: int) -> int:
     mm = vma.vm_mm
     file.get()
     mmap_read_unlock(mm)
-    punch = getattr(file, "punch_hole", None)
-    if punch is not None:
-        error: int = punch(first << PAGE_SHIFT, end - start)
-    else:
-        error = 0
-        file.f_mapping.truncate_range(first, first + (end - start >> PAGE_SHIFT) - 1)
+    error = file.punch_hole(first << PAGE_SHIFT, end - start)
     file.put()
     mmap_read_lock(mm)
     return error

@@ -56,6 +56,10 @@ class shmem_file:
         vma.vm_ops = shmem_anon_vm_ops
         return 0
 
+    def punch_hole(self, offset: int, length: int) -> int:
+        self.f_mapping.truncate_range(offset >> PAGE_SHIFT, (offset + length >> PAGE_SHIFT) - 1)
+        return 0
+
     def get(self) -> None:
         self.f_count += 1
 
