@@ -25,6 +25,8 @@ static void writable(const char *where)
     char byte;
     printf("read back %d %c\n", (int)pread(fd, &byte, 1, (off_t)page), byte);
     printf("pwrite %d seen %c\n", (int)pwrite(fd, "d", 1, 0), m[0]);
+    printf("hole %d seen %d %c\n", err(madvise(m + page, page, MADV_REMOVE)), m[page], m[2 * page]);
+    printf("read back %d %d\n", (int)pread(fd, &byte, 1, (off_t)page), byte);
     printf("truncate %d\n", ftruncate(fd, (off_t)page + 10));
     struct stat st;
     fstat(fd, &st);

@@ -15,6 +15,7 @@ from tests.guests import ROOT, guest, mmscope
 QEMU = {"aarch64": "aarch64", "powerpc64": "ppc64", "powerpc64le": "ppc64le", "powerpc": "ppc"}
 # Where qemu-user is no judge, and why.
 OUTSIDE = {
+    "files": "it takes advice without doing anything",
     "errnos": "it keeps no RLIMIT_AS and RLIMIT_DATA",
     "kernel_access": "its copies do not stop at the byte where Linux stops",
     "madvise": "it takes most advice without doing anything",
