@@ -3,8 +3,8 @@
 
 Any layer may import this leaf module. An emitter asks `tp.on` first, so that a tracepoint costs one
 attribute test while nobody listens. A row is a plain tuple in the order of `FIELDS`. An event whose
-outcome is known only later (a page fault) takes its place with `reserve()` when it begins and is filled in with
-`fill()` when it ends, so that rows stand in the order in which events began.
+outcome is known only later (a page fault) takes its place with `reserve()` when it begins and fills it in when it
+ends, so that rows stand in the order in which events began.
 """
 
 from __future__ import annotations
@@ -37,6 +37,12 @@ class Kind(IntEnum):
     EXEC = 19
     EXIT = 20
     OOM_KILL = 21
+    CONTENTION_BEGIN = 22  # a task begins to wait for a lock (lock:contention_begin)
+    CONTENTION_END = 23
+    SCHED_SWITCH = 24  # the task of this row leaves its CPU to another one
+    SCHED_WAKEUP = 25
+    SCHED_PROCESS_FORK = 26
+    TLB_FLUSH = 27
 
 
 class Path(IntEnum):
@@ -96,38 +102,53 @@ FIELDS = (
     "pid",
     "tid",
     "kind",
-    "address",  # fault: the address; lock: the mm's or VMA's serial number; VMA: vm_start; syscall: 0
+    "address",  # fault: the address; mmap_lock, contention: the mm's serial number; VMA: vm_start; syscall: 0
     "ip",  # guest instruction pointer (0 where there is none)
-    "code",  # fault: the syndrome (error_code, ESR, trap<<32|DSISR); syscall, signal: its number; lock: 1 = write
-    "size",  # VMA events: length in bytes
-    "flags",  # fault: FAULT_FLAG_*; VMA events: vm_flags
+    "code",  # fault: the syndrome (error_code, ESR, trap<<32|DSISR); syscall, signal: its number; lock and
+    # contention: 1 = write; sched_switch: tid that runs next (0 = idle); wakeup, fork: the tid woken or made
+    "size",  # VMA events: length in bytes; tlb_flush: pages (0 = all); wakeup: the CPU; fork: the new task's pid
+    "flags",  # fault: FAULT_FLAG_*; VMA events: vm_flags; contention: LCB_F_*; fork: CLONE_*
     "vma",  # serial number of the VMA, 0 = none
     "path",
     "reason",
     "served",
-    "wait",  # nanoseconds waited
-    "holder",  # tid that was waited for, 0 = none
-    "result",  # fault: vm_fault_t; syscall: return value; lock acquired: 1 success, 0 failure; signal: si_code
+    "wait",  # nanoseconds waited for locks
+    "holder",  # tid that was waited for (the last of several), 0 = none
+    "result",  # fault: vm_fault_t; syscall: return value; lock acquired: 1 success, 0 failure; signal: si_code;
+    # contention_end: 0 or -errno; sched_switch: 0 = still runnable, 1 = sleeps, 2 = has ended
     "text",  # str or None: kernel function of a kernel fault, name of a mapping, name of a syscall ...
-    "args",  # tuple of ints or None: syscall arguments; signal: (si_addr,)
+    "args",  # tuple of ints or None: syscall arguments; signal: (si_addr,); fault: (entry before, entry after)
+    "duration",  # ns from the begin of the event to its end: fault, sys_exit; lock released: how long it was held
+    "stack",  # tuple of return addresses, innermost first, or None; only where call stacks are recorded
 )
 Row = tuple[int, int, int, int, int, int, int, int, int, int, int, int, int, int, int, int, int, str | None,
-            tuple[int, ...] | None]  # fmt: skip
+            tuple[int, ...] | None, int, tuple[int, ...] | None]  # fmt: skip
+
+
+class Waits:
+    """What a task waited for since its current event began: the fault entries clear it and read it."""
+
+    __slots__ = ("holder", "wait")
+
+    def __init__(self) -> None:
+        self.wait = 0  # ns
+        self.holder = 0  # tid of the last holder
 
 
 class Tracepoints:
     """Where events go. One for each machine; `on` is False until a listener attaches."""
 
-    __slots__ = ("clock", "cpu", "on", "open", "pid", "rows", "tid")
+    __slots__ = ("callchain", "clock", "cpu", "current", "on", "pid", "rows", "tid")
 
     def __init__(self) -> None:
         self.on = False
-        self.rows: list[Row | None] = []
-        self.open = 0  # events begun and not yet filled in
+        self.rows: list[Row | list[Row | None]] = []
         self.clock: Callable[[], int] = lambda: 0  # virtual time in ns
+        self.callchain: Callable[[], tuple[int, ...]] | None = None  # the guest's call stack, where it is recorded
         self.cpu = 0
         self.pid = 0
         self.tid = 0
+        self.current = Waits()  # of the task that runs
 
     def emit(
         self,
@@ -144,6 +165,8 @@ class Tracepoints:
         wait: int = 0,
         holder: int = 0,
         reason: int = 0,
+        duration: int = 0,
+        stack: tuple[int, ...] | None = None,
     ) -> None:
         """Append one finished event. Call it only when `on` is true."""
         self.rows.append(
@@ -167,23 +190,26 @@ class Tracepoints:
                 result,
                 text,
                 args,
+                duration,
+                stack,
             )
         )
 
-    def reserve(self) -> int:
-        """Take the next place for an event that begins now; give the index to `fill`."""
-        self.open += 1
-        self.rows.append(None)
-        return len(self.rows) - 1
-
-    def fill(self, index: int, row: Row) -> None:
-        """Fill in the event that `reserve` gave `index` to."""
-        self.rows[index] = row
-        self.open -= 1
+    def reserve(self) -> list[Row | None]:
+        """Take the next place for an event that begins now: a cell, whose only item is the row once it is known."""
+        cell: list[Row | None] = [None]
+        self.rows.append(cell)
+        return cell
 
     def drain(self) -> list[Row]:
-        """Take all rows, when no event is open (else none: the place of an open event must not move)."""
-        if self.open:
-            return []
-        rows, self.rows = self.rows, []
-        return rows  # type: ignore[return-value]
+        """Take all rows before the first event that is still open."""
+        rows = self.rows
+        taken: list[Row] = []
+        for count, entry in enumerate(rows):
+            row = entry[0] if isinstance(entry, list) else entry
+            if row is None:
+                del rows[:count]
+                return taken
+            taken.append(row)
+        rows.clear()
+        return taken

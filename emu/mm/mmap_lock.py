@@ -111,6 +111,7 @@ def lock_mm_and_find_vma(mm: mm_struct, address: int, user: bool) -> vm_area_str
     from emu.mm.mm_types import VM_GROWSDOWN
     from emu.mm.vma import expand_stack_locked
 
+    mm.stack_grown = False
     if not mmap_read_trylock(mm):
         mmap_read_lock_killable(mm)
     vma = mm.mm_mt.find(address)
@@ -130,6 +131,6 @@ def lock_mm_and_find_vma(mm: mm_struct, address: int, user: bool) -> vm_area_str
     if vma is None:
         mmap_write_unlock(mm)
         return None
-    mm.stack_grown = True
     mmap_write_downgrade(mm)
+    mm.stack_grown = True
     return vma

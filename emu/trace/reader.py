@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from emu.trace.schema import FORMAT, METADATA_KEY, schema
+from emu.trace.schema import FORMAT, LISTS, METADATA_KEY, schema
 from emu.tracepoint import FIELDS, Kind, Path, Reason, Row, Served
 
 _CODE_OF = {
@@ -97,7 +97,7 @@ class Trace:
                     values = [codes.get(value, 0) for value in values]
                 elif name == "text":
                     values = [value or None for value in values]
-                elif name == "args":
+                elif name in LISTS:
                     values = [tuple(value) if value else None for value in values]
                 columns.append(values)
             yield from zip(*columns)

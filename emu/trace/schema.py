@@ -18,11 +18,12 @@ import pyarrow as pa
 
 from emu.tracepoint import FIELDS, Kind, Path, Reason, Row, Served
 
-FORMAT = 1
+FORMAT = 2
 METADATA_KEY = b"mmscope"
 _CODES = {
     "time": "q", "cpu": "H", "pid": "i", "tid": "i", "kind": "b", "address": "Q", "ip": "Q", "code": "Q", "size": "Q",
     "flags": "Q", "vma": "I", "path": "b", "reason": "b", "served": "b", "wait": "q", "holder": "i", "result": "q",
+    "duration": "q",
 }  # fmt: skip
 _ARROW = {
     "q": pa.int64(), "H": pa.uint16(), "i": pa.int32(), "b": pa.int8(), "Q": pa.uint64(), "I": pa.uint32(),
@@ -37,6 +38,7 @@ def _names(enum: type[IntEnum]) -> pa.Array:
 
 DICTIONARIES = {"kind": _names(Kind), "path": _names(Path), "reason": _names(Reason), "served": _names(Served)}
 _MASK = (1 << 64) - 1
+LISTS = ("args", "stack")
 
 
 def schema(metadata: dict[str, Any]) -> pa.Schema:
@@ -45,7 +47,7 @@ def schema(metadata: dict[str, Any]) -> pa.Schema:
     for name in FIELDS:
         if name == "text":
             kind = pa.dictionary(pa.int32(), pa.string())
-        elif name == "args":
+        elif name in LISTS:
             kind = pa.list_(pa.uint64())
         elif name in DICTIONARIES:
             kind = pa.dictionary(pa.int8(), pa.string())
@@ -93,7 +95,7 @@ class Encoder:
             column = columns[index]
             if name == "text":
                 arrays.append(self._texts(column))
-            elif name == "args":
+            elif name in LISTS:
                 arrays.append(_lists(column))
             else:
                 code = _CODES[name]

@@ -65,7 +65,7 @@ def text_lines(rows: Iterable[Row], comm: str, symbols: Symbols) -> Iterator[str
 
 def _details(row: Row, symbols: Symbols) -> str:
     kind, address, ip, code, size, flags, vma = row[4:11]
-    path, reason, served, wait, holder, result, text, args = row[11:]
+    path, reason, served, wait, holder, result, text, args, duration, stack = row[11:]
     name = "" if text is None else printable(text)
     parts: list[str]
     if kind in _FAULTS:
@@ -91,6 +91,17 @@ def _details(row: Row, symbols: Symbols) -> str:
         parts = [f"status={result}"]
     elif kind == Kind.OOM_KILL:
         parts = [f"comm={name}"]
+    elif kind in (Kind.CONTENTION_BEGIN, Kind.CONTENTION_END):
+        parts = [f"lock={name}", f"id={address}"]
+        parts += [f"flags={flags:#x}"] if kind == Kind.CONTENTION_BEGIN else [f"ret={result}"]
+    elif kind == Kind.SCHED_SWITCH:
+        parts = [f"prev_tid={row[3]}", f"prev_state={'RSX'[result]}", f"next_tid={code}"]
+    elif kind == Kind.SCHED_WAKEUP:
+        parts = [f"tid={code}", f"target_cpu={size}"]
+    elif kind == Kind.SCHED_PROCESS_FORK:
+        parts = [f"child_tid={code}", f"child_pid={size}", f"clone_flags={flags:#x}"]
+    elif kind == Kind.TLB_FLUSH:
+        parts = [f"pages={size or 'all'}"]
     else:  # VMAs and their locks
         parts = [f"vma={vma}", f"start={address:#x}"]
         parts += [f"length={size:#x}", f"flags={flags:#x}"] if size else []
@@ -100,4 +111,10 @@ def _details(row: Row, symbols: Symbols) -> str:
         parts.append(f"wait={wait}ns")
     if holder:
         parts.append(f"holder={holder}")
+    if duration:
+        parts.append(f"duration={duration}ns")
+    if kind in _FAULTS and args:
+        parts.append(f"pte={args[0]:#x}->{args[1]:#x}")
+    if stack:
+        parts.append("stack=" + ",".join(f"{at:x}" for at in stack))
     return " ".join(parts)

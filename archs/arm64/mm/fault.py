@@ -24,6 +24,7 @@ from archs.base import (
     SIGSEGV,
     SigInfo,
 )
+from archs.fault_entry import RecordedFaultEntry
 from emu.mm.memory import handle_mm_fault
 from emu.mm.mm_types import (
     FAULT_FLAG_DEFAULT,
@@ -44,7 +45,7 @@ from emu.mm.mm_types import (
     mm_struct,
 )
 from emu.mm.mmap_lock import lock_mm_and_find_vma, mmap_read_unlock
-from emu.tracepoint import Kind, Path, Reason, Served
+from emu.tracepoint import Path, Reason, Served
 
 # Exception classes, ESR bits 31:26.
 ESR_ELx_EC_IABT_LOW = 0x20
@@ -99,7 +100,6 @@ _IS_PAGE_FAULT = tuple(info[0] in (DO_TRANSLATION_FAULT, DO_PAGE_FAULT) for info
 _WNR_AND_CM = ESR_ELx_WNR | ESR_ELx_CM
 _USER_FLAGS = FAULT_FLAG_DEFAULT | FAULT_FLAG_USER
 _VMA_LOCK, _MMAP_LOCK, _MMAP_LOCK_WRITE = int(Path.VMA_LOCK), int(Path.MMAP_LOCK), int(Path.MMAP_LOCK_WRITE)
-_PAGE_FAULT_USER = int(Kind.PAGE_FAULT_USER)
 
 
 def is_el1_instruction_abort(esr: int) -> bool:
@@ -125,24 +125,11 @@ def is_ttbr0_addr(address: int) -> bool:
     return address < TASK_SIZE
 
 
-class FaultEntry:
-    """The entry of memory aborts of one address space.
-
-    How the last page fault went is left in `path`, `reason`, `flags`, `vma_id`, `result`.
-    """
+class FaultEntry(RecordedFaultEntry):
+    """The entry of memory aborts of one task."""
 
     def __init__(self, mm: mm_struct, cpu: Arm64Cpu, force_sig: Callable[[SigInfo], None]) -> None:
-        self.mm = mm
-        self.tp = mm.tp
-        self.cpu = cpu
-        self.force_sig = force_sig
-        self.scheme = mm.scheme
-        self.vmstat = mm.memory.vmstat
-        self.path = 0
-        self.reason = 0
-        self.flags = 0
-        self.vma_id = 0
-        self.result = 0
+        super().__init__(mm, cpu, force_sig)
         self.handlers = (
             self.do_bad,
             self.do_translation_fault,
@@ -153,42 +140,14 @@ class FaultEntry:
         )
 
     def user_fault(self, far: int, esr: int, ip: int) -> bool:
-        """el0_da and el0_ia: True when served, False when a signal was sent instead."""
-        tp = self.tp
-        if not tp.on or not _IS_PAGE_FAULT[esr & ESR_ELx_FSC]:
-            return self.do_mem_abort(far, esr, True)
-        now = tp.clock()
-        index = tp.reserve()
-        mm = self.mm
-        mm.served = 0
-        served = self.do_mem_abort(far, esr, True)
-        tp.fill(
-            index,
-            (now, tp.cpu, tp.pid, tp.tid, _PAGE_FAULT_USER, far, ip, esr, 0, self.flags, self.vma_id,
-             self.path, self.reason, mm.served, 0, 0, self.result, None, None),
-        )  # fmt: skip
-        return served
+        """el0_da and el0_ia: an abort that is no page fault has no event."""
+        if not _IS_PAGE_FAULT[esr & ESR_ELx_FSC]:
+            return self.handle(far, esr, True)
+        return super().user_fault(far, esr, ip)
 
-    def kernel_fault(self, far: int, esr: int, function: str) -> bool:
-        """el1_abort on an access by the kernel in `function`: True when served, False when the access must fail."""
-        tp = self.tp
-        if not tp.on:
-            return self.do_mem_abort(far, esr, False)
-        now = tp.clock()
-        index = tp.reserve()
-        mm = self.mm
-        mm.served = 0
-        served = self.do_mem_abort(far, esr, False)
-        tp.fill(
-            index,
-            (now, tp.cpu, tp.pid, tp.tid, Kind.PAGE_FAULT_KERNEL, far, 0, esr, 0, self.flags, self.vma_id,
-             self.path, self.reason, mm.served, 0, 0, self.result, function, None),
-        )  # fmt: skip
-        return served
-
-    def do_mem_abort(self, far: int, esr: int, user: bool) -> bool:
-        """Hand the abort to the handler of its fault status. True: go on at the same instruction."""
-        self.path = self.reason = self.flags = self.vma_id = self.result = 0
+    def handle(self, far: int, esr: int, user: bool) -> bool:
+        """do_mem_abort: hand the abort to the handler of its fault status. True: go on at the same instruction."""
+        self.path = self.reason = self.flags = self.vma_id = self.result = self.served = 0
         return self.handlers[FAULT_INFO[esr & ESR_ELx_FSC][0]](far, esr, user)
 
     def do_translation_fault(self, far: int, esr: int, user: bool) -> bool:
@@ -239,6 +198,7 @@ class FaultEntry:
                 self.vma_id = vma.id
                 self.flags = flags | FAULT_FLAG_VMA_LOCK
                 fault = handle_mm_fault(vma, address, flags | FAULT_FLAG_VMA_LOCK)
+                self.served = mm.served
                 if not fault & (VM_FAULT_RETRY | VM_FAULT_COMPLETED) or not scheme.callee_drops_lock:
                     scheme.vma_end_read(vma)
                 if not fault & VM_FAULT_RETRY:
@@ -257,10 +217,11 @@ class FaultEntry:
 
         # lock_mmap:
         self.path = _MMAP_LOCK
-        mm.stack_grown = False
+        grown = False
         while True:
             self.flags = flags
             vma = lock_mm_and_find_vma(mm, address, user)
+            grown = grown or mm.stack_grown
             if vma is None:
                 return self.bad_area(far, esr, user, SEGV_MAPERR, 0)
             self.vma_id = vma.id
@@ -268,6 +229,7 @@ class FaultEntry:
                 mmap_read_unlock(mm)
                 return self.bad_area(far, esr, user, SEGV_ACCERR, 0)
             fault = handle_mm_fault(vma, address, flags)
+            self.served = mm.served
             self.result = fault
             if fault & VM_FAULT_RETRY and mm.fatal_signal_pending():
                 return user or self.do_kernel_fault(esr)
@@ -279,9 +241,9 @@ class FaultEntry:
         mmap_read_unlock(mm)
         if fault & VM_FAULT_ERROR:
             return self.bad_area(far, esr, user, SEGV_MAPERR, fault)
-        if mm.stack_grown:
+        if grown:
             self.path = _MMAP_LOCK_WRITE
-            mm.served = Served.STACK
+            self.served = Served.STACK
         return True
 
     def bad_area(self, far: int, esr: int, user: bool, code: int, fault: int) -> bool:
@@ -289,7 +251,7 @@ class FaultEntry:
         if not user:
             return self.do_kernel_fault(esr)
         if fault & VM_FAULT_OOM:
-            self.mm.served = Served.OOM
+            self.served = Served.OOM
             self.mm.memory.out_of_memory(self.mm)
             return False
         self.set_thread_esr(untagged_addr(far), esr)
@@ -336,7 +298,7 @@ class FaultEntry:
         """__do_kernel_fault: every access of the kernel has a fixup, so it fails with EFAULT."""
         if is_el1_instruction_abort(esr):
             raise AssertionError(f"instruction abort in kernel mode (ESR {esr:#x})")
-        self.mm.served = Served.FIXUP
+        self.served = Served.FIXUP
         return False
 
     def set_thread_esr(self, address: int, esr: int) -> None:
@@ -354,6 +316,6 @@ class FaultEntry:
 
     def signal(self, signo: int, code: int, address: int) -> bool:
         """arm64_force_sig_fault."""
-        self.mm.served = Served.SIGNAL
+        self.served = Served.SIGNAL
         self.force_sig(SigInfo(signo, code, addr=address))
         return False

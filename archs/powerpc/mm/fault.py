@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from archs.base import BUS_ADRERR, BUS_OBJERR, SEGV_ACCERR, SEGV_MAPERR, SIGBUS, SIGSEGV, SigInfo
+from archs.fault_entry import RecordedFaultEntry
 from emu.mm.memory import handle_mm_fault
 from emu.mm.mm_types import (
     FAULT_FLAG_DEFAULT,
@@ -33,7 +34,7 @@ from emu.mm.mm_types import (
     vm_area_struct,
 )
 from emu.mm.mmap_lock import lock_mm_and_find_vma, mmap_read_unlock
-from emu.tracepoint import Kind, Path, Reason, Served
+from emu.tracepoint import Path, Reason, Served
 
 INTERRUPT_DATA_STORAGE, INTERRUPT_DATA_SEGMENT = 0x300, 0x380
 INTERRUPT_INST_STORAGE, INTERRUPT_INST_SEGMENT = 0x400, 0x480
@@ -49,7 +50,6 @@ SEGV_BNDERR = 3
 VM_ACCESS_FLAGS = VM_READ | VM_WRITE | VM_EXEC
 
 _VMA_LOCK, _MMAP_LOCK, _MMAP_LOCK_WRITE = int(Path.VMA_LOCK), int(Path.MMAP_LOCK), int(Path.MMAP_LOCK_WRITE)
-_PAGE_FAULT_USER, _PAGE_FAULT_KERNEL = int(Kind.PAGE_FAULT_USER), int(Kind.PAGE_FAULT_KERNEL)
 
 
 def access_error(is_write: bool, is_exec: bool, vma: vm_area_struct) -> bool:
@@ -62,53 +62,16 @@ def access_error(is_write: bool, is_exec: bool, vma: vm_area_struct) -> bool:
     return flags & VM_ACCESS_FLAGS in (0, VM_EXEC)
 
 
-class FaultEntry:
-    """The entry of storage interrupts of one address space.
-
-    How the last page fault went is left in `path`, `reason`, `flags`, `vma_id`, `result`.
-    """
+class FaultEntry(RecordedFaultEntry):
+    """The entry of storage interrupts of one task."""
 
     def __init__(self, mm: mm_struct, cpu: Any, force_sig: Callable[[SigInfo], None], bad_fault: int) -> None:
-        self.mm = mm
-        self.tp = mm.tp
-        self.cpu = cpu
-        self.force_sig = force_sig
-        self.scheme = mm.scheme
-        self.vmstat = mm.memory.vmstat
+        super().__init__(mm, cpu, force_sig)
         self.bad_fault = bad_fault  # DSISR_BAD_FAULT_64S or _32S
-        self.path = 0
-        self.reason = 0
-        self.flags = 0
-        self.vma_id = 0
-        self.result = 0
 
-    def user_fault(self, dar: int, syndrome: int, ip: int) -> bool:
-        """do_page_fault from user mode: True when served, False when a signal was sent instead."""
-        return self._recorded(dar, syndrome, ip, True, None)
-
-    def kernel_fault(self, dar: int, syndrome: int, function: str) -> bool:
-        """do_page_fault on an access by the kernel in `function`: False when the access must fail."""
-        return self._recorded(dar, syndrome, 0, False, function)
-
-    def _recorded(self, dar: int, syndrome: int, ip: int, user: bool, function: str | None) -> bool:
-        tp = self.tp
-        if not tp.on:
-            return self.do_page_fault(dar, syndrome, user)
-        now = tp.clock()
-        index = tp.reserve()
-        mm = self.mm
-        mm.served = 0
-        served = self.do_page_fault(dar, syndrome, user)
-        tp.fill(
-            index,
-            (now, tp.cpu, tp.pid, tp.tid, _PAGE_FAULT_USER if user else _PAGE_FAULT_KERNEL, dar, ip, syndrome, 0,
-             self.flags, self.vma_id, self.path, self.reason, mm.served, 0, 0, self.result, function, None),
-        )  # fmt: skip
-        return served
-
-    def do_page_fault(self, address: int, syndrome: int, user: bool) -> bool:
+    def handle(self, address: int, syndrome: int, user: bool) -> bool:
         """___do_page_fault. True: go on at the same instruction."""
-        self.path = self.reason = self.flags = self.vma_id = self.result = 0
+        self.path = self.reason = self.flags = self.vma_id = self.result = self.served = 0
         mm = self.mm
         trap = syndrome >> 32
         error_code = syndrome & 0xFFFF_FFFF
@@ -155,6 +118,7 @@ class FaultEntry:
                 self.vma_id = vma.id
                 self.flags = flags | FAULT_FLAG_VMA_LOCK
                 fault = handle_mm_fault(vma, address, flags | FAULT_FLAG_VMA_LOCK)
+                self.served = mm.served
                 if not fault & (VM_FAULT_RETRY | VM_FAULT_COMPLETED) or not scheme.callee_drops_lock:
                     scheme.vma_end_read(vma)
                 if not fault & VM_FAULT_RETRY:
@@ -171,10 +135,11 @@ class FaultEntry:
 
         # lock_mmap:
         self.path = _MMAP_LOCK
-        mm.stack_grown = False
+        grown = False
         while True:
             self.flags = flags
             vma = lock_mm_and_find_vma(mm, address, user)
+            grown = grown or mm.stack_grown
             if vma is None:
                 return self.bad_area_nosemaphore(address, user, SEGV_MAPERR)
             self.vma_id = vma.id
@@ -182,6 +147,7 @@ class FaultEntry:
                 mmap_read_unlock(mm)
                 return self.bad_area_nosemaphore(address, user, SEGV_ACCERR)
             fault = handle_mm_fault(vma, address, flags)
+            self.served = mm.served
             self.result = fault
             if fault & VM_FAULT_RETRY and mm.fatal_signal_pending():
                 return user or self.fixup()
@@ -193,9 +159,9 @@ class FaultEntry:
         mmap_read_unlock(mm)
         if fault & VM_FAULT_ERROR:
             return self.mm_fault_error(address, fault, user)
-        if mm.stack_grown:
+        if grown:
             self.path = _MMAP_LOCK_WRITE
-            mm.served = Served.STACK
+            self.served = Served.STACK
         return True
 
     def do_bad_segment_interrupt(self, address: int, user: bool) -> bool:
@@ -211,7 +177,7 @@ class FaultEntry:
         if not user:
             return self.fixup()
         if fault & VM_FAULT_OOM:
-            self.mm.served = Served.OOM
+            self.served = Served.OOM
             self.mm.memory.out_of_memory(self.mm)
             return False
         if fault & VM_FAULT_SIGBUS:
@@ -220,11 +186,11 @@ class FaultEntry:
 
     def fixup(self) -> bool:
         """bad_page_fault: every access of the kernel has an entry in the exception table, so it fails with EFAULT."""
-        self.mm.served = Served.FIXUP
+        self.served = Served.FIXUP
         return False
 
     def signal(self, signo: int, code: int, address: int) -> bool:
         """_exception."""
-        self.mm.served = Served.SIGNAL
+        self.served = Served.SIGNAL
         self.force_sig(SigInfo(signo, code, addr=address))
         return False

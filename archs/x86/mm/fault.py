@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from archs.base import BUS_ADRERR, SEGV_ACCERR, SEGV_MAPERR, SEGV_PKUERR, SIGBUS, SIGSEGV, Cpu, SigInfo
+from archs.base import BUS_ADRERR, SEGV_ACCERR, SEGV_MAPERR, SEGV_PKUERR, SIGBUS, SIGSEGV, SigInfo
+from archs.fault_entry import RecordedFaultEntry
 from emu.mm.memory import handle_mm_fault
 from emu.mm.mm_types import (
     FAULT_FLAG_DEFAULT,
@@ -22,11 +21,10 @@ from emu.mm.mm_types import (
     VM_FAULT_RETRY,
     VM_FAULT_SIGBUS,
     VM_WRITE,
-    mm_struct,
     vm_area_struct,
 )
 from emu.mm.mmap_lock import lock_mm_and_find_vma, mmap_read_unlock
-from emu.tracepoint import Kind, Path, Reason, Served
+from emu.tracepoint import Path, Reason, Served
 
 X86_PF_PROT = 1 << 0
 X86_PF_WRITE = 1 << 1
@@ -41,64 +39,14 @@ X86_TRAP_PF = 14
 
 _USER_FLAGS = FAULT_FLAG_DEFAULT | FAULT_FLAG_USER
 _VMA_LOCK, _MMAP_LOCK, _MMAP_LOCK_WRITE = int(Path.VMA_LOCK), int(Path.MMAP_LOCK), int(Path.MMAP_LOCK_WRITE)
-_PAGE_FAULT_USER = int(Kind.PAGE_FAULT_USER)
 
 
-class FaultEntry:
-    """The page-fault entry of one address space. How the last fault went is left in `path`, `reason`, `flags`,
-    `vma_id`, `result`."""
+class FaultEntry(RecordedFaultEntry):
+    """The page-fault entry of one task."""
 
-    def __init__(self, mm: mm_struct, cpu: Cpu, force_sig: Callable[[SigInfo], None]) -> None:
-        self.mm = mm
-        self.tp = mm.tp
-        self.cpu = cpu
-        self.force_sig = force_sig
-        self.scheme = mm.scheme
-        self.vmstat = mm.memory.vmstat
-        self.path = 0
-        self.reason = 0
-        self.flags = 0
-        self.vma_id = 0
-        self.result = 0
-
-    def user_fault(self, address: int, error_code: int, ip: int) -> bool:
-        """exc_page_fault from user mode: True when served, False when a signal was sent instead."""
-        tp = self.tp
-        if not tp.on:
-            return self.handle_page_fault(address, error_code, True)
-        now = tp.clock()
-        index = tp.reserve()
-        mm = self.mm
-        mm.served = 0
-        served = self.handle_page_fault(address, error_code, True)
-        tp.fill(
-            index,
-            (now, tp.cpu, tp.pid, tp.tid, _PAGE_FAULT_USER, address, ip, error_code, 0, self.flags, self.vma_id,
-             self.path, self.reason, mm.served, 0, 0, self.result, None, None),
-        )  # fmt: skip
-        return served
-
-    def kernel_fault(self, address: int, error_code: int, function: str) -> bool:
-        """exc_page_fault on an access by the kernel in `function`: True when served, False when the access must
-        fail."""
-        tp = self.tp
-        if not tp.on:
-            return self.handle_page_fault(address, error_code, False)
-        now = tp.clock()
-        index = tp.reserve()
-        mm = self.mm
-        mm.served = 0
-        served = self.handle_page_fault(address, error_code, False)
-        tp.fill(
-            index,
-            (now, tp.cpu, tp.pid, tp.tid, Kind.PAGE_FAULT_KERNEL, address, 0, error_code, 0, self.flags, self.vma_id,
-             self.path, self.reason, mm.served, 0, 0, self.result, function, None),
-        )  # fmt: skip
-        return served
-
-    def handle_page_fault(self, address: int, error_code: int, user: bool) -> bool:
-        """Kernel addresses are nobody's here; all else is do_user_addr_fault's."""
-        self.path = self.reason = self.flags = self.vma_id = self.result = 0
+    def handle(self, address: int, error_code: int, user: bool) -> bool:
+        """handle_page_fault: kernel addresses are nobody's here; all else is do_user_addr_fault's."""
+        self.path = self.reason = self.flags = self.vma_id = self.result = self.served = 0
         if address >= TASK_SIZE_MAX:  # fault_in_kernel_space -> do_kern_addr_fault
             return self.bad_area_nosemaphore(address, error_code, user)
         return self.do_user_addr_fault(address, error_code, user)
@@ -139,6 +87,7 @@ class FaultEntry:
                 self.vma_id = vma.id
                 self.flags = flags | FAULT_FLAG_VMA_LOCK
                 fault = handle_mm_fault(vma, address, flags | FAULT_FLAG_VMA_LOCK)
+                self.served = mm.served
                 if not fault & (VM_FAULT_RETRY | VM_FAULT_COMPLETED) or not scheme.callee_drops_lock:
                     scheme.vma_end_read(vma)
                 if not fault & VM_FAULT_RETRY:
@@ -157,10 +106,11 @@ class FaultEntry:
 
         # lock_mmap:
         self.path = _MMAP_LOCK
-        mm.stack_grown = False
+        grown = False
         while True:
             self.flags = flags
             vma = lock_mm_and_find_vma(mm, address, user)
+            grown = grown or mm.stack_grown
             if vma is None:
                 return self.bad_area_nosemaphore(address, error_code, user)
             self.vma_id = vma.id
@@ -168,6 +118,7 @@ class FaultEntry:
                 mmap_read_unlock(mm)
                 return self.bad_area_access_error(address, error_code, vma, user)
             fault = handle_mm_fault(vma, address, flags)
+            self.served = mm.served
             self.result = fault
             if fault & VM_FAULT_COMPLETED:
                 return True
@@ -177,9 +128,9 @@ class FaultEntry:
         mmap_read_unlock(mm)
         if fault & VM_FAULT_ERROR:
             return self.mm_fault_error(address, error_code, user, fault)
-        if mm.stack_grown:
+        if grown:
             self.path = _MMAP_LOCK_WRITE
-            mm.served = Served.STACK
+            self.served = Served.STACK
         return True
 
     def access_error(self, error_code: int, vma: vm_area_struct) -> bool:
@@ -197,7 +148,7 @@ class FaultEntry:
     def mm_fault_error(self, address: int, error_code: int, user: bool, fault: int) -> bool:
         """VM_FAULT_ERROR: out of memory, or a signal."""
         if fault & VM_FAULT_OOM:
-            self.mm.served = Served.OOM
+            self.served = Served.OOM
             if user:
                 self.mm.memory.out_of_memory(self.mm)
             return False
@@ -219,9 +170,9 @@ class FaultEntry:
     def signal(self, signo: int, code: int, address: int, error_code: int, user: bool, pkey: int = 0) -> bool:
         """User mode: force the signal. Kernel mode: every access has a fixup, so it fails with EFAULT."""
         if not user:
-            self.mm.served = Served.FIXUP
+            self.served = Served.FIXUP
             return False
-        self.mm.served = Served.SIGNAL
+        self.served = Served.SIGNAL
         cpu = self.cpu
         cpu.fault_address = address
         # The guest must not learn what is mapped in the kernel's half: it always looks present.

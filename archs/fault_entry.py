@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the fault entries of all architectures share: how the last fault went, and its event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from archs.base import SigInfo
+from emu.mm.mm_types import mm_struct
+from emu.tracepoint import Kind, Row
+
+_USER, _KERNEL = int(Kind.PAGE_FAULT_USER), int(Kind.PAGE_FAULT_KERNEL)
+
+
+class RecordedFaultEntry:
+    """The entry of page faults of one task. How the last fault went is left in `path`, `reason`, `flags`, `vma_id`,
+    `result` and `served`. An architecture derives from it and implements `handle`."""
+
+    def __init__(self, mm: mm_struct, cpu: Any, force_sig: Callable[[SigInfo], None]) -> None:
+        self.mm = mm
+        self.tp = mm.tp
+        self.cpu = cpu
+        self.force_sig = force_sig
+        self.scheme = mm.scheme
+        self.vmstat = mm.memory.vmstat
+        self.path = 0
+        self.reason = 0
+        self.flags = 0
+        self.vma_id = 0
+        self.result = 0
+        self.served = 0  # emu.tracepoint.Served
+
+    def handle(self, address: int, syndrome: int, user: bool) -> bool:
+        """The architecture's page-fault function. True: go on at the same instruction."""
+        raise NotImplementedError
+
+    def user_fault(self, address: int, syndrome: int, ip: int) -> bool:
+        """A page fault in user mode: True when served, False when a signal was sent instead."""
+        if not self.tp.on:
+            return self.handle(address, syndrome, True)
+        return self._recorded(_USER, address, syndrome, ip, None)
+
+    def kernel_fault(self, address: int, syndrome: int, function: str) -> bool:
+        """A fault by the kernel itself in `function`: True when served, False when the access must fail."""
+        if not self.tp.on:
+            return self.handle(address, syndrome, False)
+        return self._recorded(_KERNEL, address, syndrome, 0, function)
+
+    def _recorded(self, kind: int, address: int, syndrome: int, ip: int, function: str | None) -> bool:
+        tp = self.tp
+        now = tp.clock()
+        cell = tp.reserve()
+        stack = tp.callchain() if tp.callchain is not None else None
+        pid, tid = tp.pid, tp.tid
+        waits = tp.current
+        waits.wait = waits.holder = 0
+        table = self.mm.pgtable
+        slot = table.slot(address)
+        before = table.get(slot) if slot >= 0 else 0
+        self.served = 0
+        served = self.handle(address, syndrome, kind == _USER)
+        slot = table.slot(address)
+        row: Row = (
+            now, tp.cpu, pid, tid, kind, address, ip, syndrome, 0, self.flags, self.vma_id, self.path, self.reason,
+            self.served, waits.wait, waits.holder, self.result, function,
+            (before, table.get(slot) if slot >= 0 else 0), tp.clock() - now, stack,
+        )  # fmt: skip
+        cell[0] = row
+        return served
