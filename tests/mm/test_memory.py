@@ -181,10 +181,11 @@ def test_stack_grows_under_the_write_lock_and_stops_at_the_gap(box: Box) -> None
     box.map(top - 0x2000, 0x2000, flags=FIXED | 0x100)
     box.memory.tp.on = True
     assert box.touch(top - 0x5000 + 8) == 1
-    locks = [(r[4], r[7]) for r in box.memory.tp.drain() if r[4] in (3, 4, 5)]
+    rows = box.memory.tp.drain()
+    locks = [(r[4], r[7]) for r in rows if r[4] in (3, 4, 5)]
     # trylock for read, release, lock for write, downgrade, release
     assert locks == [(3, 0), (4, 0), (5, 0), (3, 1), (4, 1), (4, 0), (5, 0)]
-    fault = next(r for r in box.memory.tp.drain() if r[4] == Kind.PAGE_FAULT_USER)
+    fault = next(r for r in rows if r[4] == Kind.PAGE_FAULT_USER)
     assert (fault[11], fault[13]) == (Path.MMAP_LOCK_WRITE, Served.STACK)
     assert box.mm.mm_mt.load(top - 0x5000).vm_start == top - 0x5000
     assert box.touch(BASE + 0x1000 + (255 << 12)) == -1  # within 256 pages of the mapping below
