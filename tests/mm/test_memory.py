@@ -232,14 +232,14 @@ def test_paths_and_counters(scheme: str) -> None:
     vmstat = box.memory.vmstat
     assert (vmstat["pgfault"], vmstat["vma_lock_success"], vmstat["vma_lock_abort"]) == (2, 2, 0)
     # The first fault of a VMA looks at its neighbours for an anon_vma, under a trylock of mmap_lock.
-    kinds = [Kind(r[4]) for r in box.memory.tp.rows]
+    kinds = [Kind(r[4]) for r in box.memory.tp.drain()]
     assert kinds == [
         Kind.PAGE_FAULT_USER, Kind.VMA_LOCK_READ, Kind.MMAP_LOCK_START_LOCKING, Kind.MMAP_LOCK_ACQUIRE_RETURNED,
         Kind.MMAP_LOCK_RELEASED, Kind.PAGE_FAULT_USER, Kind.VMA_LOCK_READ,
     ]  # fmt: skip
     assert box.touch(BASE + 0x100000) == -1
     assert vmstat["vma_lock_abort"] == 1
-    assert box.memory.tp.rows[-1][4] == Kind.MMAP_LOCK_RELEASED
+    assert box.memory.tp.drain()[-1][4] == Kind.MMAP_LOCK_RELEASED
     assert box.memory.rcu.nesting == 0
 
 
@@ -248,7 +248,7 @@ def test_rfc_does_not_try_the_vma_lock_of_a_single_user() -> None:
     start = box.map(BASE, 0x4000, flags=FIXED)
     box.memory.tp.on = True
     box.touch(start)
-    assert box.memory.tp.rows[0][11:13] == (Path.MMAP_LOCK, Reason.SINGLE_USER)
+    assert box.memory.tp.drain()[0][11:13] == (Path.MMAP_LOCK, Reason.SINGLE_USER)
     box.mm.mm_users = 2
     box.touch(start + 0x1000)
     assert box.entry.path == Path.VMA_LOCK
