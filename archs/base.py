@@ -13,7 +13,7 @@ from emu.hw.ram import Ram
 from emu.mm.mm_types import mm_struct
 from emu.mm.pgtable import PageTableFormat
 
-SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGKILL, SIGSEGV = 4, 5, 7, 8, 9, 11
+SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGKILL, SIGSEGV, SIGCHLD = 4, 5, 7, 8, 9, 11, 17
 SEGV_MAPERR, SEGV_ACCERR, SEGV_PKUERR, SEGV_MTESERR = 1, 2, 4, 9
 BUS_ADRALN, BUS_ADRERR, BUS_OBJERR = 1, 2, 3
 ILL_ILLOPC, ILL_ILLOPN, ILL_ILLADR, ILL_ILLTRP, ILL_PRVOPC, ILL_PRVREG = 1, 2, 3, 4, 5, 6
@@ -33,7 +33,9 @@ class SigInfo:
     pid: int = 0  # SI_USER, SI_QUEUE, SI_TKILL, SIGCHLD
     uid: int = 0
     value: int = 0  # SI_QUEUE, SI_TIMER
-    status: int = 0  # SIGCHLD
+    status: int = 0  # SIGCHLD, with the next two in clock ticks
+    utime: int = 0
+    stime: int = 0
     pkey: int = 0  # SEGV_PKUERR
 
 
@@ -74,7 +76,10 @@ class TrapKind(IntEnum):
 class Cpu(Protocol):
     """The guest-visible CPU state of the running task on one engine (archs/*/cpu.py)."""
 
+    name: str  # of the architecture
     engine: Engine
+    task: Any  # whose registers are in the engine; None = nobody's
+    clock: Callable[[], int]  # virtual ns, for the guest's counters
     fault_address: int
     fault_syndrome: int
     trap_signal: SigInfo
@@ -108,8 +113,9 @@ class Cpu(Protocol):
 
     def set_tls(self, value: int) -> None: ...
 
-    def save(self) -> Any:
-        """All registers, floating point and vector ones too."""
+    def save(self, old: Any = None) -> Any:
+        """All registers, floating point and vector ones too; the memory of `old`, a save that is not needed any more,
+        is used again."""
         ...
 
     def restore(self, context: Any) -> None: ...
@@ -132,7 +138,9 @@ class UserAccess(Protocol):
 
 
 class FaultEntry(Protocol):
-    """archs/*/mm/fault.py: the entry point of page faults of one address space."""
+    """archs/*/mm/fault.py: the entry point of page faults of one task."""
+
+    owner: Any  # the task, whose `cpu` has its registers; None where the entry was given a CPU of its own
 
     def user_fault(self, address: int, syndrome: int, ip: int) -> bool:
         """A page fault in user mode. True: served, go on. False: a signal was sent through `force_sig`."""
@@ -180,7 +188,7 @@ class Arch(Protocol):
 
     def make_cpu(self, ram: Ram, native: bool, serve_inside: bool) -> Cpu: ...
 
-    def make_fault_entry(self, mm: mm_struct, cpu: Cpu, force_sig: Callable[[SigInfo], None]) -> FaultEntry: ...
+    def make_fault_entry(self, mm: mm_struct, cpu: Cpu | None, force_sig: Callable[[SigInfo], None]) -> FaultEntry: ...
 
     def setup_rt_frame(self, cpu: Cpu, access: UserAccess, frame: SigFrameContext) -> bool:
         """Build the signal frame and point the CPU at the handler; False: the stack cannot be written (SIGSEGV

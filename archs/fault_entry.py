@@ -20,7 +20,8 @@ class RecordedFaultEntry:
     def __init__(self, mm: mm_struct, cpu: Any, force_sig: Callable[[SigInfo], None]) -> None:
         self.mm = mm
         self.tp = mm.tp
-        self.cpu = cpu
+        self._cpu = cpu
+        self.owner: Any = None
         self.force_sig = force_sig
         self.scheme = mm.scheme
         self.vmstat = mm.memory.vmstat
@@ -30,6 +31,11 @@ class RecordedFaultEntry:
         self.vma_id = 0
         self.result = 0
         self.served = 0  # emu.tracepoint.Served
+
+    @property
+    def cpu(self) -> Any:
+        """The CPU with the registers of the task that faulted."""
+        return self._cpu if self.owner is None else self.owner.cpu
 
     def handle(self, address: int, syndrome: int, user: bool) -> bool:
         """The architecture's page-fault function. True: go on at the same instruction."""

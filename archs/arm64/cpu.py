@@ -48,6 +48,8 @@ MODEL = EngineModel(
     format=PageTableFormat.ARM64,
     pc_reg=UC_ARM64_REG_PC,
     insn_bytes=4,
+    load_linked=bytes.fromhex("207c5fc8"),  # ldxr x0, [x1]
+    address_reg=UC_ARM64_REG_X0 + 1,
 )
 
 X_REGISTERS = (*(UC_ARM64_REG_X0 + i for i in range(29)), UC_ARM64_REG_X29, UC_ARM64_REG_X30)
@@ -118,6 +120,8 @@ class Arm64Cpu:
         self.trap_signal = SigInfo(0)
         self.thread_fault_address = 0
         self.thread_fault_code = 0
+        self.name = "aarch64"
+        self.task: Any = None  # whose registers are in the engine
         self.vdso_address = 0  # where exec mapped Arch.vdso
         self.general = self.engine.batch(GENERAL)
         self._call = self.engine.batch((UC_ARM64_REG_X8, *(UC_ARM64_REG_X0 + i for i in range(6))))
@@ -289,17 +293,21 @@ class Arm64Cpu:
         uc.reg_write(UC_ARM64_REG_FPSR, fpsr)
         uc.reg_write(UC_ARM64_REG_FPCR, fpcr)
 
-    def save(self) -> Any:
+    def save(self, old: Any = None) -> Any:
         return (
-            self.engine.save_context(),
+            self.engine.save_context(None if old is None else old[0]),
             self.engine.pc,
             self._orig_x0,
             self.thread_fault_address,
             self.thread_fault_code,
+            self.fault_address,
+            self.fault_syndrome,
+            self.trap_number,
         )
 
     def restore(self, context: Any) -> None:
-        state, pc, self._orig_x0, self.thread_fault_address, self.thread_fault_code = context
+        state, pc, self._orig_x0, self.thread_fault_address, self.thread_fault_code, *fault = context
+        self.fault_address, self.fault_syndrome, self.trap_number = fault
         self.engine.restore_context(state)
         self.pc = pc
 

@@ -18,6 +18,7 @@ from archs.base import (
     SI_QUEUE,
     SI_TIMER,
     SIGBUS,
+    SIGCHLD,
     SIGFPE,
     SIGILL,
     SIGSEGV,
@@ -73,6 +74,8 @@ def pack_siginfo(info: SigInfo) -> bytes:
     head = struct.pack("<iiii", info.signo, info.errno, info.code, 0)
     if info.code > 0 and info.signo in _FAULT_SIGNALS:
         body = struct.pack("<QQII", info.addr, 0, info.pkey, 0)
+    elif info.code > 0 and info.signo == SIGCHLD:
+        body = struct.pack("<IIi4xqq", info.pid, info.uid, info.status, info.utime, info.stime)
     elif info.code == SI_TIMER:
         body = struct.pack("<iiQ", info.pid, info.uid, info.value)
     elif info.code == SI_QUEUE:

@@ -34,7 +34,7 @@ class PowerPcArch:
         self.vdso = struct.pack(f"{self.order}{len(code)}I", *code)
 
     def make_cpu(self, ram: Ram, native: bool, serve_inside: bool) -> PowerPcCpu:
-        return PowerPcCpu(ram, native, serve_inside, self.wide, not self.elf.big_endian)
+        return PowerPcCpu(self.name, ram, native, serve_inside, self.wide, not self.elf.big_endian)
 
     def make_fault_entry(self, mm: mm_struct, cpu: Any, force_sig: Callable[[SigInfo], None]) -> FaultEntry:
         return FaultEntry(mm, cpu, force_sig, DSISR_BAD_FAULT_64S if self.wide else DSISR_BAD_FAULT_32S)

@@ -47,6 +47,7 @@ from unicorn.ppc_const import (  # isort: skip
     UC_PPC_REG_XER,
 )
 
+_LWARX = bytes.fromhex("7c602028")  # lwarx r3, 0, r4
 MODEL_64 = EngineModel(
     name="powerpc64",
     uc_arch=UC_ARCH_PPC,
@@ -55,6 +56,8 @@ MODEL_64 = EngineModel(
     format=PageTableFormat.PPC64_RADIX,
     pc_reg=UC_PPC_REG_PC,
     insn_bytes=4,
+    load_linked=_LWARX,
+    address_reg=UC_PPC_REG_0 + 4,
 )
 MODEL_32 = EngineModel(
     name="powerpc",
@@ -64,6 +67,9 @@ MODEL_32 = EngineModel(
     format=PageTableFormat.PPC32,
     pc_reg=UC_PPC_REG_PC,
     insn_bytes=4,
+    load_linked=_LWARX,
+    address_reg=UC_PPC_REG_0 + 4,
+    pc_size=4,
 )
 
 GPRS = tuple(UC_PPC_REG_0 + i for i in range(32))
@@ -105,7 +111,7 @@ class PowerPcCpu:
     `trap`, `dar` and `dsisr` are what a signal frame shows: those of the last interrupt.
     """
 
-    def __init__(self, ram: Ram, native: bool, serve_inside: bool, wide: bool, little_endian: bool) -> None:
+    def __init__(self, name: str, ram: Ram, native: bool, serve_inside: bool, wide: bool, little_endian: bool) -> None:
         model = MODEL_64 if wide else MODEL_32
         self.wide = wide
         self.order = "<" if little_endian else ">"
@@ -115,6 +121,8 @@ class PowerPcCpu:
         self.fault_syndrome = 0
         self.trap_number = 0
         self.trap_signal = SigInfo(0)
+        self.name = name
+        self.task: Any = None  # whose registers are in the engine
         self.vdso_address = 0  # where exec mapped Arch.vdso
         self.elfv1 = False
         self.trap = self.dar = self.dsisr = 0
@@ -284,11 +292,23 @@ class PowerPcCpu:
             words[65 + 2 * i] = vectors[i] >> 64
         self.engine.restore_context(saved)
 
-    def save(self) -> Any:
-        return self.engine.save_context(), self.engine.pc, self.orig_gpr3, self.trap, self.dar, self.dsisr
+    def save(self, old: Any = None) -> Any:
+        return (
+            self.engine.save_context(None if old is None else old[0]),
+            self.engine.pc,
+            self.orig_gpr3,
+            self.trap,
+            self.dar,
+            self.dsisr,
+            self.elfv1,
+            self.fault_address,
+            self.fault_syndrome,
+            self.trap_number,
+        )
 
     def restore(self, context: Any) -> None:
-        state, pc, self.orig_gpr3, self.trap, self.dar, self.dsisr = context
+        state, pc, self.orig_gpr3, self.trap, self.dar, self.dsisr, self.elfv1, *fault = context
+        self.fault_address, self.fault_syndrome, self.trap_number = fault
         self.engine.restore_context(state)
         self.pc = pc
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from typing import Any, Literal
 
-from archs.base import SI_QUEUE, SI_TIMER, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SigFrameContext, SigInfo
+from archs.base import SI_QUEUE, SI_TIMER, SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SigFrameContext, SigInfo
 from archs.powerpc.cpu import CCR, CTR, LINK, MSR_VEC, MSR_VSX, NIP, XER, PowerPcCpu
 
 NR_SIGRETURN, NR_RT_SIGRETURN = 119, 172
@@ -59,6 +59,9 @@ def pack_siginfo(info: SigInfo, order: str, wide: bool) -> bytes:
     head = struct.pack(order + "iii" + pad, info.signo, info.errno, info.code, *([0] if wide else []))
     if info.code > 0 and info.signo in _FAULT_SIGNALS:
         body = struct.pack(order + word, info.addr)
+    elif info.code > 0 and info.signo == SIGCHLD:
+        times = "4xqq" if wide else "ii"
+        body = struct.pack(f"{order}IIi{times}", info.pid, info.uid, info.status, info.utime, info.stime)
     elif info.code == SI_TIMER:
         body = struct.pack(order + "ii" + word, info.pid, info.uid, info.value)
     elif info.code == SI_QUEUE:

@@ -99,6 +99,8 @@ class X86Cpu:
     def __init__(self, ram: Ram, native: bool, serve_inside: bool) -> None:
         self.engine = Engine(MODEL, ram, native=native, serve_inside=serve_inside)
         self.clock: Callable[[], int] = lambda: self.engine.retired() // 4  # virtual ns, for RDTSC
+        self.name = "x86_64"
+        self.task: Any = None  # whose registers are in the engine
         self.vdso_address = 0
         self.fault_address = 0
         self.fault_syndrome = 0
@@ -259,11 +261,19 @@ class X86Cpu:
         """Set both."""
         self._segments.write((fs, gs))
 
-    def save(self) -> Any:
-        return self.engine.save_context(), self.engine.pc
+    def save(self, old: Any = None) -> Any:
+        return (
+            self.engine.save_context(None if old is None else old[0]),
+            self.engine.pc,
+            self._orig_rax,
+            self._eflags,
+            self.fault_address,
+            self.fault_syndrome,
+            self.trap_number,
+        )
 
     def restore(self, context: Any) -> None:
-        state, pc = context
+        state, pc, self._orig_rax, self._eflags, self.fault_address, self.fault_syndrome, self.trap_number = context
         self.engine.restore_context(state)
         self.pc = pc
 

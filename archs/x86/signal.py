@@ -22,7 +22,7 @@ from unicorn.x86_const import (
     UC_X86_REG_XMM0,
 )
 
-from archs.base import SI_QUEUE, SI_TIMER, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SigFrameContext, SigInfo
+from archs.base import SI_QUEUE, SI_TIMER, SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SigFrameContext, SigInfo
 from archs.x86.cpu import EFLAGS_FIXED, EFLAGS_USER, X86Cpu
 
 XSTATE_SIZE = 2688  # bytes of XSAVE area: x87, SSE, AVX, the hole that MPX left, AVX-512 (CPUID leaf 0xd); no PKRU
@@ -61,6 +61,8 @@ def pack_siginfo(info: SigInfo) -> bytes:
     head = struct.pack("<iiii", info.signo, info.errno, info.code, 0)
     if info.code > 0 and info.signo in (SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP):
         body = struct.pack("<QQII", info.addr, 0, info.pkey, 0)
+    elif info.code > 0 and info.signo == SIGCHLD:
+        body = struct.pack("<IIi4xqq", info.pid, info.uid, info.status, info.utime, info.stime)
     elif info.code == SI_TIMER:
         body = struct.pack("<iiQ", info.pid, info.uid, info.value)
     elif info.code == SI_QUEUE:

@@ -34,6 +34,9 @@ def run_guest(arguments: argparse.Namespace) -> int:
             pure=arguments.pure or os.environ.get("MMSCOPE_PURE") == "1",
             writable=arguments.writable,
             strace=arguments.strace,
+            seed=arguments.seed,
+            cpus=arguments.cpus,
+            timeout=arguments.timeout,
         )
     except (MemoryError, OSError) as problem:
         raise Failure(f"cannot make guest RAM of {arguments.memory} bytes: {problem}") from None
@@ -109,8 +112,7 @@ def _tell(machine: Machine, status: int, program: str) -> None:
             name = signal.Signals(-status).name
         except ValueError:
             name = f"signal {-status}"
-        where = f" at ip {machine.task.cpu.pc:#x}" if machine.task is not None else ""
-        tell(f"{program}: killed by {name}{where}")
+        tell(f"{program}: killed by {name}")
     if machine.missing_syscalls:
         calls = ", ".join(f"{name} ({count})" for name, count in sorted(machine.missing_syscalls.items()))
         tell(f"system calls that are missing, answered with ENOSYS: {calls}")

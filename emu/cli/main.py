@@ -22,6 +22,23 @@ def _size(text: str) -> int:
         raise argparse.ArgumentTypeError(str(problem)) from None
 
 
+def _cpus(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 256:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of CPUs from 1 to 256")
+    return int(text)
+
+
+def _seconds(text: str) -> int:
+    """Seconds, as ns."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds")
+    return round(seconds * 1e9)
+
+
 def _variable(text: str) -> str:
     if "=" not in text or text.startswith("="):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
@@ -45,6 +62,11 @@ def _guest_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--writable", action="append", default=[], metavar="DIR", help="let the guest write below this directory"
+    )
+    parser.add_argument("--cpus", type=_cpus, default=1, metavar="N", help="virtual CPUs, up to 256 (default: 1)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="perturb the scheduling (default: 0, do not)")
+    parser.add_argument(
+        "--timeout", type=_seconds, metavar="SECONDS", help="end the run after this much virtual time, with status 124"
     )
     parser.add_argument("--strace", action="store_true", help="print system calls on stderr")
     parser.add_argument("--pure", action="store_true", help="do without the C extension (slower, the same trace)")

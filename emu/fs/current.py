@@ -60,7 +60,7 @@ class Current(Protocol):
         """Is there a signal that a wait must end for."""
         ...
 
-    def wait_event(self, condition: Callable[[], bool], timeout_ns: int | None = None) -> int:
+    def wait_event(self, condition: Callable[[], bool], timeout_ns: int | None = None, what: str = "") -> int:
         """Sleep until the condition holds: 1; 0 when `timeout_ns` of virtual time passed first; -ERESTARTSYS on a
         signal."""
         ...

@@ -70,11 +70,8 @@ class HostStream(File):
             return 0
         if self.nonblock:
             return -errno.EAGAIN
-        while not host_poll(self.fd, events, STEP_NS):
-            error = task.wait_event(lambda: False, STEP_NS)
-            if error < 0:
-                return error
-        return 0
+        error: int = task.machine.wait_host(task, self.fd, events)
+        return error
 
     def read_iter(self, task: Current, iocb: kiocb, to: iov_iter) -> int:
         if not to.count:

@@ -74,6 +74,9 @@ class EngineModel:
     format: PageTableFormat
     pc_reg: int
     insn_bytes: int  # 4, or 0 where instructions differ in length
+    load_linked: bytes = b""  # a load-linked of the word that `address_reg` points to
+    address_reg: int = 0
+    pc_size: int = 8  # bytes of a register
 
 
 class _EngineState(ctypes.Structure):
@@ -156,6 +159,41 @@ def _invalid_address_offset() -> int:
     return candidates.pop()
 
 
+@functools.cache
+def _reservation_offset(model: EngineModel) -> int | None:
+    """Where in a saved context the address of a load-linked is: found by doing one. None: the model has none."""
+    if not model.load_linked:
+        return None
+    size = model.pc_size
+    kind = ctypes.c_uint64 if size == 8 else ctypes.c_uint32
+    candidates: set[int] | None = None
+    for trial in (0x1120, 0x1350):
+        uc = Uc(model.uc_arch, model.uc_mode)
+        if model.uc_arch == UC_ARCH_ARM64:
+            uc.ctl_set_page_size(4096)
+        if model.cpu_model is not None:
+            uc.ctl_set_cpu_model(model.cpu_model)
+        uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
+        uc.mem_map(0, 0x4000)
+        uc.mem_write(0x2000, model.load_linked)
+
+        def fill(_uc: Any, page: int, _kind: int, entry: Any, _data: Any) -> bool:
+            entry.paddr, entry.perms = page, UC_PROT_ALL
+            return True
+
+        uc.hook_add(UC_HOOK_TLB_FILL, fill)
+        uc.reg_write(model.address_reg, trial)
+        uc.emu_start(0x2000, 0, count=1)
+        uc.reg_write(model.address_reg, 0)
+        context = uc.context_save()
+        words = (kind * (uclib.uc_context_size(uc._uch) // size)).from_address(context._context.value)
+        found = {size * i for i, word in enumerate(words) if word == trial}
+        candidates = found if candidates is None else candidates & found
+    if candidates is None or len(candidates) != 1:
+        raise RuntimeError(f"this version of Unicorn keeps the reservation of {model.name} in an unknown place")
+    return candidates.pop()
+
+
 class Batch:
     """A prepared set of registers that is read or written in one call; 0.6 us for seven."""
 
@@ -218,6 +256,7 @@ class Engine:
         state.interposed = int(self.serve_inside)
         self._on_fault: Callable[[int, int, int], bool] | None = None
         self._on_fault_c: Any = None
+        self._serve = False
         self._pending: BaseException | None = None
         self.pc = 0
         self.error = 0
@@ -335,21 +374,30 @@ class Engine:
     @on_fault.setter
     def on_fault(self, handler: Callable[[int, int, int], bool] | None) -> None:
         self._on_fault = handler
-        if handler is None or not self.serve_inside:
-            self._state.on_fault = None
-            return
+        if self._on_fault_c is None and self.serve_inside:
 
-        def guarded(address: int, syndrome: int, ip: int) -> int:
-            try:
-                if handler(address, syndrome, ip):
-                    return 1
-                self.fault_refused = True
-            except BaseException as error:
-                self._pending = error
-            return 0
+            def guarded(address: int, syndrome: int, ip: int) -> int:
+                try:
+                    if self._on_fault(address, syndrome, ip):  # type: ignore[misc]
+                        return 1
+                    self.fault_refused = True
+                except BaseException as error:
+                    self._pending = error
+                return 0
 
-        self._on_fault_c = _ON_FAULT(guarded)
-        self._state.on_fault = _address_of(self._on_fault_c)
+            self._on_fault_c = _ON_FAULT(guarded)
+
+    @property
+    def serve(self) -> bool:
+        """May `on_fault` be called inside the MMU callback: only where serving a fault can neither wait nor let others
+        run first."""
+        return self._serve
+
+    @serve.setter
+    def serve(self, on: bool) -> None:
+        if on != self._serve:
+            self._serve = on
+            self._state.on_fault = _address_of(self._on_fault_c) if on and self._on_fault_c is not None else None
 
     @property
     def root(self) -> int:
@@ -485,13 +533,21 @@ class Engine:
         """Forget the translated code of one frame."""
         self.uc.ctl_remove_cache(pfn << 12, pfn + 1 << 12)
 
-    def save_context(self) -> Any:
-        """All registers of the CPU."""
-        return self.uc.context_save()
+    def save_context(self, old: Any = None) -> Any:
+        """All registers of the CPU, in `old`, a context that is not needed any more, where one is given. A load-linked
+        that waits for its store-conditional is forgotten, as at every return from the kernel."""
+        if old is None:
+            old = self.uc.context_save()
+        else:
+            uclib.uc_context_save(self._uch, old._context)
+        offset = _reservation_offset(self.model)
+        if offset is not None:
+            ctypes.memset(old._context.value + offset, 0xFF, 8 if self.model.pc_size == 8 else 4)
+        return old
 
     def restore_context(self, context: Any) -> None:
-        """Load registers that `save_context` saved."""
-        self.uc.context_restore(context)
+        """Load registers that `save_context` saved, by this engine or by another one of the same model."""
+        uclib.uc_context_restore(self._uch, context._context)
 
     def close(self) -> None:
         """Leave the RAM's list of engines; the engine must not be used afterwards."""

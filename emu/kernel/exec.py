@@ -63,8 +63,9 @@ def load_program(task: Task, image: ElfImage, program: file, argv: list[bytes], 
     vdso = _map_vdso(task)
     sp = _create_elf_tables(task, image, p, phdr, entry, argv, envp, filename, vdso)
     mm.start_stack = sp
-    task.exe = os.path.realpath(image.path)
-    task.argv, task.envp = list(argv), list(envp)
+    process = task.signal
+    process.exe = os.path.realpath(image.path)
+    process.argv, process.envp = list(argv), list(envp)
     task.comm = os.path.basename(image.path)[:15]
     task.cpu.start_thread(entry, sp, bias, image.flags, task.access)
     task.machine.trace_exec(task, bias, task.cpu.pc)
@@ -222,7 +223,7 @@ def _map_vdso(task: Task) -> int:
             flags |= VM_IO | VM_PFNMAP | VM_DONTDUMP
         if name == "[vdso]":
             frames.append(task.machine.vdso_frame(arch))
-            task.cpu.vdso_address = vdso = address
+            mm.vdso = vdso = address
         install_special_mapping(mm, address, count << PAGE_SHIFT, flags, name, frames)
         address += count << PAGE_SHIFT
     mmap_write_unlock(mm)
@@ -309,7 +310,7 @@ def _create_elf_tables(
     for key, value in auxv:
         words += (key, value)
     data = struct.pack(f"{order}{len(words)}{letter}", *words)
-    task.auxv = data[items * word :]
+    task.signal.auxv = data[items * word :]
     if not access.copy_to_user(sp, data, "create_elf_tables"):
         raise ExecError(f"{image.path}: no memory for its stack")
     return sp

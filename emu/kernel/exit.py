@@ -1,42 +1,268 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The end of a task (kernel/exit.c)."""
+"""The end of a task, and waiting for it (kernel/exit.c)."""
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
+from archs.base import SigInfo
+from emu.kernel.process import CLD_DUMPED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, SA_NOCLDWAIT, Process
+from emu.kernel.signal import SIG_IGN, SIGCHLD, SIGCONT, SIGHUP, send_signal
 from emu.mm.mmap import exit_mmap
 from emu.mm.mmap_lock import mmap_read_lock, mmap_read_unlock
+from emu.sched.entity import State
 from emu.tracepoint import Kind
 
 if TYPE_CHECKING:
+    from emu.kernel.machine import Machine
     from emu.kernel.task import Task
+    from emu.mm.mm_types import mm_struct
+
+_COREDUMP = (3, 4, 5, 6, 7, 8, 11, 24, 25, 31)
+WCOREFLAG = 0x80
+
+
+def mm_release(task: Task) -> None:
+    """The task lets go of its address space, by exit or by exec: robust futexes, the tid that is to be cleared, a
+    parent in vfork (mm_release)."""
+    from emu.kernel.futex import exit_robust_list, futex_wake_address
+
+    exit_robust_list(task)
+    if task.clear_child_tid:
+        if task.mm.mm_users > 1:
+            task.access.put_user(task.clear_child_tid, 0, 4, "mm_release")
+            futex_wake_address(task, task.clear_child_tid, 1)
+        task.clear_child_tid = 0
+    parent, task.vfork_parent = task.vfork_parent, None
+    if parent is not None:
+        task.machine.sched.wake(parent)
+
+
+def mmput(machine: Machine, mm: mm_struct) -> None:
+    """Drop a use of an address space; the last one takes it down."""
+    mm.mm_users -= 1
+    if mm.mm_users:
+        return
+    machine.detach(mm)
+    exit_mmap(mm)
+    machine.memory.mmap_lock_reads += mm.mmap_lock.read_count
+    machine.memory.mmap_lock_writes += mm.mmap_lock.write_count
+    if mm.exe_file is not None:
+        mm.exe_file.put()
+        mm.exe_file = None
 
 
 def do_exit(task: Task) -> None:
     """Give back what the task has. Its exit code is set already.
 
-    mmap_lock is taken for read three times, by the process accounting (acct_collect), by exit_mm and by exit_mmap,
-    and then once
-    for write.
+    mmap_lock is taken for read by the process accounting (acct_collect, last thread only), by exit_mm and by exit_mmap,
+    and then once for write.
     """
     mm = task.mm
-    tp = task.machine.tp
-    if mm.mm_users == 1:  # acct_collect: the size of the address space
-        mmap_read_lock(mm)
+    machine = task.machine
+    process = task.signal
+    tp = machine.tp
+    assert task.exit_code is not None
+    task.exiting = True
+    process.threads.remove(task)
+    group_dead = not process.threads
+    if group_dead:
+        for timer in (*process.itimers.values(), *process.posix_timers.values()):
+            machine.timers.arm(timer, None, 0)
+        if process.group_exit is None:
+            process.group_exit = task.exit_code
+        mmap_read_lock(mm)  # acct_collect: the size of the address space
+        mm.hiwater_rss = max(mm.hiwater_rss, sum(mm.rss))
+        process.cmaxrss = max(process.cmaxrss, mm.hiwater_rss)
         mmap_read_unlock(mm)
-    if task.clear_child_tid and mm.mm_users > 1:
-        task.access.put_user(task.clear_child_tid, 0, 4, "mm_release")
+    mm_release(task)
     mmap_read_lock(mm)  # exit_mm
     mmap_read_unlock(mm)
-    mm.mm_users -= 1
-    if mm.mm_users == 0:
-        exit_mmap(mm)
-        if mm.exe_file is not None:
-            mm.exe_file.put()
-    if hasattr(task, "files"):
+    cpu = mm.cpu
+    if cpu is not None and cpu.task is task:
+        cpu.task = None
+    task.context = None
+    mmput(machine, mm)
+    task.files.count -= 1
+    if task.files.count == 0:
         task.files.close_all()
-    mm.memory.rcu.quiescent()
+    process.utime += task.utime
+    process.stime += task.stime
+    process.min_flt += task.min_flt
+    process.nvcsw += task.nvcsw
+    process.nivcsw += task.nivcsw
     if tp.on:
-        assert task.exit_code is not None
-        tp.emit(Kind.EXIT, result=task.exit_code)
+        tp.emit(Kind.EXIT, result=task.exit_code, code=int(group_dead))
+    exit_notify(task, group_dead)
+    machine.wake_sleepers()
+
+
+def exit_notify(task: Task, group_dead: bool) -> None:
+    """Children get another parent; the parent is told, or nobody waits and the task is gone at once."""
+    machine = task.machine
+    process = task.signal
+    if task is not process.leader:
+        machine.pids.pop(task.pid, None)
+        if process.execing is not None and len(process.threads) <= 1:
+            machine.sched.wake(process.execing)
+    if not group_dead:
+        if task is process.leader:
+            task.zombie = True
+            if process.execing is not None and len(process.threads) <= 1:
+                machine.sched.wake(process.execing)
+        return
+    _forget_original_parent(process)
+    leader = process.leader
+    leader.zombie = True
+    leader.exit_code = process.group_exit
+    if not _notify_exit(process):
+        release_task(process)
+
+
+def _forget_original_parent(process: Process) -> None:
+    """The children of a process that ends go to the nearest subreaper, else to init, which waits for all."""
+    reaper = process.parent
+    while reaper is not None and not (reaper.child_subreaper and reaper.threads):
+        reaper = reaper.parent
+    children, process.children = process.children, []
+    for child in children:
+        child.signal.parent = reaper
+        if child.pdeath_signal and not child.exiting:
+            child.send_group_signal(child.pdeath_signal, SigInfo(child.pdeath_signal, 0))
+        if reaper is not None:
+            reaper.children.append(child)
+            if child.zombie and not child.signal.threads:
+                reaper.wake_waiters()
+        elif child.zombie and not child.signal.threads:
+            release_task(child.signal)
+        elif child.signal.stopped and child.signal.orphaned_group():
+            child.send_group_signal(SIGHUP)
+            child.send_group_signal(SIGCONT)
+
+
+def _notify_exit(process: Process) -> bool:
+    """do_notify_parent: SIGCHLD with how it ended. False: nobody will wait."""
+    parent = process.parent
+    if parent is None or not parent.threads:
+        return False
+    leader = process.leader
+    code = process.group_exit
+    assert code is not None
+    receiver = parent.threads[0]
+    action = receiver.signals.actions[SIGCHLD]
+    ignored = leader.exit_signal == SIGCHLD and (action.handler == SIG_IGN or bool(action.flags & SA_NOCLDWAIT))
+    if leader.exit_signal > 0 and not (leader.exit_signal == SIGCHLD and action.handler == SIG_IGN):
+        why = CLD_EXITED if code >= 0 else CLD_KILLED
+        status = code if code >= 0 else -code
+        utime, stime = process.cpu_ns()
+        info = SigInfo(
+            leader.exit_signal, why, pid=process.tgid, uid=leader.cred.uid, status=status,
+            utime=utime // 10_000_000, stime=stime // 10_000_000,
+        )  # fmt: skip
+        send_signal(receiver, info, True)
+    parent.wake_waiters()
+    return not ignored
+
+
+def release_task(process: Process) -> None:
+    """The process is gone for good: its pid is free (release_task)."""
+    leader = process.leader
+    leader.zombie = False
+    leader.machine.pids.pop(leader.pid, None)
+    if process.parent is not None and leader in process.parent.children:
+        process.parent.children.remove(leader)
+
+
+# Waiting
+
+WNOHANG, WUNTRACED, WEXITED, WCONTINUED, WNOWAIT = 1, 2, 4, 8, 0x01000000
+WNOTHREAD, WALL, WCLONE = 0x20000000, 0x40000000, 0x80000000
+P_ALL, P_PID, P_PGID, P_PIDFD = 0, 1, 2, 3
+
+
+class Waited:
+    """What a wait found: `status` as wait4 gives it; `code` and `value` as waitid's si_code and si_status."""
+
+    def __init__(self, process: Process, status: int, code: int, value: int) -> None:
+        self.pid = process.tgid
+        self.uid = process.leader.cred.uid
+        self.status = status
+        self.code = code
+        self.value = value
+        self.utime, self.stime = process.cpu_ns()
+        self.utime += process.cutime
+        self.stime += process.cstime
+        self.maxrss = process.cmaxrss
+        self.min_flt = process.min_flt + process.cmin_flt
+        self.nvcsw, self.nivcsw = process.nvcsw, process.nivcsw
+
+
+def do_wait(task: Task, kind: int, number: int, options: int) -> Waited | int:
+    """Wait for a child to change its state: what it did; 0 = WNOHANG and none did; -ECHILD, -ERESTARTSYS."""
+    process = task.signal
+    sched = task.machine.sched
+    while True:
+        eligible = False
+        for child in list(process.children):
+            if not _eligible(child, kind, number, options):
+                continue
+            eligible = True
+            found = _consider(task, child.signal, options)
+            if found is not None:
+                return found
+        if not eligible:
+            return -errno.ECHILD
+        if options & WNOHANG:
+            return 0
+        if task.signal_pending():
+            return -512
+        process.waiters.append(task)
+        task.waiting_for = "a child to end"
+        sched.block(State.INTERRUPTIBLE)
+        if task in process.waiters:
+            process.waiters.remove(task)
+
+
+def _eligible(child: Task, kind: int, number: int, options: int) -> bool:
+    if kind == P_PID and child.tgid != number:
+        return False
+    if kind == P_PGID and child.signal.pgid != number:
+        return False
+    clone = child.exit_signal != SIGCHLD
+    return bool(options & WALL) or clone == bool(options & WCLONE)
+
+
+def _consider(task: Task, child: Process, options: int) -> Waited | None:
+    """wait_consider_task."""
+    leader = child.leader
+    if leader.zombie and not child.threads:
+        if not options & WEXITED:
+            return None
+        code = child.group_exit
+        assert code is not None
+        if code >= 0:
+            found = Waited(child, (code & 0xFF) << 8, CLD_EXITED, code & 0xFF)
+        else:
+            found = Waited(child, -code, CLD_KILLED, -code)
+        if not options & WNOWAIT:
+            parent = task.signal
+            utime, stime = child.cpu_ns()
+            parent.cutime += utime + child.cutime
+            parent.cstime += stime + child.cstime
+            parent.cmin_flt += child.min_flt + child.cmin_flt
+            parent.cmaxrss = max(parent.cmaxrss, child.cmaxrss)
+            release_task(child)
+        return found
+    if options & WUNTRACED and child.stopped and not child.stop_reported:
+        if not options & WNOWAIT:
+            child.stop_reported = True
+        return Waited(child, child.stop_signal << 8 | 0x7F, CLD_STOPPED, child.stop_signal)
+    if options & WCONTINUED and child.continued:
+        if not options & WNOWAIT:
+            child.continued = False
+        return Waited(child, 0xFFFF, 6, SIGCONT)
+    return None
+
+
+__all__ = ["CLD_DUMPED", "do_exit", "do_wait", "mm_release", "mmput", "release_task"]

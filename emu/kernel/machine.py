@@ -1,38 +1,52 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The machine: RAM, memory manager, file systems, and the loop that runs a guest."""
+"""The machine: RAM, memory manager, CPUs, file systems, and the loop in which a task alternates between guest code and
+the kernel."""
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib
 import os
+import select
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from archs.base import Arch, SigInfo, TrapKind
+from greenlet import greenlet
+
+from archs.base import Arch, Cpu, SigInfo, TrapKind
 from emu.fs.file import File
 from emu.hw.native import library
 from emu.hw.ram import PAGE_SIZE, Ram
 from emu.kernel.elf import ElfImage, ExecError, check_target, read_program
 from emu.kernel.exit import do_exit
-from emu.kernel.signal import SIGKILL, do_signal
+from emu.kernel.process import Process
+from emu.kernel.rseq import rseq_handle_notify_resume
+from emu.kernel.signal import ERESTARTSYS, SIGKILL, Sighand, Signals, do_signal
 from emu.kernel.syscall import NO_RESULT, build_table
-from emu.kernel.task import Task
+from emu.kernel.task import DEFAULT_RLIMITS, Task
 from emu.kernel.timers import Timers
 from emu.mm.memory_manager import MemoryManager
 from emu.mm.mm_types import mm_struct
+from emu.sched.entity import State
+from emu.sched.sched import INFINITY, Sched
 from emu.tracepoint import Kind, Tracepoints
 
 ARCH_PACKAGES = {62: "archs.x86", 183: "archs.arm64", 21: "archs.powerpc", 20: "archs.powerpc"}  # by e_machine
-SLICE = 40_000_000  # bytes of code between two looks at timers and at the recorder
+SLICE = 40_000_000  # bytes of code between two looks at the host's signals and at the recorder
 SYSCALL_NS = 100  # virtual time that a system call costs beside its guest code
 EPOCH = 1_767_225_600 * 10**9  # realtime clock at the start: 2026-01-01 00:00 UTC
 FIRST_PID = 1000
+PID_MAX = 4_194_304
+MAX_ENGINES = 48  # address spaces whose translated code and registers are in an engine at a time
+RLIMIT_NPROC = 6
+HOST_STEP_NS = 50_000_000  # how long one wait for the host is
+TIMED_OUT = 124  # exit status of a run that deadlocked or took too long
 
 
 class Machine:
-    """One emulated computer. `run` ends with the guest."""
+    """One emulated computer. `run` ends with the last task."""
 
     def __init__(
         self,
@@ -44,12 +58,17 @@ class Machine:
         strace: bool = False,
         seed: int = 0,
         stdio: tuple[int, int, int] = (0, 1, 2),
+        cpus: int = 1,
+        timeout: int | None = None,
     ) -> None:
         """`memory`: bytes of guest RAM; `locking`: a scheme of emu.mm.memory_manager.SCHEMES; `stdio`: host
-        descriptors."""
+        descriptors; `cpus`: virtual CPUs, 1 to 256; `timeout`: virtual ns after which the run ends."""
         self.ram = Ram(memory)
         self.tp = Tracepoints()
-        self.memory = MemoryManager(self.ram, self.tp, locking)
+        self.sched = Sched(self.tp, cpus, seed)
+        self.sched.end = INFINITY if timeout is None else timeout
+        self.sched.on_idle = self._idle
+        self.memory = MemoryManager(self.ram, self.tp, locking, self.sched)
         self.memory.out_of_memory = self._out_of_memory
         self.locking = locking
         self.native = not pure and library is not None
@@ -57,39 +76,38 @@ class Machine:
         self.writable = tuple(writable)
         self.strace = strace
         self.seed = seed
+        self.cpus = cpus
         self.stdio = stdio
-        self.task: Task | None = None
+        self.task: Task | None = None  # the first one
+        self.pids: dict[int, Task] = {}  # all threads, zombies included
+        self.max_threads = max(20, memory >> 17)  # set_max_threads: an eighth of RAM for stacks of 16 KiB
         self.hostname = "mmscope"
         self.boot_time = EPOCH  # CLOCK_REALTIME at virtual time 0, in ns
-        self.skew = 0  # virtual ns that passed outside of guest code
-        self.timers = Timers(self.clock)
+        self.timers = Timers(self.sched, self.wake_sleepers)
+        self.sleepers: list[tuple[Task, Callable[[], bool]]] = []  # tasks in wait_event, and what each waits for
+        self.host_waiters: list[tuple[Task, int, int]] = []  # task, descriptor of the host, poll events
         self.missing_syscalls: dict[str, int] = {}
         self.syscall_count = 0
-        self.signal_count = 0
         self.messages: list[str] = []  # what the operator should know at the end
         self.on_idle_rows: Callable[[], None] = lambda: None
+        self.tlb_fills = 0
         self._host_signals: list[int] = []
         self._vdso_frames: dict[str, int] = {}
         self._random = 0
+        self._last_pid = FIRST_PID - 1
+        self._tables: dict[str, list[Callable[..., int]]] = {}
+        self._engines: dict[mm_struct, Cpu] = {}  # least recently attached first
+        self._spare: dict[str, list[Cpu]] = {}
+        self._ended_processes = 0
         self.vfs: Any = None
-        self.tp.clock = self.clock
+        self.clock = self.sched.now
+        self.tp.clock = self.sched.now
 
     # Time
 
-    def clock(self) -> int:
-        """Virtual nanoseconds since the start: four bytes of code take one, system calls and sleeps the rest."""
-        task = self.task
-        return self.skew + (task.cpu.engine.retired() >> 2 if task is not None else 0)
-
     def realtime(self) -> int:
         """CLOCK_REALTIME in ns since 1970."""
-        return self.boot_time + self.clock()
-
-    def advance_to(self, moment: int) -> None:
-        """Let virtual time pass without guest code."""
-        now = self.clock()
-        if moment > now:
-            self.skew += moment - now
+        return self.boot_time + self.sched.now()
 
     def random_bytes(self, size: int) -> bytes:
         """The next bytes of the machine's random stream, which depends on the seed alone."""
@@ -102,30 +120,112 @@ class Machine:
     # Starting
 
     def spawn(self, path: str, argv: Sequence[str | bytes], env: Sequence[str | bytes]) -> Task:
-        """Load a program as the machine's task. `env` holds NAME=VALUE strings. ExecError says why it cannot be."""
+        """Load a program as the machine's first task. `env` holds NAME=VALUE strings. ExecError says why it cannot
+        be."""
         from emu.kernel.exec import load_program
 
         image = read_program(path)
         arch = self._arch_of(image)
         check_target(image, arch.elf.task_size, arch.elf.flags_ok(image.flags))
-        cpu = arch.make_cpu(self.ram, self.native, self.serve_inside)
         try:
             mm = self.memory.new_mm(arch.format)
         except MemoryError:
             raise ExecError(f"{path}: guest RAM of {self.ram.size} bytes is too small") from None
-        cpu.engine.root = mm.pgtable.root
-        mm.flush_tlb = cpu.engine.flush_tlb
-        mm.capable_ipc_lock = mm.privileged = True
-        task = Task(self, arch, mm, cpu, FIRST_PID)
-        self.task = task
-        cpu.clock = self.clock  # type: ignore[attr-defined]
-        cpu.engine.on_fault = task.entry.user_fault
-        self.tp.pid = self.tp.tid = task.pid
+        rlimits = [list(pair) for pair in DEFAULT_RLIMITS]
+        rlimits[RLIMIT_NPROC] = [self.max_threads // 2, self.max_threads // 2]
+        pid = self.alloc_pid()
+        process = Process(pid, rlimits)
+        task = Task(self, arch, mm, pid, process, Signals(Sighand(), process.shared_pending))
+        process.leader = task
+        process.threads.append(task)
+        self.set_mm_owner(task)
+        self.task = self.pids[pid] = task
+        self.sched.boot.pid = self.sched.boot.tgid = pid  # the events of the exec are this task's
+        self.tp.pid = self.tp.tid = pid
         program = self._set_up_files(task, path)
         load_program(task, image, program, [os.fsencode(a) for a in argv], [os.fsencode(e) for e in env])
+        self.sched.boot.pid = self.sched.boot.tgid = 0
         mm.exe_file = program
-        self._table = build_table(task)
+        task.greenlet = greenlet(lambda *_: self.run_task(task))
+        self.sched.start(task)
         return task
+
+    def set_mm_owner(self, task: Task) -> None:
+        """Rights and limits of an address space are those of the process that runs in it."""
+        mm = task.mm
+        process, sched = task.signal, self.sched
+        mm.rlimit = process.rlimit
+        mm.fatal_signal_pending = lambda: sched.current.fatal_signal_pending()
+        mm.privileged, mm.capable_ipc_lock = task.capable(21), task.capable(14)
+
+    def alloc_pid(self) -> int:
+        """The next free pid, in turn (alloc_pid)."""
+        pid = self._last_pid
+        while True:
+            pid = pid + 1 if pid < PID_MAX else 300
+            if pid not in self.pids and pid not in self._pids_in_use():
+                self._last_pid = pid
+                return pid
+
+    def _pids_in_use(self) -> set[int]:
+        """Process groups and sessions keep their number while a member lives."""
+        return {number for process in self.processes() for number in (process.pgid, process.sid, process.tgid)}
+
+    def processes(self) -> Iterator[Process]:
+        """All processes that have not been waited for, by pid."""
+        for task in list(self.pids.values()):
+            if task.signal.leader is task:
+                yield task.signal
+
+    # Engines
+
+    def load_registers(self, task: Task) -> Cpu:
+        """The CPU that runs the task's address space, with the task's registers in it."""
+        cpu: Cpu | None = task.mm.cpu
+        if cpu is None:
+            cpu = self._attach(task)
+        if cpu.task is not task:
+            if cpu.task is not None:
+                cpu.task.context = cpu.save()
+            cpu.task = task
+            if task.context is not None:
+                cpu.restore(task.context)
+            cpu.engine.on_fault = task.entry.user_fault
+        return cpu
+
+    def _attach(self, task: Task) -> Cpu:
+        """Give an address space an engine: a spare one, a new one, or that of the one attached longest ago."""
+        mm, arch = task.mm, task.arch
+        spare = self._spare.setdefault(arch.name, [])
+        if not spare and len(self._engines) >= MAX_ENGINES:
+            self.detach(next(iter(self._engines)))
+        if spare:
+            cpu = spare.pop()
+        else:
+            cpu = arch.make_cpu(self.ram, self.native, self.serve_inside)
+            cpu.clock = self.sched.now
+        cpu.engine.root = mm.pgtable.root
+        mm.flush_tlb = cpu.engine.flush_tlb
+        mm.cpu = cpu
+        cpu.vdso_address = mm.vdso
+        self._engines[mm] = cpu
+        return cpu
+
+    def detach(self, mm: mm_struct) -> None:
+        """Take the engine of an address space away; the registers in it are kept."""
+        cpu: Cpu | None = mm.cpu
+        if cpu is None:
+            return
+        if cpu.task is not None:
+            cpu.task.context = cpu.save()
+            cpu.task = None
+        mm.cpu = None
+        mm.flush_tlb = lambda: None
+        del self._engines[mm]
+        for spares in self._spare.values():
+            if spares and sum(map(len, self._spare.values())) + len(self._engines) >= MAX_ENGINES:
+                spares.pop(0).engine.close()
+        self._spare.setdefault(cpu.name, []).append(cpu)
 
     def _arch_of(self, image: ElfImage) -> Arch:
         package = ARCH_PACKAGES.get(image.machine)
@@ -166,32 +266,84 @@ class Machine:
     # Running
 
     def run(self) -> int:
-        """Run the task to its end: exit code, or -signal, as subprocess.Popen.returncode."""
+        """Run until all tasks have ended: how the first one did, as subprocess.Popen.returncode. A run in which
+        nothing can happen any more, or that took too long, gives 124 and says why in `messages`."""
         task = self.task
         assert task is not None, "spawn a program first"
-        cpu = task.cpu
+        sched = self.sched
+        sched.run()
+        if sched.timed_out:
+            self.messages.append(f"ended after {sched.end / 1e9:g} s of virtual time")
+            self._report_waits()
+            return TIMED_OUT
+        if sched.tasks:
+            if task.exit_code is not None:
+                self.messages.append(f"{sched.tasks} tasks were left that wait for what cannot happen any more")
+            else:
+                self.messages.append("deadlock: every task waits for what cannot happen any more")
+                self._report_waits()
+                return TIMED_OUT
+        assert task.exit_code is not None
+        return task.exit_code
+
+    def _report_waits(self) -> None:
+        """Who waits for what, for the operator."""
+        for task in self.pids.values():
+            if task.state != State.DEAD and not task.zombie:
+                what = task.waiting_for if task.state != State.RUNNING else "runs"
+                self.messages.append(f"  {task.comm}/{task.pid} (process {task.tgid}): {what or 'sleeps'}")
+
+    def run_task(self, task: Task) -> None:
+        """The life of a task: guest code until something happens, then the kernel, until it ends."""
+        sched = self.sched
         tp = self.tp
-        timers = self.timers
         signals = task.signals
-        table = self._table
-        size = len(table)
-        fault_entry = task.entry
+        process = task.signal
+        memory = self.memory
         syscall, fault, budget_end = TrapKind.SYSCALL, TrapKind.FAULT, TrapKind.BUDGET
-        run, syscall_args, set_result = cpu.run, cpu.syscall_args, cpu.set_syscall_result
-        engine = cpu.engine
         simple = not self.strace
-        while task.exit_code is None:
-            budget = SLICE
-            if timers.armed:
-                wake = timers.next_deadline()
-                assert wake is not None
-                budget = max(4, min(SLICE, wake - self.clock() << 2))
-            kind = run(budget)
-            restart = 0
+        table = self.table(task)
+        size = len(table)
+        restart = 0
+        rq, switches = sched.rq, sched.rq.nr_switches  # where it ran, and whether that CPU ran another one since
+        if task.set_child_tid:
+            task.access.put_user(task.set_child_tid, task.pid, 4, "schedule_tail")
+        while True:
+            # Back to the program: signals, then the scheduler.
+            if self._host_signals:
+                self.take_host_signals()
+            if task.sigpending or restart or signals.saved is not None:
+                do_signal(task, restart)
+                restart = 0
+            if task.exit_code is not None:
+                break
+            memory.rcu.quiescent()
+            if len(tp.rows) > 8192:
+                self.on_idle_rows()
+            if task.rseq[0] and (sched.rq.nr_switches != switches or sched.rq is not rq):
+                rq, switches = sched.rq, sched.rq.nr_switches
+                rseq_handle_notify_resume(task)
+                continue
+            until = sched.user_deadline()
+            if sched.clock >= until or task.need_resched:
+                if task.need_resched or (sched.rq.queue and sched.clock >= sched.rq.slice_end):
+                    sched.resched()
+                    continue
+                sched.sync()
+                until = sched.user_deadline()
+            cpu = self.load_registers(task)
+            engine = cpu.engine
+            engine.serve = sched.alone
+            budget = max(4, min(SLICE, until - sched.clock << 2))
+            sched.enter_guest(engine)
+            kind = cpu.run(budget)
+            task.utime += sched.leave_guest()
             if kind is syscall:
-                number, a0, a1, a2, a3, a4, a5 = syscall_args()
-                self.skew += SYSCALL_NS
+                number, a0, a1, a2, a3, a4, a5 = cpu.syscall_args()
+                entered = sched.clock
+                sched.clock += SYSCALL_NS
                 self.syscall_count += 1
+                sched.sync()
                 function = table[number] if number < size else table[-1]
                 if simple and not tp.on:
                     result = function(task, a0, a1, a2, a3, a4, a5)
@@ -201,26 +353,90 @@ class Machine:
                     if -600 < result <= -512:
                         restart = -result
                     else:
-                        set_result(result)
+                        self.load_registers(task).set_syscall_result(result)
+                elif task.exec_count:  # another program
+                    table, size = self.table(task), len(self.table(task))
+                task.stime += sched.clock - entered
+                if self.sleepers:
+                    self.wake_sleepers()
             elif kind is fault:
                 if not engine.fault_refused:
-                    fault_entry.user_fault(cpu.fault_address, cpu.fault_syndrome, cpu.pc)
+                    entered = sched.clock
+                    task.entry.user_fault(cpu.fault_address, cpu.fault_syndrome, cpu.pc)
+                    task.stime += sched.clock - entered
             elif kind is TrapKind.SIGNAL:
                 task.force_sig(cpu.trap_signal)
             elif kind is budget_end:
-                pass
-            if self._host_signals:
-                self.take_host_signals()
-            if timers.armed:
-                timers.run()
-            if signals.pending or restart or signals.saved is not None:
-                do_signal(task, restart)
-            self.memory.rcu.quiescent()
-            if len(tp.rows) > 8192:
-                self.on_idle_rows()
+                if self.host_waiters:
+                    self._poll_host(0)
         do_exit(task)
-        assert task.exit_code is not None
-        return task.exit_code
+        if process.leader is task or not process.threads:
+            self._ended_processes += 1
+            if self._ended_processes % 128 == 0:
+                gc.collect()
+        sched.exit_task()
+
+    def table(self, task: Task) -> list[Callable[..., int]]:
+        """The system-call table of a task's architecture."""
+        found = self._tables.get(task.arch.name)
+        if found is None:
+            found = self._tables[task.arch.name] = build_table(task)
+        return found
+
+    def wake_sleepers(self) -> None:
+        """Wake every task in wait_event whose condition holds by now."""
+        for task, condition in list(self.sleepers):
+            if task.state == State.INTERRUPTIBLE and condition():
+                self.sched.wake(task)
+
+    # The host
+
+    def wait_host(self, task: Task, fd: int, events: int) -> int:
+        """Sleep until a descriptor of the host is ready: 0, or -ERESTARTSYS on a signal. While no CPU has anything to
+        do virtual time passes as the host's does."""
+        waiter = (task, fd, events)
+        while True:
+            if self._host_ready([waiter], 0):
+                return 0
+            if task.signal_pending():
+                return -ERESTARTSYS
+            self.host_waiters.append(waiter)
+            task.waiting_for = "input from outside"
+            self.sched.block(State.INTERRUPTIBLE)
+            self.host_waiters.remove(waiter)
+
+    @staticmethod
+    def _host_ready(waiters: list[tuple[Task, int, int]], timeout_ns: int) -> list[tuple[Task, int, int]]:
+        poller = select.poll()
+        for fd in {fd for _, fd, _ in waiters}:
+            wanted = 0
+            for _, other, events in waiters:
+                if other == fd:
+                    wanted |= events
+            poller.register(fd, wanted)
+        ready = {fd for fd, _ in poller.poll(timeout_ns / 1e6)}
+        return [waiter for waiter in waiters if waiter[1] in ready]
+
+    def _poll_host(self, timeout_ns: int) -> bool:
+        ready = self._host_ready(self.host_waiters, timeout_ns)
+        for task, _, _ in ready:
+            self.sched.wake(task)
+        return bool(ready)
+
+    def _idle(self) -> bool:
+        """No CPU has anything to do: wait for the host, if a task does. True: look again for what can run."""
+        if self._host_signals:
+            self.take_host_signals()
+            return True
+        if not self.host_waiters:
+            return False
+        sched = self.sched
+        timer = sched.next_timer()
+        step = HOST_STEP_NS if timer is None else min(HOST_STEP_NS, timer - sched.clock)
+        if step > 0 and not self._poll_host(step) and not self._host_signals:
+            sched.clock += step
+            self.wake_sleepers()
+        return timer is None or timer > sched.clock or sched.something_to_do
 
     def _traced_syscall(self, task: Task, number: int, function: Any, args: tuple[int, ...]) -> int:
         from emu.kernel.strace import format_call
@@ -229,46 +445,59 @@ class Machine:
         name = task.arch.syscalls.get(number, f"syscall {number}")
         if tp.on:
             tp.emit(Kind.SYS_ENTER, ip=task.cpu.pc, code=number, text=name, args=args)
+        entered = tp.clock()
         text = format_call(task, name, args) if self.strace else ""
         result: int = function(task, *args)
         if tp.on and result is not NO_RESULT:
-            tp.emit(Kind.SYS_EXIT, code=number, text=name, result=result)
+            tp.emit(Kind.SYS_EXIT, code=number, text=name, result=result, duration=tp.clock() - entered)
         if self.strace:
             from emu.kernel.strace import format_result
 
-            sys.stderr.write(f"{text} = {format_result(name, result)}\n")
+            who = f"[pid {task.pid}] " if len(self.pids) > 1 else ""
+            sys.stderr.write(f"{who}{text} = {format_result(name, result)}\n")
         return result
 
     # Ending
 
-    def kill(self, task: Task, info: SigInfo) -> None:
-        """A signal ends the task."""
-        task.exit_code = -info.signo
-
     def _out_of_memory(self, mm: mm_struct | None) -> None:
-        """out_of_memory: the one task there is must go. The host is not touched."""
-        task = self.task
-        if task is None or task.signals.fatal:
+        """out_of_memory: the process with the most memory must go, weighed by its oom_score_adj. The host is not
+        touched."""
+        total = self.memory.totalram
+        victim: Task | None = None
+        most = -1 << 62
+        for process in self.processes():
+            if not process.threads or process.oom_score_adj == -1000:
+                continue
+            task = process.threads[0]
+            if task.fatal_signal_pending():
+                return  # one is about to free its memory (task_will_free_mem)
+            points = sum(task.mm.rss) + task.mm.pgtable.tables + process.oom_score_adj * total // 1000  # oom_badness
+            if points > most:
+                victim, most = task, points
+        if victim is None:
             return
         self.memory.vmstat["oom_kill"] += 1
         self.messages.append(
-            f"out of memory: killed {task.comm} ({task.pid}), anonymous {task.mm.rss[1] * 4} KiB, "
+            f"out of memory: killed {victim.comm} ({victim.tgid}), anonymous {victim.mm.rss[1] * 4} KiB, "
             f"guest RAM {self.ram.size >> 10} KiB"
         )
         if self.tp.on:
-            self.tp.emit(Kind.OOM_KILL, text=task.comm)
-        task.send_signal(SIGKILL)
+            self.tp.emit(Kind.OOM_KILL, code=victim.tgid, text=victim.comm)
+        victim.send_group_signal(SIGKILL)
 
     def request_signal(self, signo: int) -> None:
         """Send the guest a signal; safe to call from a signal handler of the host."""
         self._host_signals.append(signo)
-        if self.task is not None:
-            self.task.cpu.engine.stop()
+        for cpu in self._engines.values():
+            cpu.engine.stop()
 
     def take_host_signals(self) -> None:
-        """Make the signals pending that `request_signal` noted."""
+        """Send what `request_signal` noted to the process group that was started (as a terminal does)."""
         while self._host_signals and self.task is not None:
-            self.task.send_signal(self._host_signals.pop(0))
+            signo = self._host_signals.pop(0)
+            for process in self.processes():
+                if process.pgid == self.task.signal.pgid and process.threads:
+                    process.threads[0].send_group_signal(signo, SigInfo(signo, 0x80))
 
     def restart_syscall_number(self, task: Task) -> int:
         """The number of restart_syscall."""
@@ -276,15 +505,19 @@ class Machine:
 
     def stats(self) -> dict[str, int]:
         """Counters of the whole run."""
-        task = self.task
-        engine = task.cpu.engine if task is not None else None
-        lock = task.mm.mmap_lock if task is not None else None
+        memory = self.memory
         return {
-            "mmap_lock_read": lock.read_count if lock is not None else 0,
-            "mmap_lock_write": lock.write_count if lock is not None else 0,
-            "tlb_fills": engine.tlb_fills if engine is not None else 0,
+            "mmap_lock_read": memory.mmap_lock_reads,
+            "mmap_lock_write": memory.mmap_lock_writes,
+            "tlb_fills": self.tlb_fills + sum(cpu.engine.tlb_fills for cpu in self._all_engines()),
             "syscalls": self.syscall_count,
-            "retired": engine.retired() if engine is not None else 0,
-            "virtual_ns": self.clock(),
-            **self.memory.vm_events(),
+            "context_switches": sum(rq.nr_switches for rq in self.sched.rqs),
+            "retired": sum(cpu.engine.retired() for cpu in self._all_engines()),
+            "virtual_ns": max(rq.clock for rq in self.sched.rqs),
+            **memory.vm_events(),
         }
+
+    def _all_engines(self) -> Iterator[Cpu]:
+        yield from self._engines.values()
+        for spares in self._spare.values():
+            yield from spares

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from archs.base import SI_KERNEL, SigAction, SigFrameContext, SigInfo
+from archs.base import SI_KERNEL, SI_USER, SigAction, SigFrameContext, SigInfo
 from emu.tracepoint import Kind
 
 if TYPE_CHECKING:
@@ -31,55 +31,29 @@ _UNBLOCKABLE = bit(SIGKILL) | bit(SIGSTOP)
 _SYNCHRONOUS = bit(SIGSEGV) | bit(7) | bit(4) | bit(5) | bit(8) | bit(31)
 _IGNORED_BY_DEFAULT = bit(SIGCONT) | bit(SIGCHLD) | bit(28) | bit(23)
 _STOPS = bit(SIGSTOP) | bit(20) | bit(21) | bit(22)
+_COREDUMP = bit(3) | bit(4) | bit(5) | bit(6) | bit(7) | bit(8) | bit(11) | bit(24) | bit(25) | bit(31)
+RLIMIT_SIGPENDING = 11
 
 
-class Signals:
-    """The signal state of a task."""
+class Pending:
+    """Signals that wait to be delivered, to one thread or to a whole process (struct sigpending)."""
+
+    __slots__ = ("mask", "queue")
 
     def __init__(self) -> None:
-        self.blocked = 0
-        self.saved: int | None = None  # mask to come back to after sigsuspend and its like
-        self.pending = 0
+        self.mask = 0
         self.queue: dict[int, list[SigInfo]] = {}
-        self.actions = [SigAction() for _ in range(NSIG + 1)]
-        self.altstack = (0, 0, SS_DISABLE)  # ss_sp, ss_size, ss_flags
-        self.fatal = False  # a SIGKILL is pending
 
-    def ignored(self, signo: int) -> bool:
-        """Would delivery do nothing."""
-        handler = self.actions[signo].handler
-        return handler == SIG_IGN or (handler == SIG_DFL and bool(bit(signo) & _IGNORED_BY_DEFAULT))
-
-    def send(self, info: SigInfo) -> None:
-        """Make pending: once for a classic signal, queued for a real-time one; dropped where it is ignored and not
-        blocked."""
-        mask = bit(info.signo)
-        if self.ignored(info.signo) and not self.blocked & mask:
+    def add(self, info: SigInfo) -> None:
+        """Queue one more; a classic signal that is pending already is not queued twice (legacy_queue)."""
+        if info.signo < 32 and self.mask & bit(info.signo):
             return
-        if info.signo < 32 and self.pending & mask:
-            return
-        self.pending |= mask
-        self.queue.setdefault(info.signo, []).append(info)
-        if info.signo == SIGKILL:
-            self.fatal = True
-
-    def force(self, info: SigInfo) -> None:
-        """A blocked or ignored one gets its default action, and is unblocked (force_sig_info_to_task)."""
-        action = self.actions[info.signo]
-        mask = bit(info.signo)
-        if self.blocked & mask or action.handler == SIG_IGN:
-            self.actions[info.signo] = SigAction()
-            self.blocked &= ~mask
-        self.pending |= mask
+        self.mask |= bit(info.signo)
         self.queue.setdefault(info.signo, []).append(info)
 
-    def deliverable(self) -> int:
-        """The mask of pending signals that are not blocked."""
-        return self.pending & ~(self.blocked & ~_UNBLOCKABLE)
-
-    def dequeue(self, mask: int) -> SigInfo | None:
-        """Take the next pending signal of `mask`: synchronous ones first, then by number (dequeue_signal)."""
-        ready = self.pending & mask
+    def take(self, mask: int) -> SigInfo | None:
+        """Take the next one of `mask`: synchronous ones first, then by number (next_signal, collect_signal)."""
+        ready = self.mask & mask
         if not ready:
             return None
         if ready & bit(SIGKILL):
@@ -90,18 +64,154 @@ class Signals:
         waiting = self.queue[signo]
         info = waiting.pop(0)
         if not waiting:
-            self.pending &= ~bit(signo)
+            del self.queue[signo]
+            self.mask &= ~bit(signo)
         return info
 
-    def flush(self, signo: int) -> None:
-        """Forget pending instances: the signal is ignored now."""
-        self.pending &= ~bit(signo)
-        self.queue.pop(signo, None)
+    def flush(self, mask: int) -> None:
+        """Forget all of `mask` (flush_sigqueue_mask)."""
+        for signo in [number for number in self.queue if bit(number) & mask]:
+            del self.queue[signo]
+        self.mask &= ~mask
+
+    @property
+    def count(self) -> int:
+        """How many are queued."""
+        return sum(len(waiting) for waiting in self.queue.values())
+
+
+class Sighand:
+    """The handlers of the threads that share them (struct sighand_struct)."""
+
+    def __init__(self) -> None:
+        self.actions = [SigAction() for _ in range(NSIG + 1)]
+        self.count = 1
+
+    def copy(self) -> Sighand:
+        """For a child without CLONE_SIGHAND."""
+        new = Sighand()
+        new.actions = list(self.actions)
+        return new
+
+    def flush_handlers(self) -> None:
+        """execve: what had a handler gets its default action again (flush_signal_handlers)."""
+        for signo, action in enumerate(self.actions):
+            self.actions[signo] = SigAction(handler=SIG_IGN if action.handler == SIG_IGN else SIG_DFL)
+
+
+class Signals:
+    """The signal state of a thread. `shared` is that of its process."""
+
+    def __init__(self, sighand: Sighand, shared: Pending) -> None:
+        self.sighand = sighand
+        self.shared = shared
+        self.private = Pending()
+        self.blocked = 0
+        self.saved: int | None = None  # mask to come back to after sigsuspend and its like
+        self.waited = 0  # what sigtimedwait waits for: wakes the thread although it is blocked (real_blocked)
+        self.altstack = (0, 0, SS_DISABLE)  # ss_sp, ss_size, ss_flags
+
+    @property
+    def actions(self) -> list[SigAction]:
+        return self.sighand.actions
+
+    @property
+    def pending(self) -> int:
+        """The mask of what is pending for the thread or its process."""
+        return self.private.mask | self.shared.mask
+
+    @property
+    def fatal(self) -> bool:
+        """Is a SIGKILL pending."""
+        return bool(self.private.mask & bit(SIGKILL))
+
+    def ignored(self, signo: int) -> bool:
+        """Would delivery do nothing."""
+        handler = self.actions[signo].handler
+        return handler == SIG_IGN or (handler == SIG_DFL and bool(bit(signo) & _IGNORED_BY_DEFAULT))
+
+    def force(self, info: SigInfo) -> None:
+        """A blocked or ignored one gets its default action, and is unblocked (force_sig_info_to_task)."""
+        action = self.actions[info.signo]
+        mask = bit(info.signo)
+        if self.blocked & mask or action.handler == SIG_IGN:
+            self.actions[info.signo] = SigAction()
+            self.blocked &= ~mask
+        self.private.mask |= mask
+        self.private.queue.setdefault(info.signo, []).append(info)
+
+    def deliverable(self) -> int:
+        """The mask of pending signals that are not blocked."""
+        return self.pending & ~(self.blocked & ~_UNBLOCKABLE)
+
+    def dequeue(self, mask: int) -> SigInfo | None:
+        """Take the next pending signal of `mask`, the thread's own before those of its process (dequeue_signal)."""
+        return self.private.take(mask) or self.shared.take(mask)
 
     def on_altstack(self, sp: int) -> bool:
         """Is `sp` on the alternate stack."""
         base, size, flags = self.altstack
         return size != 0 and not flags & SS_AUTODISARM and base < sp <= base + size
+
+
+# Sending
+
+
+def send_signal(task: Task, info: SigInfo, group: bool) -> None:
+    """Make a signal pending for a thread, or with `group` for its process, and wake whoever shall take it
+    (__send_signal_locked, complete_signal)."""
+    signo = info.signo
+    mask = bit(signo)
+    process = task.signal
+    if process.group_exit is not None or not process.threads:
+        return
+    if mask & _STOPS:
+        for thread in process.threads:
+            thread.signals.private.flush(bit(SIGCONT))
+        process.shared_pending.flush(bit(SIGCONT))
+    elif signo == SIGCONT:
+        for thread in process.threads:
+            thread.signals.private.flush(_STOPS)
+        process.shared_pending.flush(_STOPS)
+        process.resume()
+    signals = task.signals
+    if signals.ignored(signo) and not signals.blocked & mask and not signals.waited & mask:
+        return
+    if signo == SIGKILL:
+        group = True
+    pending = process.shared_pending if group else signals.private
+    if signo >= 32 and info.code != SI_USER and pending.count >= task.rlimit(RLIMIT_SIGPENDING):
+        return
+    pending.add(info)
+    target = _choose(task, mask, group)
+    if target is None:
+        return
+    action = signals.actions[signo]
+    fatal = action.handler == SIG_DFL and not mask & (_IGNORED_BY_DEFAULT | _STOPS)
+    if (fatal or signo == SIGKILL) and not target.signals.waited & mask and (signo == SIGKILL or not mask & _COREDUMP):
+        process.shared_pending.flush(mask)
+        signals.private.flush(mask)
+        process.kill_all(-signo)
+        return
+    task.machine.sched.signal_wake(target, signo == SIGKILL)
+
+
+def _choose(task: Task, mask: int, group: bool) -> Task | None:
+    """The thread that takes a signal: the addressed one if it wants it, else for a process any that does."""
+    if _wants(task, mask):
+        return task
+    if group:
+        for thread in task.signal.threads:
+            if thread is not task and _wants(thread, mask):
+                return thread
+    return None
+
+
+def _wants(task: Task, mask: int) -> bool:
+    if task.exiting:
+        return False
+    blocked = task.signals.blocked & ~task.signals.waited
+    return bool(mask & bit(SIGKILL)) or not blocked & mask
 
 
 def do_signal(task: Task, restart: int) -> None:
@@ -110,7 +220,14 @@ def do_signal(task: Task, restart: int) -> None:
     `restart`: 0, or the ERESTART* code with which the system call ended that was interrupted.
     """
     signals = task.signals
+    process = task.signal
     while task.exit_code is None:
+        if process.group_exit is not None:
+            task.exit_code = process.group_exit
+            return
+        if process.stopped:
+            process.wait_stopped(task)
+            continue
         info = signals.dequeue(signals.deliverable())
         if info is None:
             break
@@ -118,10 +235,15 @@ def do_signal(task: Task, restart: int) -> None:
         if action.handler == SIG_IGN and info.signo != SIGKILL:
             continue
         if action.handler == SIG_DFL or info.signo in (SIGKILL, SIGSTOP):
-            if bit(info.signo) & (_IGNORED_BY_DEFAULT | _STOPS):
-                continue  # nobody could wake a stopped task
+            if bit(info.signo) & _IGNORED_BY_DEFAULT:
+                continue
+            if bit(info.signo) & _STOPS:
+                if info.signo == SIGSTOP or not process.orphaned_group():
+                    process.stop(task, info.signo)
+                continue
             _trace_delivered(task, info)
-            task.machine.kill(task, info)
+            process.kill_all(-info.signo)
+            task.exit_code = process.group_exit
             return
         if restart:
             if restart == ERESTARTNOINTR or (restart == ERESTARTSYS and action.flags & SA_RESTART):
@@ -131,13 +253,16 @@ def do_signal(task: Task, restart: int) -> None:
             restart = 0
         _trace_delivered(task, info)
         _handle_signal(task, info, action)
-    if restart and task.exit_code is None:
+    if task.exit_code is not None:
+        return
+    if restart:
         if restart == ERESTART_RESTARTBLOCK:
             task.cpu.restart_syscall(task.machine.restart_syscall_number(task))
         else:
             task.cpu.restart_syscall()
     if signals.saved is not None and not signals.deliverable():
         signals.blocked, signals.saved = signals.saved, None
+    task.sigpending = signals.deliverable() != 0
 
 
 def _trace_delivered(task: Task, info: SigInfo) -> None:
@@ -185,3 +310,4 @@ def _handle_signal(task: Task, info: SigInfo, action: SigAction) -> None:
 def set_blocked(task: Task, mask: int) -> None:
     """Set the mask of blocked signals; SIGKILL and SIGSTOP cannot be."""
     task.signals.blocked = mask & ~_UNBLOCKABLE
+    task.sigpending = True

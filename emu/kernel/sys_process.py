@@ -7,11 +7,28 @@ import errno
 import struct
 from typing import TYPE_CHECKING, Any
 
+from archs.base import SIGCHLD, SigInfo
 from emu.fs.devices import get_random_bytes_user
 from emu.fs.iov_iter import iov_iter
-from emu.kernel.args import get_timespec, order, pack_timeval, put_struct, s32, timespec_ns
+from emu.kernel.args import order, pack_timeval, put_struct, s32
+from emu.kernel.exit import (
+    P_ALL,
+    P_PGID,
+    P_PID,
+    WALL,
+    WCLONE,
+    WCONTINUED,
+    WEXITED,
+    WNOHANG,
+    WNOTHREAD,
+    WNOWAIT,
+    WUNTRACED,
+    do_wait,
+)
+from emu.kernel.process import RLIM_INFINITY
+from emu.kernel.rseq import rseq_update_cpu_node_id
 from emu.kernel.syscall import NO_RESULT
-from emu.kernel.task import CAP_ALL, RLIM_INFINITY
+from emu.kernel.task import CAP_ALL
 from emu.mm.madvise import madvise_set_anon_name
 
 if TYPE_CHECKING:
@@ -42,35 +59,56 @@ def sys_getpgrp(task: Task, *_: int) -> int:
 
 
 def _other(task: Task, pid: int) -> bool:
-    return s32(pid) not in (0, task.pid)
+    """Is `pid` that of no thread at all; 0 is the caller."""
+    return s32(pid) != 0 and s32(pid) not in task.machine.pids
+
+
+def _find(task: Task, pid: int) -> Task | None:
+    """The task of a pid, 0 = the caller (find_task_by_vpid)."""
+    return task if s32(pid) == 0 else task.machine.pids.get(s32(pid))
 
 
 def sys_getpgid(task: Task, pid: int, *_: int) -> int:
-    return -errno.ESRCH if _other(task, pid) else task.pgid
+    found = _find(task, pid)
+    return -errno.ESRCH if found is None else found.pgid
 
 
 def sys_getsid(task: Task, pid: int, *_: int) -> int:
-    return -errno.ESRCH if _other(task, pid) else task.sid
+    found = _find(task, pid)
+    return -errno.ESRCH if found is None else found.sid
 
 
 def sys_setpgid(task: Task, pid: int, pgid: int, *_: int) -> int:
-    if s32(pgid) < 0:
+    number = s32(pid) or task.tgid
+    group = s32(pgid) or number
+    if group < 0:
         return -errno.EINVAL
-    if _other(task, pid):
+    found = task.machine.pids.get(number)
+    if found is None:
         return -errno.ESRCH
-    if task.sid == task.pid:
+    if found is not found.signal.leader:
+        return -errno.EINVAL
+    process = found.signal
+    if process.parent is task.signal:
+        if process.sid != task.sid:
+            return -errno.EPERM
+        if process.did_exec:
+            return -errno.EACCES
+    elif process is not task.signal:
+        return -errno.ESRCH
+    if process.sid == process.tgid:
         return -errno.EPERM  # the leader of a session
-    if s32(pgid) not in (0, task.pid, task.pgid):
+    if group != number and not any(p.pgid == group and p.sid == task.sid for p in task.machine.processes()):
         return -errno.EPERM
-    task.pgid = s32(pgid) or task.pid
+    process.pgid = group
     return 0
 
 
 def sys_setsid(task: Task, *_: int) -> int:
-    if task.pgid == task.pid:
+    if any(process.pgid == task.tgid for process in task.machine.processes()):
         return -errno.EPERM
-    task.sid = task.pgid = task.pid
-    return task.pid
+    task.signal.sid = task.signal.pgid = task.tgid
+    return task.tgid
 
 
 # Users and groups
@@ -289,9 +327,10 @@ def sys_prlimit64(task: Task, pid: int, resource: int, new: int, old: int, *_: i
             return -errno.EFAULT
         soft, hard = struct.unpack(order(task) + "QQ", data)
         wanted = soft, hard
-    if _other(task, pid):
+    target = _find(task, pid)
+    if target is None:
         return -errno.ESRCH
-    found = do_prlimit(task, resource & 0xFFFFFFFF, wanted)
+    found = do_prlimit(target, resource & 0xFFFFFFFF, wanted)
     if isinstance(found, int):
         return found
     return put_struct(task, old, struct.pack(order(task) + "QQ", *found), "__do_sys_prlimit64") if old else 0
@@ -328,14 +367,20 @@ def sys_setrlimit(task: Task, resource: int, address: int, *_: int) -> int:
 
 
 def sys_getrusage(task: Task, who: int, address: int, *_: int) -> int:
-    if s32(who) not in (0, 1, -1):
-        return -errno.EINVAL
-    mm = task.mm
-    own = s32(who) != -1
-    used = pack_timeval(task, task.machine.clock() if own else 0)
+    process, mm = task.signal, task.mm
     mm.hiwater_rss = max(mm.hiwater_rss, sum(mm.rss))
-    values = [mm.hiwater_rss * 4, 0, 0, 0, task.min_flt, 0, 0, 0, 0, 0, 0, 0, 0, 0] if own else [0] * 14
-    data = used + pack_timeval(task, 0) + struct.pack(order(task) + ("14q" if task.word == 8 else "14i"), *values)
+    if s32(who) == 0:
+        utime, stime = process.cpu_ns()
+        threads = process.threads
+        faults = process.min_flt + sum(t.min_flt for t in threads)
+        switches = process.nvcsw + sum(t.nvcsw for t in threads), process.nivcsw + sum(t.nivcsw for t in threads)
+        data = _rusage(task, utime, stime, mm.hiwater_rss, faults, *switches)
+    elif s32(who) == 1:
+        data = _rusage(task, task.utime, task.stime, mm.hiwater_rss, task.min_flt, task.nvcsw, task.nivcsw)
+    elif s32(who) == -1:
+        data = _rusage(task, process.cutime, process.cstime, process.cmaxrss, process.cmin_flt, 0, 0)
+    else:
+        return -errno.EINVAL
     return put_struct(task, address, data, "__do_sys_getrusage")
 
 
@@ -343,7 +388,9 @@ def sys_times(task: Task, address: int, *_: int) -> int:
     ticks = task.machine.clock() // 10_000_000
     if address:
         letter = "4q" if task.word == 8 else "4i"
-        error = put_struct(task, address, struct.pack(order(task) + letter, ticks, 0, 0, 0), "__do_sys_times")
+        process = task.signal
+        times = (ns // 10_000_000 for ns in (*process.cpu_ns(), process.cutime, process.cstime))
+        error = put_struct(task, address, struct.pack(order(task) + letter, *times), "__do_sys_times")
         if error:
             return error
     return ticks
@@ -409,7 +456,7 @@ def sys_prctl(task: Task, option: int, a: int, b: int, c: int, d: int, *_: int) 
     """prctl: what a single process may ask about itself."""
     option &= 0xFFFFFFFF
     access = task.access
-    put_int = {2: task.pdeath_signal, 25: 1, 37: task.child_subreaper}
+    put_int = {2: task.pdeath_signal, 25: 1, 37: task.signal.child_subreaper}
     if option == 1:  # PR_SET_PDEATHSIG
         if a > 64:
             return -errno.EINVAL
@@ -445,7 +492,7 @@ def sys_prctl(task: Task, option: int, a: int, b: int, c: int, d: int, *_: int) 
     if option == 30:
         return task.timer_slack_ns
     if option == 36:
-        task.child_subreaper = int(bool(a))
+        task.signal.child_subreaper = int(bool(a))
         return 0
     if option == 38:  # PR_SET_NO_NEW_PRIVS
         if a != 1 or b or c or d:
@@ -468,22 +515,27 @@ def sys_prctl(task: Task, option: int, a: int, b: int, c: int, d: int, *_: int) 
     return -errno.EINVAL
 
 
-# Scheduling: one CPU, one task
+# Scheduling
 
 
 def sys_sched_yield(task: Task, *_: int) -> int:
+    task.machine.sched.yield_task()
     return 0
 
 
 def sys_sched_getaffinity(task: Task, pid: int, size: int, address: int, *_: int) -> int:
     size &= 0xFFFFFFFF
-    if not size or size % task.word:
+    cpus = task.machine.cpus
+    if not size or size % task.word or size * 8 < cpus:
         return -errno.EINVAL
-    if _other(task, pid):
+    found = _find(task, pid)
+    if found is None:
         return -errno.ESRCH
-    count = min(size, 8)
+    count = min(size, (cpus + 63) // 64 * 8)
+    mask = found.affinity & (1 << cpus) - 1
     byteorder: Any = "big" if task.arch.elf.big_endian else "little"
-    data = (1).to_bytes(task.word, byteorder).ljust(count, b"\0")[:count]
+    word, bits = task.word, (1 << 8 * task.word) - 1
+    data = b"".join((mask >> 8 * i & bits).to_bytes(word, byteorder) for i in range(0, count, word))
     return count if task.access.copy_to_user(address, data, "__do_sys_sched_getaffinity") else -errno.EFAULT
 
 
@@ -491,37 +543,66 @@ def sys_sched_setaffinity(task: Task, pid: int, size: int, address: int, *_: int
     data = task.access.copy_from_user(address, min(size & 0xFFFFFFFF, 1024), "get_user_cpu_mask")
     if data is None:
         return -errno.EFAULT
-    if _other(task, pid):
+    found = _find(task, pid)
+    if found is None:
         return -errno.ESRCH
-    first = data[: task.word]
-    if task.arch.elf.big_endian:
-        first = first[::-1]
-    return 0 if first and first[0] & 1 else -errno.EINVAL
+    word = task.word
+    byteorder: Any = "big" if task.arch.elf.big_endian else "little"
+    mask = 0
+    for i in range(0, len(data), word):
+        mask |= int.from_bytes(data[i : i + word], byteorder) << 8 * i
+    mask &= (1 << task.machine.cpus) - 1
+    if not mask:
+        return -errno.EINVAL
+    task.machine.sched.set_affinity(found, mask)
+    return 0
 
 
 def sys_sched_getscheduler(task: Task, pid: int, *_: int) -> int:
-    return -errno.EINVAL if s32(pid) < 0 else -errno.ESRCH if _other(task, pid) else 0
+    if s32(pid) < 0:
+        return -errno.EINVAL
+    found = _find(task, pid)
+    return -errno.ESRCH if found is None else found.policy
 
 
 def sys_sched_getparam(task: Task, pid: int, address: int, *_: int) -> int:
     if s32(pid) < 0 or not address:
         return -errno.EINVAL
-    if _other(task, pid):
+    found = _find(task, pid)
+    if found is None:
         return -errno.ESRCH
-    return put_struct(task, address, bytes(4), "__do_sys_sched_getparam")
+    byteorder: Any = "big" if task.arch.elf.big_endian else "little"
+    return put_struct(task, address, found.rt_priority.to_bytes(4, byteorder), "__do_sys_sched_getparam")
 
 
 def sys_sched_setscheduler(task: Task, pid: int, policy: int, address: int, *_: int) -> int:
+    if s32(policy) < 0 or not address or s32(pid) < 0:
+        return -errno.EINVAL
+    return _setscheduler(task, pid, s32(policy), address)
+
+
+def sys_sched_setparam(task: Task, pid: int, address: int, *_: int) -> int:
+    if s32(pid) < 0 or not address:
+        return -errno.EINVAL
+    found = _find(task, pid)
+    return -errno.ESRCH if found is None else _setscheduler(task, pid, found.policy, address)
+
+
+def _setscheduler(task: Task, pid: int, policy: int, address: int) -> int:
     data = task.access.copy_from_user(address, 4, "do_sched_setscheduler")
     if data is None:
         return -errno.EFAULT
-    if _other(task, pid):
+    found = _find(task, pid)
+    if found is None:
         return -errno.ESRCH
-    priority = int.from_bytes(data, "big" if task.arch.elf.big_endian else "little")
-    kind = s32(policy) & ~0x40000000
-    if kind in (0, 3, 5):
-        return 0 if priority == 0 else -errno.EINVAL
-    return 0 if kind in (1, 2) and 1 <= priority <= 99 else -errno.EINVAL
+    priority = int.from_bytes(data, "big" if task.arch.elf.big_endian else "little", signed=True)
+    kind = policy & ~0x40000000
+    if kind not in (0, 1, 2, 3, 5) or (1 <= priority <= 99) != (kind in (1, 2)) or priority < 0:
+        return -errno.EINVAL
+    if kind in (1, 2) and not task.capable(CAP_SYS_NICE):
+        return -errno.EPERM
+    found.policy, found.rt_priority = kind, priority
+    return 0
 
 
 def sys_sched_get_priority_max(task: Task, policy: int, *_: int) -> int:
@@ -533,8 +614,8 @@ def sys_sched_get_priority_min(task: Task, policy: int, *_: int) -> int:
 
 
 def sys_getcpu(task: Task, cpu: int, node: int, *_: int) -> int:
-    for address in (cpu, node):
-        if address and not task.access.put_user(address, 0, 4, "__do_sys_getcpu"):
+    for address, value in ((cpu, task.machine.sched.rq.id), (node, 0)):
+        if address and not task.access.put_user(address, value, 4, "__do_sys_getcpu"):
             return -errno.EFAULT
     return 0
 
@@ -584,16 +665,17 @@ def sys_set_robust_list(task: Task, head: int, size: int, *_: int) -> int:
 
 
 def sys_get_robust_list(task: Task, pid: int, head: int, size: int, *_: int) -> int:
-    if _other(task, pid):
+    found = _find(task, pid)
+    if found is None:
         return -errno.ESRCH
-    if not task.access.put_user(size, task.robust_list[1] or 3 * task.word, task.word, "__do_sys_get_robust_list"):
+    if not task.access.put_user(size, found.robust_list[1] or 3 * task.word, task.word, "__do_sys_get_robust_list"):
         return -errno.EFAULT
-    ok = task.access.put_user(head, task.robust_list[0], task.word, "__do_sys_get_robust_list")
+    ok = task.access.put_user(head, found.robust_list[0], task.word, "__do_sys_get_robust_list")
     return 0 if ok else -errno.EFAULT
 
 
 def sys_rseq(task: Task, address: int, length: int, flags: int, signature: int, *_: int) -> int:
-    """rseq: the CPU's number is stored once, since there is no other CPU to move to."""
+    """rseq: a record in which the thread finds the CPU that it runs on."""
     length, flags, signature = length & 0xFFFFFFFF, flags & 0xFFFFFFFF, signature & 0xFFFFFFFF
     if flags & 1:
         if flags & ~1 or task.rseq[0] != address or not address:
@@ -616,56 +698,87 @@ def sys_rseq(task: Task, address: int, length: int, flags: int, signature: int, 
     if access.get_user(address + 8, 8, "rseq_get_rseq_cs_ptr_val") is None:
         return -errno.EFAULT
     task.rseq = (address, signature)
-    for offset in (0, 4, 20, 24):  # cpu_id_start, cpu_id, node_id, mm_cid
-        if not access.put_user(address + offset, 0, 4, "rseq_update_cpu_node_id"):
-            return -errno.EFAULT
-    return 0
-
-
-def _futex(task: Task, address: int, op: int, value: int, timeout: int, size: int) -> int:
-    """futex for one thread: a wait can only end by its timeout or a signal."""
-    command = op & 0x7F
-    if command in (1, 10):  # FUTEX_WAKE, FUTEX_WAKE_BITSET
-        return -errno.EINVAL if address & 3 else 0
-    if command not in (0, 9):
-        return -errno.ENOSYS
-    if address & 3:
-        return -errno.EINVAL
-    limit: int | None = None
-    if timeout:
-        got = get_timespec(task, timeout, size)
-        if isinstance(got, int):
-            return got
-        limit = timespec_ns(got)
-        if limit < 0:
-            return limit
-        if command == 9:
-            now = task.machine.realtime() if op & 256 else task.machine.clock()
-            limit = max(0, limit - now)
-    now_there = task.access.get_user(address, 4, "futex_wait_setup")
-    if now_there is None:
-        return -errno.EFAULT
-    if now_there != value & 0xFFFFFFFF:
-        return -errno.EAGAIN
-    result = task.wait_event(lambda: False, limit)
-    return -errno.ETIMEDOUT if result == 0 else result
-
-
-def sys_futex(task: Task, address: int, op: int, value: int, timeout: int, *_: int) -> int:
-    return _futex(task, address, op, value, timeout, task.word)
-
-
-def sys_futex_time64(task: Task, address: int, op: int, value: int, timeout: int, *_: int) -> int:
-    return _futex(task, address, op, value, timeout, 8)
-
-
-def sys_wait4(task: Task, *_: int) -> int:
-    return -errno.ECHILD
+    return 0 if rseq_update_cpu_node_id(task) else -errno.EFAULT
 
 
 def sys_exit(task: Task, code: int, *_: int) -> Any:
+    """The thread ends, and its process with the last one."""
     task.exit_code = code & 0xFF
     return NO_RESULT
+
+
+def sys_exit_group(task: Task, code: int, *_: int) -> Any:
+    """The process ends (do_group_exit)."""
+    task.signal.kill_all(code & 0xFF)
+    task.exit_code = task.signal.group_exit
+    return NO_RESULT
+
+
+def _rusage(task: Task, utime: int, stime: int, maxrss: int, min_flt: int, nvcsw: int, nivcsw: int) -> bytes:
+    """struct rusage; times in ns, `maxrss` in pages."""
+    values = (maxrss * 4, 0, 0, 0, min_flt, 0, 0, 0, 0, 0, 0, 0, nvcsw, nivcsw)
+    times = pack_timeval(task, utime) + pack_timeval(task, stime)
+    return times + struct.pack(order(task) + ("14q" if task.word == 8 else "14i"), *values)
+
+
+def sys_wait4(task: Task, pid: int, status: int, options: int, usage: int, *_: int) -> int:
+    options = s32(options) & 0xFFFFFFFF
+    if options & ~(WNOHANG | WUNTRACED | WCONTINUED | WNOTHREAD | WALL | WCLONE):
+        return -errno.EINVAL
+    number = s32(pid)
+    if number == -(1 << 31):
+        return -errno.ESRCH
+    if number == -1:
+        kind = P_ALL
+    elif number <= 0:
+        kind, number = P_PGID, -number or task.pgid
+    else:
+        kind = P_PID
+    found = do_wait(task, kind, number, options | WEXITED)
+    if isinstance(found, int):
+        return found
+    if status and not task.access.put_user(status, found.status, 4, "__do_sys_wait4"):
+        return -errno.EFAULT
+    if usage:
+        data = _rusage(task, found.utime, found.stime, found.maxrss, found.min_flt, found.nvcsw, found.nivcsw)
+        error = put_struct(task, usage, data, "__do_sys_wait4")
+        if error:
+            return error
+    return found.pid
+
+
+def sys_waitpid(task: Task, pid: int, status: int, options: int, *_: int) -> int:
+    return sys_wait4(task, pid, status, options, 0)
+
+
+def sys_waitid(task: Task, which: int, number: int, info: int, options: int, usage: int, *_: int) -> int:
+    options &= 0xFFFFFFFF
+    if options & ~(WNOHANG | WNOWAIT | WEXITED | WUNTRACED | WCONTINUED | WNOTHREAD | WALL | WCLONE):
+        return -errno.EINVAL
+    if not options & (WEXITED | WUNTRACED | WCONTINUED):
+        return -errno.EINVAL
+    kind, number = which & 0xFFFFFFFF, s32(number)
+    if kind > P_PGID or (kind == P_PID and number <= 0) or (kind == P_PGID and number < 0):
+        return -errno.EINVAL
+    if kind == P_PGID and number == 0:
+        number = task.pgid
+    found = do_wait(task, kind, number, options)
+    if isinstance(found, int) and found < 0:
+        return found
+    if not isinstance(found, int) and usage:
+        data = _rusage(task, found.utime, found.stime, found.maxrss, found.min_flt, found.nvcsw, found.nivcsw)
+        error = put_struct(task, usage, data, "__do_sys_waitid")
+        if error:
+            return error
+    if info:
+        if isinstance(found, int):
+            told = SigInfo(0)
+        else:
+            told = SigInfo(SIGCHLD, found.code, pid=found.pid, uid=found.uid, status=found.value)
+        # Only the fields up to si_status are stored.
+        data = task.arch.pack_siginfo(told)[: 28 if task.word == 8 else 24]
+        return put_struct(task, info, data, "__do_sys_waitid")
+    return 0
 
 
 def sys_eperm(task: Task, *_: int) -> int:
@@ -718,6 +831,7 @@ SYSCALLS = {
     "sched_getscheduler": sys_sched_getscheduler,
     "sched_setscheduler": sys_sched_setscheduler,
     "sched_getparam": sys_sched_getparam,
+    "sched_setparam": sys_sched_setparam,
     "sched_get_priority_max": sys_sched_get_priority_max,
     "sched_get_priority_min": sys_sched_get_priority_min,
     "getcpu": sys_getcpu,
@@ -729,13 +843,11 @@ SYSCALLS = {
     "set_robust_list": sys_set_robust_list,
     "get_robust_list": sys_get_robust_list,
     "rseq": sys_rseq,
-    "futex": sys_futex,
-    "futex_time64": sys_futex_time64,
     "wait4": sys_wait4,
-    "waitid": sys_wait4,
-    "waitpid": sys_wait4,
+    "waitid": sys_waitid,
+    "waitpid": sys_waitpid,
     "exit": sys_exit,
-    "exit_group": sys_exit,
+    "exit_group": sys_exit_group,
     "reboot": sys_eperm,
     "mount": sys_eperm,
     "umount2": sys_eperm,

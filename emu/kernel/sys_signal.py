@@ -12,6 +12,7 @@ from emu.kernel.args import get_timespec, order, put_struct, s32, timespec_ns
 from emu.kernel.signal import (
     ERESTARTNOHAND,
     NSIG,
+    SIGCONT,
     SIGKILL,
     SIGSEGV,
     SIGSTOP,
@@ -24,8 +25,10 @@ from emu.kernel.signal import (
 from emu.kernel.syscall import NO_RESULT
 
 if TYPE_CHECKING:
+    from emu.kernel.process import Process
     from emu.kernel.task import Task
 
+CAP_KILL = 5
 SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK = 0, 1, 2
 # SA_NOCLDSTOP ... SA_UNSUPPORTED's neighbours: what user space may set; the rest reads back as clear.
 UAPI_SA_FLAGS = 0xD8000000 | 0x807 | 0x04000000
@@ -71,8 +74,10 @@ def sys_rt_sigaction(task: Task, signo: int, act: int, oact: int, size: int, *_:
     old = signals.actions[signo]
     if new is not None:
         signals.actions[signo] = new
-        if signals.ignored(signo):
-            signals.flush(signo)
+        if signals.ignored(signo):  # what is pending of it is forgotten
+            task.signal.shared_pending.flush(bit(signo))
+            for thread in task.signal.threads:
+                thread.signals.private.flush(bit(signo))
     if oact:
         old_mask = _swap_words(task, old.mask).to_bytes(8, "big" if task.arch.elf.big_endian else "little")
         data = head.pack(old.handler, old.flags, old.restorer) + old_mask
@@ -111,7 +116,7 @@ def sys_rt_sigpending(task: Task, address: int, size: int, *_: int) -> int:
 
 
 def _sleep_until_signal(task: Task) -> int:
-    while task.wait_event(lambda: False) >= 0:
+    while task.wait_event(lambda: False, what="a signal") >= 0:
         pass
     return -ERESTARTNOHAND
 
@@ -151,8 +156,11 @@ def _sigtimedwait(task: Task, address: int, info: int, timeout: int, size: int, 
     if found is None and limit != 0:
         blocked = signals.blocked
         signals.blocked &= ~mask  # so that one of them wakes us
-        result = task.wait_event(lambda: bool(signals.pending & mask), limit)
+        signals.waited = mask & blocked
+        result = task.wait_event(lambda: bool(signals.pending & mask), limit, "a signal")
         signals.blocked = blocked
+        signals.waited = 0
+        task.sigpending = True
         found = signals.dequeue(mask)
         if found is None and result < 0:
             return -errno.EINTR
@@ -176,35 +184,63 @@ def sys_rt_sigtimedwait_time64(task: Task, address: int, info: int, timeout: int
 # Sending
 
 
-def _is_self(task: Task, pid: int) -> int:
-    """0 when a signal to `pid` (as for kill) reaches the one process there is, else -errno."""
-    if pid in (task.tgid, 0, -task.pgid):
+def kill_ok_by_cred(task: Task, target: Task) -> bool:
+    """May `task` send `target` a signal: the same user, or CAP_KILL."""
+    mine, theirs = task.cred, target.cred
+    users = (theirs.suid, theirs.uid)
+    return mine.euid in users or mine.uid in users or task.capable(CAP_KILL)
+
+
+def check_kill_permission(task: Task, target: Task, signo: int) -> int:
+    """0 or -EPERM; anybody of the session may send SIGCONT."""
+    if target.signal is task.signal or kill_ok_by_cred(task, target):
         return 0
-    if pid == -1 or pid == -(1 << 31):
-        return -errno.ESRCH
-    return -errno.EPERM if pid == 1 else -errno.ESRCH
+    return 0 if signo == SIGCONT and target.sid == task.sid else -errno.EPERM
+
+
+def _send(task: Task, target: Task, signo: int, info: SigInfo, group: bool) -> int:
+    """Send if it is allowed; signal 0 only asks (do_send_specific, group_send_sig_info)."""
+    error = check_kill_permission(task, target, signo)
+    if error or not signo:
+        return error
+    if group:
+        target.send_group_signal(signo, info)
+    else:
+        target.send_signal(signo, info)
+    return 0
+
+
+def _send_many(task: Task, targets: list[Process], signo: int, info: SigInfo) -> int:
+    """To each of several processes: 0 if one got it (__kill_pgrp_info)."""
+    results = [_send(task, process.leader, signo, info, True) for process in targets]
+    return 0 if 0 in results else results[-1] if results else -errno.ESRCH
 
 
 def sys_kill(task: Task, pid: int, signo: int, *_: int) -> int:
-    signo = s32(signo)
-    error = _is_self(task, s32(pid))
-    if error:
-        return error
+    signo, number = s32(signo), s32(pid)
     if not 0 <= signo <= NSIG:
         return -errno.EINVAL
-    if signo:
-        task.send_signal(signo, SigInfo(signo, SI_USER, pid=task.tgid, uid=task.cred.uid))
-    return 0
+    info = SigInfo(signo, SI_USER, pid=task.tgid, uid=task.cred.uid)
+    machine = task.machine
+    if number > 0:
+        target = machine.pids.get(number)
+        return -errno.ESRCH if target is None else _send(task, target, signo, info, True)
+    if number == -(1 << 31):
+        return -errno.ESRCH
+    if number == -1:
+        others = [process for process in machine.processes() if process is not task.signal]
+        return _send_many(task, others, signo, info)
+    group = -number or task.pgid
+    return _send_many(task, [process for process in machine.processes() if process.pgid == group], signo, info)
 
 
 def _tkill(task: Task, tgid: int, pid: int, signo: int) -> int:
-    if pid != task.pid or tgid not in (0, task.tgid):
+    target = task.machine.pids.get(pid)
+    if target is None or tgid not in (0, target.tgid):
         return -errno.ESRCH
     if not 0 <= signo <= NSIG:
         return -errno.EINVAL
-    if signo:
-        task.send_signal(signo, SigInfo(signo, SI_TKILL, pid=task.tgid, uid=task.cred.uid))
-    return 0
+    return _send(task, target, signo, SigInfo(signo, SI_TKILL, pid=task.tgid, uid=task.cred.uid), False)
 
 
 def sys_tkill(task: Task, pid: int, signo: int, *_: int) -> int:
@@ -217,7 +253,7 @@ def sys_tgkill(task: Task, tgid: int, pid: int, signo: int, *_: int) -> int:
     return _tkill(task, s32(tgid), s32(pid), s32(signo))
 
 
-def _queue(task: Task, target: int, signo: int, address: int) -> int:
+def _queue(task: Task, tgid: int, pid: int, signo: int, address: int, group: bool) -> int:
     data = task.access.copy_from_user(address, 128, "copy_siginfo_from_user")
     if data is None:
         return -errno.EFAULT
@@ -225,26 +261,26 @@ def _queue(task: Task, target: int, signo: int, address: int) -> int:
     o = order(task)
     _, number, code = struct.unpack_from(o + "iii", data)
     start = 16 if task.word == 8 else 12
-    pid, uid, value = struct.unpack_from(o + "iI" + letter, data, start)
-    if (code >= 0 or code == SI_TKILL) and target != task.pid:
+    sender, uid, value = struct.unpack_from(o + "iI" + letter, data, start)
+    if (code >= 0 or code == SI_TKILL) and pid != task.pid:
         return -errno.EPERM
-    if target != task.pid:
+    target = task.machine.pids.get(pid)
+    if target is None or tgid not in (0, target.tgid):
         return -errno.ESRCH
     if not 0 <= signo <= NSIG:
         return -errno.EINVAL
-    if signo:
-        task.send_signal(signo, SigInfo(signo, code, errno=number, pid=pid, uid=uid, value=value))
-    return 0
+    info = SigInfo(signo, code, errno=number, pid=sender, uid=uid, value=value)
+    return _send(task, target, signo, info, group)
 
 
 def sys_rt_sigqueueinfo(task: Task, pid: int, signo: int, address: int, *_: int) -> int:
-    return _queue(task, s32(pid), s32(signo), address)
+    return _queue(task, 0, s32(pid), s32(signo), address, True)
 
 
 def sys_rt_tgsigqueueinfo(task: Task, tgid: int, pid: int, signo: int, address: int, *_: int) -> int:
     if s32(tgid) <= 0 or s32(pid) <= 0:
         return -errno.EINVAL
-    return -errno.ESRCH if s32(tgid) != task.tgid else _queue(task, s32(pid), s32(signo), address)
+    return _queue(task, s32(tgid), s32(pid), s32(signo), address, False)
 
 
 # Stacks and returns

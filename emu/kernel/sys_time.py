@@ -196,7 +196,8 @@ def _itimer(task: Task, which: int) -> Timer | None:
         return None
     timer = task.itimers.get(which)
     if timer is None:
-        timer = task.itimers[which] = Timer(lambda _: task.send_signal(signo, SigInfo(signo, 0x80)))
+        process = task.signal
+        timer = task.itimers[which] = Timer(lambda _: process.leader.send_group_signal(signo, SigInfo(signo, 0x80)))
     return timer
 
 

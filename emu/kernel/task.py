@@ -3,26 +3,27 @@
 
 from __future__ import annotations
 
-import time as host_time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from archs.base import SI_KERNEL, Arch, Cpu, FaultEntry, SigInfo
-from emu.kernel.signal import ERESTARTSYS, Signals
+from emu.kernel.process import RLIM_INFINITY, Process
+from emu.kernel.signal import ERESTARTSYS, SIGCHLD, Signals, send_signal
 from emu.kernel.timers import Timer
 from emu.mm.mm_types import mm_struct
 from emu.mm.uaccess import Uaccess
+from emu.sched.entity import SchedEntity, State
+from emu.tracepoint import Kind
 
 if TYPE_CHECKING:
     from emu.fs.files import files_struct
     from emu.fs.fs_struct import fs_struct
     from emu.kernel.machine import Machine
 
-RLIM_INFINITY = (1 << 64) - 1
 # RLIMIT_CPU, FSIZE, DATA, STACK, CORE, RSS, NPROC, NOFILE, MEMLOCK, AS, LOCKS, SIGPENDING, MSGQUEUE, NICE, RTPRIO,
 # RTTIME
-_DEFAULT_RLIMITS = (
+DEFAULT_RLIMITS = (
     (RLIM_INFINITY, RLIM_INFINITY),
     (RLIM_INFINITY, RLIM_INFINITY),
     (RLIM_INFINITY, RLIM_INFINITY),
@@ -58,57 +59,109 @@ class Cred:
     groups: list[int] = field(default_factory=lambda: [0])
     cap_effective: int = CAP_ALL
 
+    def copy(self) -> Cred:
+        """For a new task."""
+        return replace(self, groups=list(self.groups))
 
-class Task:
-    """One thread of one process; there is one so far."""
 
-    def __init__(self, machine: Machine, arch: Arch, mm: mm_struct, cpu: Cpu, pid: int) -> None:
+class Task(SchedEntity):
+    """One thread (struct task_struct). What it shares with the others of its process is in `signal`."""
+
+    def __init__(
+        self, machine: Machine, arch: Arch, mm: mm_struct, pid: int, process: Process, signals: Signals
+    ) -> None:
+        super().__init__(pid)
         self.machine = machine
         self.arch = arch
-        self.mm = mm
-        self.cpu = cpu
-        self.pid = pid
-        self.tgid = pid
-        self.ppid = 1
-        self.pgid = pid
-        self.sid = pid
-        self.nice = 0
-        self.oom_score_adj = 0
+        self.tgid = process.tgid
+        self.signal = process
+        self.signals = signals
+        self.exit_signal = SIGCHLD  # what the parent gets when the process ends; -1 for a thread
+        self.exit_code: int | None = None  # as subprocess.Popen.returncode: -signal when killed
+        self.exiting = False
+        self.zombie = False  # ended, and not yet waited for
+        self.start_time = 0
         self.restart_block: Callable[[], int] | None = None  # what restart_syscall goes on with
         self.pdeath_signal = 0
-        self.child_subreaper = 0
         self.timer_slack_ns = 50_000
         self.thp_disabled = 0
-        self.itimers: dict[int, Timer] = {}  # by ITIMER_*
-        self.posix_timers: dict[int, Any] = {}
         self.cap_permitted = CAP_ALL
         self.rseq = (0, 0)  # address, signature of the registered struct rseq
-
-        self.comm = ""
         self.cred = Cred()
-        self.rlimits = [list(pair) for pair in _DEFAULT_RLIMITS]
-        self.signals = Signals()
-        self.entry: FaultEntry = arch.make_fault_entry(mm, cpu, self.force_sig)
-        self.access = Uaccess(mm, self.entry.kernel_fault, "big" if arch.elf.big_endian else "little")
-        self.files: files_struct
-        self.fs: fs_struct
-        self.exit_code: int | None = None  # as subprocess.Popen.returncode: -signal when killed
+        self.set_child_tid = 0
         self.clear_child_tid = 0
         self.robust_list = (0, 0)
+        self.vfork_parent: Task | None = None  # who sleeps until this task lets go of its address space
         self.personality = 0x0040000  # ADDR_NO_RANDOMIZE
         self.dumpable = 1
         self.no_new_privs = 0
-        self.argv: list[bytes] = []
-        self.envp: list[bytes] = []
-        self.auxv = b""
-        self.exe = ""
-        mm.rlimit = self.rlimit
-        mm.fatal_signal_pending = lambda: self.exit_code is not None or self.signals.fatal
+        self.exec_count = 0
+        self.context: Any = None  # the registers, while they are not in an engine
+        self.files: files_struct
+        self.fs: fs_struct
+        self.mm: mm_struct
+        self.entry: FaultEntry
+        self.access: Uaccess
+        self.attach_mm(mm)
+
+    def attach_mm(self, mm: mm_struct) -> None:
+        """The task runs in `mm` from now on; that counts as a user already."""
+        self.mm = mm
+        self.entry = self.arch.make_fault_entry(mm, None, self.force_sig)
+        self.entry.owner = self
+        self.access = Uaccess(mm, self.entry.kernel_fault, "big" if self.arch.elf.big_endian else "little")
 
     @property
-    def min_flt(self) -> int:
-        """Page faults that did not wait for a disk."""
-        return self.machine.memory.vmstat["pgfault"]
+    def cpu(self) -> Cpu:
+        """The CPU with this task's registers in it."""
+        return self.machine.load_registers(self)
+
+    # What belongs to the process
+
+    @property
+    def ppid(self) -> int:
+        parent = self.signal.parent
+        return 1 if parent is None else parent.tgid
+
+    @property
+    def pgid(self) -> int:
+        return self.signal.pgid
+
+    @property
+    def sid(self) -> int:
+        return self.signal.sid
+
+    @property
+    def rlimits(self) -> list[list[int]]:
+        return self.signal.rlimits
+
+    @property
+    def itimers(self) -> dict[int, Timer]:
+        return self.signal.itimers
+
+    @property
+    def posix_timers(self) -> dict[int, Any]:
+        return self.signal.posix_timers
+
+    @property
+    def oom_score_adj(self) -> int:
+        return self.signal.oom_score_adj
+
+    @oom_score_adj.setter
+    def oom_score_adj(self, value: int) -> None:
+        self.signal.oom_score_adj = value
+
+    @property
+    def exe(self) -> str:
+        return self.signal.exe
+
+    @property
+    def argv(self) -> list[bytes]:
+        return self.signal.argv
+
+    @property
+    def auxv(self) -> bytes:
+        return self.signal.auxv
 
     @property
     def word(self) -> int:
@@ -117,56 +170,65 @@ class Task:
 
     def rlimit(self, resource: int) -> int:
         """Soft limit RLIMIT_*; RLIM_INFINITY = none."""
-        return self.rlimits[resource][0]
+        return self.signal.rlimits[resource][0]
+
+    def capable(self, capability: int) -> bool:
+        """CAP_* held."""
+        return bool(self.cred.cap_effective >> capability & 1)
+
+    # Signals
 
     def force_sig(self, info: SigInfo) -> None:
         """A signal that cannot be blocked or ignored: a fault of the program itself (force_sig_info)."""
         self.signals.force(info)
+        self.sigpending = True
         self._trace_generated(info)
 
     def send_signal(self, signo: int, info: SigInfo | None = None) -> None:
-        """Make a signal pending (send_signal_locked); the kernel is its sender unless `info` says otherwise."""
+        """Send this thread a signal; the kernel is its sender unless `info` says otherwise (send_sig_info)."""
         info = info or SigInfo(signo, SI_KERNEL)
-        self.signals.send(info)
         self._trace_generated(info)
+        send_signal(self, info, False)
+
+    def send_group_signal(self, signo: int, info: SigInfo | None = None) -> None:
+        """Send the process a signal (group_send_sig_info)."""
+        info = info or SigInfo(signo, SI_KERNEL)
+        self._trace_generated(info)
+        send_signal(self, info, True)
 
     def _trace_generated(self, info: SigInfo) -> None:
         tp = self.machine.tp
         if tp.on:
-            from emu.tracepoint import Kind
-
-            tp.emit(Kind.SIGNAL_GENERATE, code=info.signo, result=info.code, args=(info.addr,))
+            tp.emit(Kind.SIGNAL_GENERATE, code=info.signo, size=self.pid, result=info.code, args=(info.addr,))
 
     def signal_pending(self) -> bool:
         """Is there a signal that a wait must end for."""
         self.machine.take_host_signals()
-        return self.signals.deliverable() != 0
+        process = self.signal
+        return self.signals.deliverable() != 0 or process.group_exit is not None or process.stopped
 
-    def wait_event(self, condition: Callable[[], bool], timeout_ns: int | None = None) -> int:
+    def fatal_signal_pending(self) -> bool:
+        return self.signals.fatal or self.signal.group_exit is not None
+
+    def wait_event(self, condition: Callable[[], bool], timeout_ns: int | None = None, what: str = "") -> int:
         """Sleep in virtual time until `condition` holds: 1; 0 when `timeout_ns` passed first; -ERESTARTSYS on a
-        signal."""
+        signal. The condition is looked at again whenever a system call of another task has ended."""
         machine = self.machine
-        deadline = None if timeout_ns is None else machine.clock() + timeout_ns
+        sched = machine.sched
+        deadline = None if timeout_ns is None else sched.now() + timeout_ns
         while True:
             if condition():
                 return 1
             if self.signal_pending():
                 return -ERESTARTSYS
-            now = machine.clock()
-            if deadline is not None and now >= deadline:
+            if deadline is not None and sched.now() >= deadline:
                 return 0
-            wake = machine.timers.next_deadline()
-            if deadline is not None and (wake is None or deadline < wake):
-                wake = deadline
-            if wake is None:
-                host_time.sleep(0.01)  # only the host can end this: input, or Ctrl-C
-                continue
-            machine.advance_to(wake)
-            machine.timers.run()
-
-    def capable(self, capability: int) -> bool:
-        """CAP_* held."""
-        return bool(self.cred.cap_effective >> capability & 1)
+            machine.wake_sleepers()
+            sleeper = (self, condition)
+            machine.sleepers.append(sleeper)
+            self.waiting_for = what
+            sched.block(State.INTERRUPTIBLE, deadline)
+            machine.sleepers.remove(sleeper)
 
 
 SyscallFunction = Callable[[Task, int, int, int, int, int, int], int]

@@ -90,8 +90,12 @@ def handle_mm_fault(vma: vm_area_struct, address: int, flags: int) -> int:
         return ret
     vmstat = mm.memory.vmstat
     vmstat["pgfault"] += 1
+    current = mm.memory.sched.current
     if ret & VM_FAULT_MAJOR:
         vmstat["pgmajfault"] += 1
+        current.maj_flt += 1
+    else:
+        current.min_flt += 1
     return ret
 
 

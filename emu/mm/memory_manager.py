@@ -13,6 +13,7 @@ from emu.mm.page_alloc import PageAllocator
 from emu.mm.pgtable import PageTable, PageTableFormat
 from emu.mm.schemes.scheme import LockingScheme
 from emu.mm.vmstat import new_vmstat
+from emu.sched.sched import Sched
 from emu.tracepoint import Tracepoints
 
 SCHEMES = {
@@ -25,10 +26,13 @@ SCHEMES = {
 class MemoryManager:
     """The machine-wide part of the memory manager."""
 
-    def __init__(self, ram: Ram, tp: Tracepoints, locking: str = "6.18") -> None:
-        """`locking` is a key of SCHEMES (KeyError otherwise)."""
+    def __init__(self, ram: Ram, tp: Tracepoints, locking: str = "6.18", sched: Sched | None = None) -> None:
+        """`locking` is a key of SCHEMES (KeyError otherwise). Without `sched` there is one thread, which never
+        waits."""
         self.ram = ram
         self.tp = tp
+        self.sched = sched if sched is not None else Sched(tp)
+        self.mmap_lock_reads = self.mmap_lock_writes = 0  # takings by address spaces that are gone
         self.rcu = Rcu()
         self.allocator = PageAllocator(ram)
         self.mem_map = self.allocator.mem_map

@@ -74,6 +74,7 @@ def header(machine: Any, path: str, argv: list[str], env: list[str], version: st
         "locking": machine.locking,
         "memory": machine.ram.size,
         "seed": machine.seed,
+        "cpus": machine.cpus,
         "comm": task.comm,
     }
 

@@ -86,7 +86,7 @@ def test_ctrl_c_ends_the_guest_and_closes_the_record(number: signal.Signals, tmp
     kinds = [row[4] for row in opened.rows()]
     assert opened.problem is None
     assert Kind.SIGNAL_GENERATE in kinds
-    assert kinds[-1] == Kind.EXIT
+    assert kinds[-2:] == [Kind.EXIT, Kind.SCHED_SWITCH]
 
 
 def test_the_host_is_written_only_where_it_was_allowed(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ def run(code: bytes) -> tuple[Task, TrapKind]:
     assert task.access.copy_to_user(CODE, code)
     cpu = task.cpu
     cpu.pc = CODE
+    task.machine.sched.enter_guest(cpu.engine)
     kind = cpu.run(1 << 20)
     while kind == TrapKind.FAULT and task.entry.user_fault(cpu.fault_address, cpu.fault_syndrome, cpu.pc):
         kind = cpu.run(1 << 20)

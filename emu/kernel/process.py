@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A process: what the threads of one thread group share (struct signal_struct)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from archs.base import SigInfo
+from emu.kernel.signal import SIGCHLD, SIGCONT, SIGKILL, Pending, bit, send_signal
+from emu.kernel.timers import Timer
+from emu.sched.entity import State
+
+if TYPE_CHECKING:
+    from emu.kernel.task import Task
+
+CLD_EXITED, CLD_KILLED, CLD_DUMPED, CLD_TRAPPED, CLD_STOPPED, CLD_CONTINUED = 1, 2, 3, 4, 5, 6
+SA_NOCLDSTOP, SA_NOCLDWAIT = 1, 2
+RLIM_INFINITY = (1 << 64) - 1
+
+
+class Process:
+    """A thread group. `group_exit`: once it is set every thread ends with it (as subprocess.Popen.returncode)."""
+
+    def __init__(self, tgid: int, rlimits: list[list[int]]) -> None:
+        self.tgid = tgid
+        self.leader: Task
+        self.threads: list[Task] = []  # that have not ended
+        self.parent: Process | None = None  # None: init, which is not there
+        self.children: list[Task] = []  # leaders of the child processes, zombies included
+        self.shared_pending = Pending()
+        self.group_exit: int | None = None
+        self.execing: Task | None = None  # the thread that ends all others, to run another program
+        self.stopped = False
+        self.stop_signal = 0
+        self.stop_reported = True  # what wait4 has told of the last stop
+        self.continued = False  # WCONTINUED has not told yet
+        self.parked: list[Task] = []  # threads that sleep because the process is stopped
+        self.waiters: list[Task] = []  # threads that sleep in wait4 (wait_chldexit)
+        self.rlimits = rlimits
+        self.pgid = tgid
+        self.sid = tgid
+        self.itimers: dict[int, Timer] = {}  # by ITIMER_*
+        self.posix_timers: dict[int, Any] = {}
+        self.oom_score_adj = 0
+        self.child_subreaper = 0
+        self.utime = self.stime = 0  # ns of threads that have ended
+        self.cutime = self.cstime = 0  # ns of children that were waited for
+        self.min_flt = self.cmin_flt = 0
+        self.nvcsw = self.nivcsw = 0
+        self.cmaxrss = 0
+        self.argv: list[bytes] = []
+        self.envp: list[bytes] = []
+        self.auxv = b""
+        self.exe = ""
+        self.did_exec = False
+
+    # Ending
+
+    def kill_all(self, code: int) -> None:
+        """Every thread is to end with `code` (zap_other_threads, complete_signal)."""
+        if self.group_exit is None:
+            self.group_exit = code
+        self.stopped = False
+        for thread in self.threads:
+            self.kill_thread(thread)
+        self._unpark()
+
+    def kill_thread(self, thread: Task) -> None:
+        """Give one thread a SIGKILL of its own."""
+        thread.signals.private.add(SigInfo(SIGKILL))
+        thread.sigpending = True
+        thread.machine.sched.signal_wake(thread, True)
+
+    # Stopping
+
+    def stop(self, task: Task, signo: int) -> None:
+        """A stop signal was delivered (do_signal_stop): all threads sleep until SIGCONT or SIGKILL."""
+        self.stopped = True
+        self.stop_signal = signo
+        self.stop_reported = False
+        self.continued = False
+        for thread in self.threads:
+            if thread is not task:
+                thread.machine.sched.signal_wake(thread, False)
+        self.notify_parent(CLD_STOPPED, signo)
+
+    def wait_stopped(self, task: Task) -> None:
+        """Sleep while the process is stopped."""
+        self.parked.append(task)
+        task.waiting_for = "SIGCONT"
+        task.machine.sched.block(State.KILLABLE)
+        if task in self.parked:
+            self.parked.remove(task)
+
+    def resume(self) -> None:
+        """SIGCONT came."""
+        if self.stopped:
+            self.stopped = False
+            self.continued = True
+            self.stop_reported = True
+            self._unpark()
+            self.notify_parent(CLD_CONTINUED, SIGCONT)
+
+    def _unpark(self) -> None:
+        parked, self.parked = self.parked, []
+        for thread in parked:
+            thread.machine.sched.wake(thread)
+
+    def orphaned_group(self) -> bool:
+        """Is there nobody in the session who could continue the group (is_current_pgrp_orphaned)."""
+        for other in self.leader.machine.processes():
+            parent = other.parent
+            if other.pgid == self.pgid and parent is not None and parent.pgid != self.pgid and parent.sid == self.sid:
+                return False
+        return self.parent is not None
+
+    # Parents
+
+    def notify_parent(self, why: int, status: int) -> None:
+        """SIGCHLD for a child that stopped or goes on (do_notify_parent_cldstop), and whoever waits for it."""
+        parent = self.parent
+        if parent is None or not parent.threads:
+            return
+        action = parent.threads[0].signals.actions[SIGCHLD]
+        if action.handler != 1 and not action.flags & SA_NOCLDSTOP:
+            leader = self.leader
+            info = SigInfo(SIGCHLD, why, pid=self.tgid, uid=leader.cred.uid, status=status)
+            send_signal(parent.threads[0], info, True)
+        parent.wake_waiters()
+
+    def wake_waiters(self) -> None:
+        """Let those in wait4 look again."""
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
+            waiter.machine.sched.wake(waiter)
+
+    def rlimit(self, resource: int) -> int:
+        """Soft limit RLIMIT_*; RLIM_INFINITY = none."""
+        return self.rlimits[resource][0]
+
+    def cpu_ns(self) -> tuple[int, int]:
+        """User and system time of all threads, those that have ended included, in ns."""
+        return (
+            self.utime + sum(t.utime for t in self.threads),
+            self.stime + sum(t.stime for t in self.threads),
+        )
+
+    def sigkill_pending(self) -> bool:
+        """Has the whole process been told to end."""
+        return self.group_exit is not None
+
+
+__all__ = ["CLD_DUMPED", "CLD_EXITED", "CLD_KILLED", "RLIM_INFINITY", "SA_NOCLDWAIT", "Process", "bit"]

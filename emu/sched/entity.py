@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the scheduler knows of a task (the scheduling half of struct task_struct)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from emu.tracepoint import Waits
+
+if TYPE_CHECKING:
+    from emu.sched.rq import Rq
+
+SCHED_NORMAL, SCHED_FIFO, SCHED_RR, SCHED_BATCH, SCHED_IDLE = 0, 1, 2, 3, 5
+ALL_CPUS = -1
+
+
+class State(IntEnum):
+    """What a task is doing (__state)."""
+
+    RUNNING = 0  # runs, or waits in a run queue
+    INTERRUPTIBLE = 1  # sleeps; any signal wakes it
+    KILLABLE = 2  # sleeps; a fatal signal wakes it
+    UNINTERRUPTIBLE = 3
+    DEAD = 4
+
+
+class SchedEntity:
+    """A kernel thread of execution: a greenlet that a virtual CPU runs. emu.kernel.task.Task derives from it."""
+
+    def __init__(self, pid: int, comm: str = "") -> None:
+        self.pid = pid  # of the thread (a tid in user space)
+        self.tgid = pid
+        self.comm = comm
+        self.greenlet: Any = None
+        self.state = State.RUNNING
+        self.rq: Rq | None = None  # where it runs or ran last
+        self.on_rq = False  # waits in rq.queue
+        self.spinning = False  # sleeps without giving up its CPU
+        self.wake_result = 0
+        self.affinity = ALL_CPUS  # a bit for each CPU
+        self.policy = SCHED_NORMAL
+        self.rt_priority = 0
+        self.nice = 0
+        self.need_resched = False
+        self.sigpending = False  # look for signals before going back to guest code (TIF_SIGPENDING)
+        self.waits = Waits()
+        self.waiting_for = ""  # what a sleeping task waits for, for reports
+        self.utime = 0  # ns in guest code
+        self.stime = 0  # ns in the kernel
+        self.min_flt = 0  # page faults that did not wait for a disk, and those that did
+        self.maj_flt = 0
+        self.nvcsw = 0  # voluntary and involuntary context switches
+        self.nivcsw = 0
+
+    def signal_pending(self) -> bool:
+        """Is there a signal that an interruptible sleep must end for."""
+        return False
+
+    def fatal_signal_pending(self) -> bool:
+        """Is a SIGKILL pending."""
+        return False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.comm or '?'}/{self.pid} {self.state.name.lower()}>"

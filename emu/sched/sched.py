@@ -1,0 +1,434 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The scheduler: a discrete-event simulation of N CPUs whose processes are kernel threads.
+
+Each CPU has a clock of its own. Of all CPUs that have something to do, the one with the smallest clock goes on; it may
+run until its clock passes that of the next one (`horizon`), then it must let that one go first. Code that is about to
+touch state which other CPUs see calls `sync()`; locks and the system-call entry do so. Guest code may run ahead of the
+horizon by LOOKAHEAD, since it shares nothing with other CPUs but memory.
+
+A kernel thread is a greenlet. A switch goes straight from the thread that stops to the one that goes on, and happens in
+`sync`, `block`, `resched` and `exit_task` only, never inside a callback of the engine.
+
+Everything here depends on virtual time and on the order of calls alone: the same machine gives the same run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from errno import EINTR, ETIMEDOUT
+from heapq import heappop, heappush
+from typing import Any, Protocol
+
+from greenlet import getcurrent
+
+from emu.sched.cost import Cost
+from emu.sched.entity import SCHED_FIFO, SCHED_RR, SchedEntity, State
+from emu.sched.rq import Rq
+from emu.tracepoint import Kind, Tracepoints
+
+INFINITY = 1 << 62
+SLICE = 3_000_000  # ns that a task runs while others wait (sysctl_sched_base_slice)
+LOOKAHEAD = 20_000  # ns that guest code may run ahead of other CPUs
+SWITCH_NS = 1200  # a context switch
+WAKE_NS = 900  # from a wake-up on one CPU to the task's first instruction on an idle one
+# sched_prio_to_weight for nice -20 ... 19, by its rule: a factor of 1.25 for each step, 1024 for nice 0.
+_WEIGHTS = tuple(round(1024 / 1.25**nice) for nice in range(-20, 20))
+
+
+class _Counter(Protocol):
+    """What counts guest code: an engine."""
+
+    def retired(self) -> int: ...
+
+
+class _NoGuest:
+    def retired(self) -> int:
+        return 0
+
+
+class SchedTimer:
+    """A function to call at a moment of virtual time, in interrupt context: it must not sleep."""
+
+    __slots__ = ("deadline", "function")
+
+    def __init__(self, deadline: int, function: Callable[[], None]) -> None:
+        self.deadline = deadline
+        self.function: Callable[[], None] | None = function
+
+
+class Sched:
+    """The CPUs of one machine and what they run. `clock`, `current` and `rq` are those of the CPU that runs now."""
+
+    def __init__(self, tp: Tracepoints, cpus: int = 1, seed: int = 0) -> None:
+        self.tp = tp
+        self.rqs = [Rq(number) for number in range(cpus)]
+        self.rq = self.rqs[0]
+        self.boot = SchedEntity(0, "swapper")  # who runs before the first task does, and in timers
+        self.boot.rq = self.rq
+        self.current: SchedEntity = self.boot
+        self.clock = 0
+        self.horizon = INFINITY
+        self.engine: _Counter = _NoGuest()
+        self.mark = 0  # guest code that `clock` contains, in ns of `engine`
+        self.on_idle: Callable[[], bool] = lambda: False
+        self.on_switch: Callable[[SchedEntity], None] = lambda task: None
+        self.tasks = 0  # that have not ended
+        self._busy: list[tuple[int, int]] = []  # (clock, number) of the CPUs that wait for their turn
+        self._idle = (1 << cpus) - 1
+        self._timers: list[tuple[int, int, SchedTimer]] = []
+        self._timer_count = 0
+        self._hub: Any = None
+        self._noise = seed & (1 << 64) - 1
+        self.end = INFINITY  # when the run is over, whatever goes on
+        self.timed_out = False
+        self.cost = Cost()
+
+    # Time
+
+    def now(self) -> int:
+        """The clock of the running CPU in ns, guest code of the present run included."""
+        return self.clock + (self.engine.retired() >> 2) - self.mark
+
+    def charge(self, ns: int) -> None:
+        """The running CPU works for `ns`."""
+        self.clock += ns
+
+    def enter_guest(self, engine: _Counter) -> None:
+        """Guest code is about to run on `engine`: until `leave_guest` the clock goes on with what that retires."""
+        self.engine = engine
+        self.mark = engine.retired() >> 2
+
+    def leave_guest(self) -> int:
+        """Guest code stopped: take what it retired into the clock. ns."""
+        retired = self.engine.retired() >> 2
+        ns = retired - self.mark
+        self.mark = retired
+        self.clock += ns
+        return ns
+
+    def noise(self, bound: int) -> int:
+        """A number from 0 to bound-1 that depends on the seed; 0 where there is no seed (xorshift64*)."""
+        state = self._noise
+        if not state:
+            return 0
+        state ^= state >> 12
+        state ^= state << 25 & (1 << 64) - 1
+        state ^= state >> 27
+        self._noise = state
+        return (state * 0x2545F4914F6CDD1D & (1 << 64) - 1) % bound
+
+    @property
+    def alone(self) -> bool:
+        """Is the running task the only one that could run, and no timer to come: nothing happens but what it does."""
+        return self.horizon == INFINITY and not self.rq.queue
+
+    def user_deadline(self) -> int:
+        """Up to which moment the running task may execute guest code before the scheduler must be asked."""
+        busy, timers = self._busy, self._timers
+        until = busy[0][0] + LOOKAHEAD + self.noise(LOOKAHEAD) if busy else INFINITY
+        if until > self.end:
+            if self.clock >= self.end:
+                self.timed_out = True
+                self._hub.switch()
+            until = self.end
+        if timers and timers[0][0] < until:
+            until = timers[0][0]
+        if self.rq.queue and self.rq.slice_end < until:
+            until = self.rq.slice_end
+        return until
+
+    # Scheduling points
+
+    def sync(self) -> None:
+        """Let every CPU with an earlier clock go first."""
+        if self.clock > self.horizon:
+            self._step_back()
+
+    def _step_back(self) -> None:
+        rq = self.rq
+        rq.clock = self.clock + self.noise(200)
+        heappush(self._busy, (rq.clock, rq.id))
+        self._dispatch(self.current)
+
+    def block(
+        self,
+        state: State = State.UNINTERRUPTIBLE,
+        deadline: int | None = None,
+        spin: bool = False,
+    ) -> int:
+        """Sleep until `wake`: its result (0 by default), -EINTR when a signal that `state` lets in is or comes,
+        -ETIMEDOUT when `deadline` (ns of virtual time) has passed. With `spin` the CPU runs nothing else meanwhile."""
+        task = self.current
+        if state == State.INTERRUPTIBLE and task.signal_pending():
+            return -EINTR
+        if state == State.KILLABLE and task.fatal_signal_pending():
+            return -EINTR
+        timer = None
+        if deadline is not None:
+            if deadline <= self.clock:
+                return -ETIMEDOUT
+            timer = self.add_timer(deadline, lambda: self._expired(task))
+        task.state = state
+        task.wake_result = 0
+        if spin:
+            task.spinning = True
+            self.rq.clock = self.clock
+        else:
+            task.nvcsw += 1
+            self._put_prev(1)
+        self._dispatch(task)
+        if timer is not None:
+            timer.function = None
+        return task.wake_result
+
+    def _expired(self, task: SchedEntity) -> None:
+        self.wake(task, -ETIMEDOUT)
+
+    def wake(self, task: SchedEntity, result: int = 0, delay: int = 0) -> bool:
+        """Make a sleeping task runnable `delay` ns from now; False when it does not sleep (try_to_wake_up)."""
+        if task.state == State.RUNNING or task.state == State.DEAD:
+            return False
+        task.state = State.RUNNING
+        task.wake_result = result
+        if task.spinning:
+            task.spinning = False
+            rq = task.rq
+            assert rq is not None
+            rq.clock = max(rq.clock, self.clock + delay)
+            self._push(rq)
+            return True
+        target = self._enqueue(task, delay)
+        if self.tp.on:
+            self.tp.emit(Kind.SCHED_WAKEUP, code=task.pid, size=target.id)
+        return True
+
+    def signal_wake(self, task: SchedEntity, fatal: bool) -> None:
+        """A signal came: end a sleep that lets it in (signal_wake_up)."""
+        if task.state == State.INTERRUPTIBLE or (fatal and task.state == State.KILLABLE):
+            self.wake(task, -EINTR)
+        task.sigpending = True
+
+    def resched(self) -> None:
+        """The task goes back to guest code: let others run when its slice is used up or it shall yield (schedule)."""
+        task, rq = self.current, self.rq
+        if not self._allowed(task, rq):
+            task.need_resched = False
+            self._move_away()
+            return
+        if not rq.queue:
+            task.need_resched = False
+            rq.slice_end = self.clock + self._slice(task)
+            self.sync()
+            return
+        task.nivcsw += 1
+        task.need_resched = False
+        task.on_rq = True
+        rq.queue.append(task)
+        self._put_prev(0)
+        self._dispatch(task)
+
+    @property
+    def something_to_do(self) -> bool:
+        """Is there a CPU that waits for its turn."""
+        return bool(self._busy)
+
+    # Tasks
+
+    def start(self, task: SchedEntity) -> None:
+        """A new task becomes runnable (wake_up_new_task). Its `greenlet` is set already."""
+        self.tasks += 1
+        self._enqueue(task, 0)
+
+    def exit_task(self) -> None:
+        """The running task ends; its greenlet must return at once, to whoever goes on (do_task_dead)."""
+        task = self.current
+        task.state = State.DEAD
+        self.tasks -= 1
+        self._put_prev(2)
+        successor = self._pick()
+        task.greenlet.parent = self._hub if successor is self.boot else successor.greenlet
+
+    def run(self) -> None:
+        """Run until no task is left or nothing more can happen (`tasks` tells), or until `end`."""
+        self._hub = getcurrent()
+        self._dispatch(self.boot)
+        self.current = self.boot
+        self.tp.pid = self.tp.tid = 0
+
+    def set_affinity(self, task: SchedEntity, mask: int) -> None:
+        """Allow a task the CPUs of `mask` only, and move it to one of them (set_cpus_allowed_ptr)."""
+        task.affinity = mask
+        rq = task.rq
+        if rq is None or self._allowed(task, rq) or task.state == State.DEAD:
+            return
+        if task is self.current:
+            self._move_away()
+        elif task.on_rq:
+            rq.queue.remove(task)
+            task.on_rq = False
+            self._enqueue(task, 0)
+        else:
+            task.need_resched = True  # runs, or spins, on that CPU: it moves when it comes back to guest code
+
+    def _move_away(self) -> None:
+        """The running task leaves its CPU for one that it may use."""
+        task = self.current
+        self._put_prev(0)
+        self._enqueue(task, 0)
+        self._dispatch(task)
+
+    def yield_task(self) -> None:
+        """sched_yield: behind all that wait for this CPU."""
+        self.sync()
+        if self.rq.queue:
+            self.resched()
+
+    def _slice(self, task: SchedEntity) -> int:
+        if task.policy == SCHED_FIFO:
+            return INFINITY
+        if task.policy == SCHED_RR:
+            return 100_000_000
+        return SLICE * _WEIGHTS[task.nice + 20] // 1024
+
+    def _allowed(self, task: SchedEntity, rq: Rq) -> bool:
+        return bool(task.affinity >> rq.id & 1)
+
+    def _enqueue(self, task: SchedEntity, delay: int) -> Rq:
+        """Put a runnable task on a CPU: the one it ran on, when idle; else an idle one; else wait where it ran."""
+        idle = self._idle & task.affinity
+        prev = task.rq
+        if idle:
+            if prev is None or not idle >> prev.id & 1:
+                prev = self.rqs[(idle & -idle).bit_length() - 1]
+            task.rq = prev
+            self._idle &= ~(1 << prev.id)
+            woken = self.clock + WAKE_NS + delay + self.noise(WAKE_NS)
+            prev.idle_ns += max(0, woken - prev.clock)
+            prev.clock = max(prev.clock, woken)
+            self._set_curr(prev, task)
+            self._push(prev)
+            return prev
+        if prev is None or not self._allowed(task, prev):
+            prev = min((rq for rq in self.rqs if self._allowed(task, rq)), key=lambda rq: (len(rq.queue), rq.id))
+        task.rq = prev
+        task.on_rq = True
+        if not prev.queue:
+            prev.slice_end = max(prev.slice_end, min(prev.slice_end + SLICE, self.clock + SLICE))
+        prev.queue.append(task)
+        curr = prev.curr
+        if curr is not None and prev.preempted_by(task):
+            curr.need_resched = True
+            prev.slice_end = 0
+        return prev
+
+    def _push(self, rq: Rq) -> None:
+        heappush(self._busy, (rq.clock, rq.id))
+        if rq.clock < self.horizon:
+            self.horizon = rq.clock
+
+    def _set_curr(self, rq: Rq, task: SchedEntity) -> None:
+        rq.curr = task
+        rq.last = task
+        rq.nr_switches += 1
+        rq.slice_end = rq.clock + self._slice(task)
+        task.rq = rq
+
+    def _put_prev(self, why: int) -> None:
+        """The running task leaves its CPU: the next of its queue, or of another CPU's, takes over, or the CPU idles."""
+        rq, prev = self.rq, self.current
+        task = rq.pick() or self._steal(rq)
+        rq.clock = self.clock
+        if self.tp.on and task is not prev:
+            self.tp.emit(Kind.SCHED_SWITCH, code=task.pid if task is not None else 0, result=why)
+        if task is None:
+            rq.curr = None
+            self._idle |= 1 << rq.id
+            return
+        if task is not prev:
+            rq.clock += SWITCH_NS
+        self._set_curr(rq, task)
+        heappush(self._busy, (rq.clock, rq.id))
+
+    def _steal(self, rq: Rq) -> SchedEntity | None:
+        """A task that waits for a busier CPU (newidle_balance)."""
+        busiest: Rq | None = None
+        for other in self.rqs:
+            if other.queue and (busiest is None or len(other.queue) > len(busiest.queue)):
+                if any(self._allowed(task, rq) for task in other.queue):
+                    busiest = other
+        if busiest is None:
+            return None
+        task = next(task for task in busiest.queue if self._allowed(task, rq))
+        busiest.queue.remove(task)
+        task.on_rq = False
+        return task
+
+    def _dispatch(self, me: SchedEntity) -> None:
+        """Go on with the CPU whose clock is smallest; comes back when it is the turn of `me` again."""
+        task = self._pick()
+        if task is not me:
+            (self._hub if task is self.boot else task.greenlet).switch()
+
+    def _pick(self) -> SchedEntity:
+        busy, timers = self._busy, self._timers
+        tp = self.tp
+        while True:
+            while timers and timers[0][2].function is None:
+                heappop(timers)
+            if timers and (not busy or timers[0][0] <= busy[0][0]):
+                if not busy and self.on_idle():
+                    continue
+                if timers[0][0] >= self.end:
+                    self.timed_out = True
+                    return self.boot
+                self._fire()
+                continue
+            if busy:
+                if busy[0][0] >= self.end:
+                    self.timed_out = True
+                    return self.boot
+                self.clock, number = heappop(busy)
+                rq = self.rq = self.rqs[number]
+                task = rq.curr
+                assert task is not None
+                self.current = task
+                self.horizon = busy[0][0] if busy else INFINITY
+                if timers and timers[0][0] < self.horizon:
+                    self.horizon = timers[0][0]
+                tp.cpu = number
+                tp.pid = task.tgid
+                tp.tid = task.pid
+                tp.current = task.waits
+                self.on_switch(task)
+                return task
+            if self.tasks == 0 or not self.on_idle():
+                return self.boot
+
+    # Timers
+
+    def add_timer(self, deadline: int, function: Callable[[], None]) -> SchedTimer:
+        """Call `function` at virtual time `deadline`. To cancel, set its `function` to None."""
+        timer = SchedTimer(deadline, function)
+        self._timer_count += 1
+        heappush(self._timers, (deadline, self._timer_count, timer))
+        if deadline < self.horizon:
+            self.horizon = deadline
+        return timer
+
+    def next_timer(self) -> int | None:
+        """When the next timer fires; None = there is none."""
+        timers = self._timers
+        while timers and timers[0][2].function is None:
+            heappop(timers)
+        return timers[0][0] if timers else None
+
+    def _fire(self) -> None:
+        deadline, _, timer = heappop(self._timers)
+        self.current = self.boot
+        self.clock = max(deadline, 0)
+        self.horizon = INFINITY
+        self.tp.pid = self.tp.tid = 0
+        self.tp.current = self.boot.waits
+        function, timer.function = timer.function, None
+        if function is not None:
+            function()
