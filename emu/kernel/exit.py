@@ -7,17 +7,18 @@ import errno
 from typing import TYPE_CHECKING
 
 from archs.base import SigInfo
+from emu.kernel.futex.core import FUTEX_BITSET_MATCH_ANY
+from emu.kernel.futex.robust import futex_exec_release, futex_exit_release
+from emu.kernel.futex.waitwake import futex_wake
 from emu.kernel.process import CLD_DUMPED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, SA_NOCLDWAIT, Process
 from emu.kernel.signal import SIG_IGN, SIGCHLD, SIGCONT, SIGHUP, send_signal
-from emu.mm.mmap import exit_mmap
+from emu.mm.fork import mmput
 from emu.mm.mmap_lock import mmap_read_lock, mmap_read_unlock
 from emu.sched.entity import State
 from emu.tracepoint import Kind
 
 if TYPE_CHECKING:
-    from emu.kernel.machine import Machine
     from emu.kernel.task import Task
-    from emu.mm.mm_types import mm_struct
 
 _COREDUMP = (3, 4, 5, 6, 7, 8, 11, 24, 25, 31)
 WCOREFLAG = 0x80
@@ -26,31 +27,18 @@ WCOREFLAG = 0x80
 def mm_release(task: Task) -> None:
     """The task lets go of its address space, by exit or by exec: robust futexes, the tid that is to be cleared, a
     parent in vfork (mm_release)."""
-    from emu.kernel.futex import exit_robust_list, futex_wake_address
-
-    exit_robust_list(task)
+    if task.exiting:
+        futex_exit_release(task)
+    else:
+        futex_exec_release(task)
     if task.clear_child_tid:
         if task.mm.mm_users > 1:
             task.access.put_user(task.clear_child_tid, 0, 4, "mm_release")
-            futex_wake_address(task, task.clear_child_tid, 1)
+            futex_wake(task, task.clear_child_tid, True, 1, FUTEX_BITSET_MATCH_ANY)
         task.clear_child_tid = 0
     parent, task.vfork_parent = task.vfork_parent, None
     if parent is not None:
         task.machine.sched.wake(parent)
-
-
-def mmput(machine: Machine, mm: mm_struct) -> None:
-    """Drop a use of an address space; the last one takes it down."""
-    mm.mm_users -= 1
-    if mm.mm_users:
-        return
-    machine.detach(mm)
-    exit_mmap(mm)
-    machine.memory.mmap_lock_reads += mm.mmap_lock.read_count
-    machine.memory.mmap_lock_writes += mm.mmap_lock.write_count
-    if mm.exe_file is not None:
-        mm.exe_file.put()
-        mm.exe_file = None
 
 
 def do_exit(task: Task) -> None:
@@ -83,7 +71,9 @@ def do_exit(task: Task) -> None:
     if cpu is not None and cpu.task is task:
         cpu.task = None
     task.context = None
-    mmput(machine, mm)
+    if mm.mm_users == 1:
+        machine.detach(mm)
+    mmput(mm)
     task.files.count -= 1
     if task.files.count == 0:
         task.files.close_all()
@@ -265,4 +255,4 @@ def _consider(task: Task, child: Process, options: int) -> Waited | None:
     return None
 
 
-__all__ = ["CLD_DUMPED", "do_exit", "do_wait", "mm_release", "mmput", "release_task"]
+__all__ = ["CLD_DUMPED", "do_exit", "do_wait", "mm_release", "release_task"]

@@ -13,7 +13,7 @@ from emu.kernel.args import order, s32
 from emu.kernel.process import RLIM_INFINITY, Process
 from emu.kernel.signal import NSIG, SIGCHLD, SS_DISABLE, Signals
 from emu.kernel.task import Task
-from emu.mm.fork import dup_mm
+from emu.mm.fork import dup_mm, trace_forked_vmas
 from emu.sched.entity import State
 from emu.tracepoint import Kind
 
@@ -171,7 +171,12 @@ def copy_process(
             process.parent.children.append(child)
     child.greenlet = greenlet(lambda *_: machine.run_task(child))
     if machine.tp.on:
-        machine.tp.emit(Kind.SCHED_PROCESS_FORK, code=number, size=child.tgid, flags=flags, text=child.comm)
+        tp = machine.tp
+        tp.emit(Kind.SCHED_PROCESS_FORK, code=number, size=child.tgid, flags=flags, text=child.comm)
+        if not flags & CLONE_VM:
+            tp.pid, tp.tid = child.tgid, child.pid
+            trace_forked_vmas(mm)
+            tp.pid, tp.tid = task.tgid, task.pid
     return child
 
 

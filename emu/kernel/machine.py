@@ -21,6 +21,7 @@ from emu.hw.native import library
 from emu.hw.ram import PAGE_SIZE, Ram
 from emu.kernel.elf import ElfImage, ExecError, check_target, read_program
 from emu.kernel.exit import do_exit
+from emu.kernel.futex.core import FutexTable
 from emu.kernel.process import Process
 from emu.kernel.rseq import rseq_handle_notify_resume
 from emu.kernel.signal import ERESTARTSYS, SIGKILL, Sighand, Signals, do_signal
@@ -99,6 +100,7 @@ class Machine:
         self._engines: dict[mm_struct, Cpu] = {}  # least recently attached first
         self._spare: dict[str, list[Cpu]] = {}
         self._ended_processes = 0
+        self.futexes = FutexTable()
         self.vfs: Any = None
         self.clock = self.sched.now
         self.tp.clock = self.sched.now
