@@ -3,7 +3,7 @@
 
 usage: build.py [--target TARGET] [NAME ...]
 
-A program is built again when its source, the common header, the flags or the compiler have changed.
+A program is built again when its source, a header, the flags or the compiler have changed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _stamp(source: Path, target: str) -> str:
     digest = hashlib.sha256()
     for part in (version("ziglang"), *FLAGS, *TARGETS[target]):
         digest.update(part.encode() + b"\0")
-    for file in (source, HERE / "guest.h", HERE / "strip_debug.py"):
+    for file in (source, *sorted(HERE.glob("*.h")), HERE / "strip_debug.py"):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
