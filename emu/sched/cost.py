@@ -45,7 +45,7 @@ def _number(value: int, source: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Costs:
+class Cost:
     """The costs of one machine. Attributes are ints, for hot code; `entries()` has units and sources."""
 
     name: str = field(default="icelake", metadata={"unit": "", "source": "name of the machine"})
@@ -138,7 +138,7 @@ class Costs:
                 yield entry.name, getattr(self, entry.name), entry.metadata["unit"], entry.metadata["source"]
 
 
-def anon_fault_ns(costs: Costs) -> int:
+def anon_fault_ns(costs: Cost) -> int:
     """What the first touch of an anonymous page takes on one CPU, with nothing to wait for."""
     c = costs
     return (
@@ -147,9 +147,9 @@ def anon_fault_ns(costs: Costs) -> int:
     )  # fmt: skip
 
 
-def _machine(name: str, fault_ns: float, **different: int) -> Costs:
+def _machine(name: str, fault_ns: float, **different: int) -> Cost:
     """A machine of which one figure of pft on one thread was published: all work in proportion to it."""
-    base = Costs()
+    base = Cost()
     factor = fault_ns / anon_fault_ns(base)
     scaled = {
         entry.name: round(getattr(base, entry.name) * factor)
@@ -159,7 +159,7 @@ def _machine(name: str, fault_ns: float, **different: int) -> Costs:
     return replace(base, name=name, **(scaled | different))
 
 
-ICELAKE = Costs()
+ICELAKE = Cost()
 # Sources of what differs: RASMUSSEN and CORE_TO_CORE (Xeon 8275CL, Cascade Lake: 47 ns in a socket, 134 ns across,
 # 7.6 ns between threads of a core: the same mesh and links as Skylake); PAGEVEC_SIZE and MEMCG_CHARGE_BATCH of 5.12.
 SKYLAKE = _machine(
