@@ -3,7 +3,7 @@
 
 usage: build.py [--target TARGET] [NAME ...]
 
-A program is built again when its source, the common header, the flags or the compiler have changed.
+A program is built again when its source, a header that it includes, the flags or the compiler have changed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -35,12 +36,21 @@ TARGETS = {
 }
 
 
+def _headers(source: Path) -> list[Path]:
+    """The headers of this directory that `source` includes, and theirs."""
+    found: list[Path] = []
+    for name in re.findall(r'^#include "(.+)"', source.read_text(), re.MULTILINE):
+        header = HERE / name
+        found += [file for file in (header, *_headers(header)) if file not in found]
+    return found
+
+
 def _stamp(source: Path, target: str) -> str:
     """What the program depends on, as a hash."""
     digest = hashlib.sha256()
     for part in (version("ziglang"), *FLAGS, *TARGETS[target]):
         digest.update(part.encode() + b"\0")
-    for file in (source, HERE / "guest.h", HERE / "strip_debug.py"):
+    for file in (source, *_headers(source), HERE / "strip_debug.py"):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

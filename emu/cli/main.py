@@ -9,6 +9,7 @@ import sys
 
 from emu import __version__
 from emu.cli.failure import Failure, tell
+from emu.cli.scale_options import add_scale_options
 from emu.cli.units import parse_size
 
 LOCKINGS = ("mmap_lock", "rfc", "6.18")
@@ -88,6 +89,8 @@ def build_parser() -> argparse.ArgumentParser:
     record = verbs.add_parser("record", help="run a program and record its events")
     record.add_argument("-o", "--output", required=True, metavar="FILE", help="the trace")
     _guest_options(record)
+    scale = verbs.add_parser("scale", help="run a program over numbers of CPUs and locking schemes")
+    add_scale_options(scale, LOCKINGS, _size, _variable, DEFAULT_MEMORY)
     report = verbs.add_parser("report", help="what happened in a trace")
     report.add_argument("file", metavar="FILE")
     script = verbs.add_parser("script", help="every event of a trace, a line each")
@@ -101,6 +104,10 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point: the exit status. Errors are one line and status 2."""
     arguments = build_parser().parse_args(argv)
     try:
+        if arguments.verb == "scale":
+            from emu.cli.scale import scale
+
+            return scale(arguments)
         if arguments.verb in ("run", "stat", "record"):
             from emu.cli.guest import run_guest
 

@@ -1,11 +1,174 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What kernel work costs in virtual time."""
+"""What kernel work costs in virtual time: one table, each entry with its unit and its source.
+
+Everything is in nanoseconds (`_ns`) or a plain number (`_number`). The figures are those of one CPU that nobody
+disturbs: what it costs when several CPUs use the same cache line comes from `transfer_*`, never from another entry.
+
+The table is that of a two-socket Ice Lake server (Xeon Platinum 8336C, 2 x 32 cores x 2 threads), because a published
+run of mmtests' pft exists for it with and without per-VMA locks (AGRAWAL). One first-touch fault takes 1112.6 ns there
+on one thread. How that is divided, and what other work costs in proportion, was measured on a real kernel with
+bench/kernel_costs.py (MEASURED: Linux 6.18 in a virtual machine on a Zen 3 server, where the same fault takes 2405 ns;
+every figure taken from there is multiplied by 1112.6 / 2405 = 0.463). `python bench/kernel_costs.py` measures again and
+prints the table beside what it finds.
+
+A fault is the sum of its parts. For the first touch of an anonymous page:
+
+    exception 200 + vma_lookup 36 + 2 * atomic 14 + fault_core 164 + anon_fault 124 + page_alloc 185 + clear_page 213
+    + memcg_charge 112 + rmap_lru 65 = 1113 ns
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
+AGRAWAL = (
+    "P. Agrawal on linux-mm, February 2023: mmtests pft, 6.2-rc4, 2 x Xeon Platinum 8336C: 898,782 faults/s on 1 thread"
+)
+RASMUSSEN = "A. Rasmussen, 2021: mmtests pft, v5.12, 2 x Skylake, 56 cores: 573,600 faults/s on 1 thread"
+REFCOUNT = (
+    "cover letter of 'reimplement per-vma lock as a refcount', February 2025: mmtests pft, 507,566 faults/s on 1 thread"
+)
+MEASURED = "bench/kernel_costs.py, Linux 6.18, Zen 3, times 0.463: "
+SHARE = "bench/kernel_costs.py --profile (samples of a first-touch fault by kernel function), times 1112.6 ns: "
+CORE_TO_CORE = "github.com/nviennot/core-to-core-latency, README, median of compare-and-exchange: "
+LATR = "M. Kumar et al., LATR: Lazy Translation Coherence, ASPLOS 2018: an IPI takes 2.7 us on 16 cores, 6.6 us on 120"
+
+
+def _ns(value: int, source: str) -> Any:
+    return field(default=value, metadata={"unit": "ns", "source": source})
+
+
+def _number(value: int, source: str) -> Any:
+    return field(default=value, metadata={"unit": "", "source": source})
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
-    """ns for each kind of work."""
+    """The costs of one machine. Attributes are ints, for hot code; `entries()` has units and sources."""
 
-    def __init__(self) -> None:
-        self.fork = 25_000
+    name: str = field(default="icelake", metadata={"unit": "", "source": "name of the machine"})
+
+    # The machine
+    sockets: int = _number(2, AGRAWAL)
+    cores: int = _number(32, AGRAWAL + " (cores of a socket)")
+    smt: int = _number(2, AGRAWAL + " (threads of a core)")
+    atomic: int = _ns(
+        7, "H. Schweizer et al., PACT 2015, and Agner Fog's tables: a locked add is 18 to 20 cycles in L1"
+    )
+    transfer_smt: int = _ns(8, CORE_TO_CORE + "Xeon 8375C (Ice Lake), two threads of a core, 8.1 ns")
+    transfer_socket: int = _ns(51, CORE_TO_CORE + "Xeon 8375C (Ice Lake), same socket, 51 ns")
+    transfer_remote: int = _ns(108, CORE_TO_CORE + "dual Xeon 8375C (Ice Lake), other socket, 108 ns")
+    ipi: int = _ns(2100, LATR + ": the part that does not grow with the number of CPUs")
+    ipi_per_cpu: int = _ns(38, LATR + ": the part that grows, for each CPU interrupted")
+    ipi_receive: int = _ns(400, "two exceptions' worth: entry, handler, return (see exception)")
+    tlb_flush_page: int = _ns(60, "Intel's tables: INVLPG takes about 200 cycles with the refill that follows")
+
+    # A page fault, part by part
+    exception: int = _ns(200, SHARE + "exc_page_fault and entry code 18 %")
+    vma_lookup: int = _ns(36, SHARE + "lock_vma_under_rcu with mas_walk 4.5 %, less two atomics")
+    fault_core: int = _ns(
+        164, MEASURED + "fault_zero_page 896 ns, less exception, look-up and lock: walk, locks, entry"
+    )
+    anon_fault: int = _ns(124, "what is left of 1112.6 ns: do_anonymous_page itself and the cold fields of a folio")
+    page_alloc: int = _ns(185, SHARE + "vma_alloc_folio 16.6 %, zeroing not counted")
+    clear_page: int = _ns(213, SHARE + "clear_page_erms 19.1 %")
+    memcg_charge: int = _ns(112, SHARE + "mem_cgroup_charge 10.1 %")
+    rmap_lru: int = _ns(65, SHARE + "folio_add_new_anon_rmap 4.2 %, folio_add_lru 1.7 %")
+    clear_flush: int = _ns(317, MEASURED + "fault_write_over_zero_page 3090 ns, less fault_anon")
+    copy_page: int = _ns(502, MEASURED + "fault_cow 3713 ns, less the parts that a new page has too")
+    reuse_page: int = _ns(190, MEASURED + "fault_reuse 1305 ns, less a fault's common parts")
+    filemap_get: int = _ns(89, MEASURED + "fault_file_cow 3222 ns, less the parts of a copy")
+    map_around_page: int = _ns(172, MEASURED + "fault_file_read_around16 6840 ns: each of the 16 pages")
+    page_mkwrite: int = _ns(707, MEASURED + "fault_file_shared 2617 ns, less the parts of a file fault")
+    shmem_add: int = _ns(631, MEASURED + "fault_shmem_new 3502 ns, less the parts of a new page")
+    page_table: int = _ns(
+        450, "an allocation, a cleared page, page_table_lock twice (see page_alloc, clear_page, atomic)"
+    )
+
+    # What the allocator and the LRU do in batches, under locks that all CPUs of a node share
+    pcp_batch: int = _number(63, "mm/page_alloc.c, zone_batchsize: pages that a CPU takes under zone->lock at once")
+    lru_batch: int = _number(31, "include/linux/pagevec.h, PAGEVEC_SIZE: folios that a CPU adds under lru_lock at once")
+    memcg_batch: int = _number(64, "include/linux/memcontrol.h, MEMCG_CHARGE_BATCH: pages charged at once")
+
+    # System calls and the address space
+    syscall: int = _ns(94, MEASURED + "syscall_null 204 ns")
+    mmap: int = _ns(1134, MEASURED + "mmap 2655 ns, less syscall_null: a new VMA")
+    munmap: int = _ns(1060, MEASURED + "munmap_untouched 2495 ns, less syscall_null")
+    zap_page: int = _ns(142, MEASURED + "munmap_touched_page 306 ns")
+    mprotect: int = _ns(514, MEASURED + "mprotect_page 1314 ns, less syscall_null")
+    vma_split: int = _ns(
+        473, MEASURED + "mprotect_split_merge 2847 ns, less mprotect_page: two splits or a merge a call"
+    )
+    vma_merge: int = _ns(473, MEASURED + "mprotect_split_merge, as vma_split")
+    brk: int = _ns(953, MEASURED + "brk 2264 ns, less syscall_null")
+    madvise: int = _ns(233, MEASURED + "madvise_empty 707 ns, less syscall_null")
+
+    # Tasks
+    context_switch: int = _ns(783, MEASURED + "pipe_switch 3382 ns, less pipe_write_read and wakeup")
+    wakeup: int = _ns(400, MEASURED + "pipe_switch, the part of try_to_wake_up")
+    idle_exit: int = _ns(1000, "drivers/idle/intel_idle.c, icx_cstates: C1 exit latency 1 us")
+    schedule: int = _ns(226, MEASURED + "sched_yield_alone 693 ns, less syscall_null")
+    futex_hash: int = _ns(19, MEASURED + "futex_wake_nobody 244 ns, less syscall_null")
+    futex_wait: int = _ns(58, MEASURED + "futex_wait_eagain 330 ns, less syscall_null")
+    signal_deliver: int = _ns(640, MEASURED + "signal_to_self 2970 ns, less syscall_null: one half")
+    sigreturn: int = _ns(640, MEASURED + "signal_to_self 2970 ns, less syscall_null: the other half")
+    clone_thread: int = _ns(6000, MEASURED + "pthread_create_join 18167 ns, less mmap, mprotect and two futex calls")
+    fork: int = _ns(30_000, MEASURED + "fork_small 89849 ns, less its VMAs and pages and the wait")
+    fork_vma: int = _ns(291, MEASURED + "fork_with_vmas 1348545 ns, less fork_small, for each of 2000 VMAs")
+    fork_page: int = _ns(46, MEASURED + "fork_with_pages 292287 ns, less fork_small, for each of 2048 pages")
+    pipe: int = _ns(143, MEASURED + "pipe_write_read 824 ns, less two null calls, for each of the two")
+
+    def transfer(self, a: int, b: int) -> int:
+        """ns until a cache line that CPU `a` wrote last belongs to CPU `b`. CPUs are numbered as Linux numbers those of
+        such a server: first threads of the first socket's cores, then of the next one's, then all second threads."""
+        if a == b:
+            return 0
+        all_cores = self.sockets * self.cores
+        x, y = a % all_cores, b % all_cores
+        if x == y:
+            return self.transfer_smt
+        return self.transfer_socket if x // self.cores == y // self.cores else self.transfer_remote
+
+    def entries(self) -> Iterator[tuple[str, int, str, str]]:
+        """(name, value, unit, source) of every figure."""
+        for entry in fields(self):
+            if entry.name != "name":
+                yield entry.name, getattr(self, entry.name), entry.metadata["unit"], entry.metadata["source"]
+
+
+def anon_fault_ns(costs: Cost) -> int:
+    """What the first touch of an anonymous page takes on one CPU, with nothing to wait for."""
+    c = costs
+    return (
+        c.exception + c.vma_lookup + 2 * c.atomic + c.fault_core + c.anon_fault + c.page_alloc + c.clear_page
+        + c.memcg_charge + c.rmap_lru
+    )  # fmt: skip
+
+
+def _machine(name: str, fault_ns: float, **different: int) -> Cost:
+    """A machine of which one figure of pft on one thread was published: all work in proportion to it."""
+    base = Cost()
+    factor = fault_ns / anon_fault_ns(base)
+    scaled = {
+        entry.name: round(getattr(base, entry.name) * factor)
+        for entry in fields(base)
+        if entry.metadata["unit"] == "ns" and not entry.name.startswith(("transfer", "ipi", "atomic", "idle"))
+    }
+    return replace(base, name=name, **(scaled | different))
+
+
+ICELAKE = Cost()
+# Sources of what differs: RASMUSSEN and CORE_TO_CORE (Xeon 8275CL, Cascade Lake: 47 ns in a socket, 134 ns across,
+# 7.6 ns between threads of a core: the same mesh and links as Skylake); PAGEVEC_SIZE and MEMCG_CHARGE_BATCH of 5.12.
+SKYLAKE = _machine(
+    "skylake", 1e9 / 573_600, cores=28, atomic=8, transfer_smt=8, transfer_socket=47, transfer_remote=134, lru_batch=15,
+    memcg_batch=32,
+)  # fmt: skip
+# REFCOUNT does not name its machine; 56 threads and 'a rather old Broadwell' in the same letter suggest 2 x 14 cores.
+# CORE_TO_CORE (Xeon E5-2695 v4): 44 ns in a socket, 118 ns across, 7.6 ns between threads of a core.
+BROADWELL = _machine(
+    "broadwell", 1e9 / 507_566, cores=14, atomic=8, transfer_smt=8, transfer_socket=44, transfer_remote=118
+)  # fmt: skip
+MACHINES = {machine.name: machine for machine in (ICELAKE, SKYLAKE, BROADWELL)}

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from greenlet import getcurrent
 
-from emu.sched.cost import Cost
+from emu.sched.cost import ICELAKE, Cost
 from emu.sched.entity import SCHED_FIFO, SCHED_RR, SchedEntity, State
 from emu.sched.rq import Rq
 from emu.tracepoint import Kind, Tracepoints
@@ -81,7 +81,7 @@ class Sched:
         self._noise = seed & (1 << 64) - 1
         self.end = INFINITY  # when the run is over, whatever goes on
         self.timed_out = False
-        self.cost = Cost()
+        self.cost: Cost = ICELAKE
 
     # Time
 

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One run of a sweep, in a process of its own: python -m emu.scale.worker JOB RESULT, both JSON (RESULT: a file).
+
+The guest's output goes to this process's. Events are counted as they come and never stored.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+
+from emu.kernel.elf import ExecError
+from emu.kernel.machine import Machine
+from emu.scale.result import Job, Result
+from emu.sched.cost import MACHINES
+from emu.tracepoint import Kind, Path, Tracepoints
+
+_FAULTS = (Kind.PAGE_FAULT_USER, Kind.PAGE_FAULT_KERNEL)
+
+
+class Account:
+    """Adds up the rows of a run: faults by path, waits by lock."""
+
+    def __init__(self, tp: Tracepoints) -> None:
+        self.tp = tp
+        self.paths = [0] * len(Path)
+        self.waits: dict[str, int] = {}
+
+    def drain(self) -> None:
+        """Take all finished rows."""
+        paths, waits = self.paths, self.waits
+        for row in self.tp.drain():
+            kind = row[4]
+            if kind in _FAULTS:
+                paths[row[11]] += 1
+            elif kind == Kind.CONTENTION_END:
+                name = row[17] or "?"
+                waits[name] = waits.get(name, 0) + row[14]
+
+
+def run(job: Job) -> Result:
+    """Run it. Raises ExecError, MemoryError or OSError where it cannot be started."""
+    machine = Machine(
+        memory=job.memory,
+        locking=job.locking,
+        pure=os.environ.get("MMSCOPE_PURE") == "1",
+        writable=list(job.writable),
+        seed=job.seed,
+        cpus=job.cpus,
+        timeout=job.timeout,
+    )
+    if job.costs is not None:
+        machine.sched.cost = MACHINES[job.costs]
+    account = Account(machine.tp)
+    machine.tp.on = True
+    machine.on_idle_rows = account.drain
+    machine.spawn(job.program, job.argv(), list(job.env))
+    gc.freeze()
+    gc.disable()
+    result = Result(status=machine.run())
+    account.drain()
+    result.ns = machine.stats()["virtual_ns"]
+    result.faults = sum(account.paths)
+    result.paths = {path.name.lower(): count for path, count in zip(Path, account.paths) if count}
+    result.waits = account.waits
+    result.missing = dict(machine.missing_syscalls)
+    result.messages = list(machine.messages)
+    return result
+
+
+def main() -> int:
+    job = Job.from_json(sys.argv[1])
+    try:
+        result = run(job)
+    except (ExecError, MemoryError, OSError) as problem:
+        result = Result(problem=str(problem) or type(problem).__name__)
+    with open(sys.argv[2], "w") as file:
+        file.write(result.to_json())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
