@@ -10,6 +10,7 @@ from archs.x86.mm.fault import FaultEntry
 from archs.x86.mm.pgtable import X86PageTableFormat
 from emu.hw.mmu import walk
 from emu.hw.ram import Ram
+from emu.mm.fork import dup_mm
 from emu.mm.memory_manager import MemoryManager
 from emu.mm.mm_types import mm_struct, page
 from emu.mm.mmap import do_mmap
@@ -62,17 +63,38 @@ class Box:
         pte = table.get(slot) if slot >= 0 else 0
         return self.memory.mem_map[(pte & table.format.pfn_mask) >> 12] if pte else None
 
+    def fork(self) -> Box | None:
+        """A child's address space; None = -ENOMEM."""
+        mm = dup_mm(self.mm)
+        return None if mm is None else _box_of(mm)
+
+    def peek(self, address: int) -> int:
+        """The byte that a read of an address gives now, whether it is mapped or would be zero."""
+        found = self.page_at(address)
+        return self.memory.ram.read((found.pfn << 12) + (address & 4095), 1)[0] if found is not None else 0
+
+    def poke(self, address: int, value: int) -> None:
+        """Write one byte as the guest would."""
+        assert self.touch(address) >= 0
+        found = self.page_at(address)
+        assert found is not None
+        self.memory.ram.write((found.pfn << 12) + (address & 4095), bytes([value]))
+
+
+def _box_of(mm: mm_struct) -> Box:
+    flushes: list[int] = []
+    mm.flush_tlb = lambda: flushes.append(1)
+    signals: list[SigInfo] = []
+    entry = FaultEntry(mm, FakeCpu(), signals.append)  # type: ignore[arg-type]
+    return Box(mm.memory, mm, entry, Uaccess(mm, entry.kernel_fault, "little"), signals, flushes)
+
 
 def make_box(locking: str = "6.18", ram: int = 16 << 20) -> Box:
     """A fresh memory manager with one empty address space."""
     memory = MemoryManager(Ram(ram), Tracepoints(), locking)
     mm = memory.new_mm(X86PageTableFormat())
     mm.mmap_base = 0x7FFF_F7FF_F000
-    flushes: list[int] = []
-    mm.flush_tlb = lambda: flushes.append(1)
-    signals: list[SigInfo] = []
-    entry = FaultEntry(mm, FakeCpu(), signals.append)  # type: ignore[arg-type]
-    return Box(memory, mm, entry, Uaccess(mm, entry.kernel_fault, "little"), signals, flushes)
+    return _box_of(mm)
 
 
 def check_frames(memory: MemoryManager, mms: list[mm_struct]) -> None:

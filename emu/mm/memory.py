@@ -18,6 +18,7 @@ from emu.mm.mm_types import (
     FAULT_FLAG_VMA_LOCK,
     FAULT_FLAG_WRITE,
     MM_ANONPAGES,
+    MM_FILEPAGES,
     PAGE_MASK,
     PAGE_SHIFT,
     PAGE_SIZE,
@@ -348,8 +349,8 @@ def finish_fault(vmf: vm_fault) -> int:
         target.index = vmf.pgoff
         target.exclusive = True
         mm.rss[MM_ANONPAGES] += 1
-    elif vma.vm_file is not None:
-        mm.rss[mm_counter_file(vma.vm_file.f_mapping)] += 1
+    else:
+        mm.rss[mm_counter(target)] += 1
     table.set(slot, entry)
     return 0
 
@@ -372,7 +373,7 @@ def do_wp_page(vmf: vm_fault) -> int:
     if vma.vm_flags & (VM_SHARED | VM_MAYSHARE):
         return wp_page_shared(vmf)
     if old is not None and isinstance(old.mapping, anon_vma):
-        if old.exclusive or wp_can_reuse_anon_folio(old):
+        if old.exclusive or wp_can_reuse_anon_folio(old, vma):
             old.exclusive = True
             if unshare:
                 return 0
@@ -384,9 +385,12 @@ def do_wp_page(vmf: vm_fault) -> int:
     return wp_page_copy(vmf)
 
 
-def wp_can_reuse_anon_folio(old: page) -> bool:
-    """Nobody else has this anonymous page any more."""
-    return old._refcount == 1 and old._mapcount == 1
+def wp_can_reuse_anon_folio(old: page, vma: vm_area_struct) -> bool:
+    """Nobody else has this anonymous page any more; it moves to the VMA's own anon_vma then (folio_move_anon_rmap)."""
+    if old._refcount != 1 or old._mapcount != 1:
+        return False
+    old.mapping = vma.anon_vma
+    return True
 
 
 def wp_page_reuse(vmf: vm_fault) -> None:
@@ -457,7 +461,7 @@ def wp_page_copy(vmf: vm_fault) -> int:
     else:
         old._mapcount -= 1
         if not isinstance(old.mapping, anon_vma):
-            mm.rss[_rss_of(old)] -= 1
+            mm.rss[mm_counter(old)] -= 1
             mm.rss[MM_ANONPAGES] += 1
         memory.put_page(old)  # the entry's
         memory.put_page(old)  # the caller's
@@ -467,11 +471,12 @@ def wp_page_copy(vmf: vm_fault) -> int:
     return 0
 
 
-def _rss_of(target: page) -> int:
-    """The rss counter that a mapped page is in."""
-    if target.mapping is None or isinstance(target.mapping, anon_vma):
+def mm_counter(target: page) -> int:
+    """The rss counter that a mapped page is in; a page of the kernel's own, such as the vDSO's, counts as a file's."""
+    mapping = target.mapping
+    if isinstance(mapping, anon_vma):
         return MM_ANONPAGES
-    return mm_counter_file(target.mapping)
+    return MM_FILEPAGES if mapping is None else mm_counter_file(mapping)
 
 
 def zap_pte_range(vma: vm_area_struct, start: int, end: int, even_cows: bool = True) -> None:
@@ -519,7 +524,7 @@ def zap_pte_range(vma: vm_area_struct, start: int, end: int, even_cows: bool = T
             if not anonymous and format.pte_dirty(pte):
                 target.dirty = True
             target._mapcount -= 1
-            mm.rss[_rss_of(target)] -= 1
+            mm.rss[mm_counter(target)] -= 1
             gathered.append(target)
     if cleared:
         mm.flush_tlb()

@@ -125,6 +125,7 @@ class PageTable:
             format = self.format
             size = format.entry_size
             table = self.root
+            made: list[tuple[int, int, int]] = []  # (slot of the entry, table that it points to, its level)
             for level in range(len(format.shifts) - 1):
                 index = address >> format.shifts[level] & (1 << format.bits[level]) - 1
                 slot = table // size + index
@@ -134,8 +135,12 @@ class PageTable:
                     continue
                 table = self._new_table(level + 1)
                 if table < 0:
+                    for slot, table, level in reversed(made):  # no upper table stays that leads nowhere
+                        self.set(slot, 0)
+                        self._free_table(table, level)
                     return -1
                 self.set(slot, format.mk_table(table))
+                made.append((slot, table, level + 1))
             first = table // size
             self.leaf[key] = first
         return first + (address >> 12 & self.leaf_mask)

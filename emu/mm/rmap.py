@@ -23,12 +23,22 @@ if TYPE_CHECKING:
 
 
 class anon_vma:
-    """The VMAs whose anonymous pages may be the same (struct anon_vma)."""
+    """The VMAs whose anonymous pages may be the same (struct anon_vma).
 
-    __slots__ = ("vmas",)
+    Fork makes a tree of them: a child's VMA is linked into the anon_vmas of its ancestors, whose pages it may still
+    map, and has one of its own below its parent's for the pages that it makes. So a page is found in the processes
+    that descend from the one that it was born in, and nowhere else.
+    """
 
-    def __init__(self) -> None:
-        self.vmas: list[vm_area_struct] = []
+    __slots__ = ("num_active_vmas", "num_children", "parent", "root", "vmas")
+
+    def __init__(self, parent: anon_vma | None = None) -> None:
+        self.parent = parent or self
+        self.root: anon_vma = parent.root if parent is not None else self
+        self.num_children = 0  # anon_vmas whose parent this is; a root counts itself
+        self.num_active_vmas = 0  # VMAs whose anon_vma this is: those that put new pages here
+        self.vmas: dict[vm_area_struct, None] = {}  # those linked, in the order in which they were
+        self.parent.num_children += 1
 
 
 def _compatible(a: vm_area_struct, b: vm_area_struct) -> bool:
@@ -64,25 +74,60 @@ def anon_vma_prepare(vma: vm_area_struct) -> int:
     if found is None:
         found = anon_vma()
     vma.anon_vma = found
-    vma.anon_vma_chain.append(found)
-    found.vmas.append(vma)
+    _anon_vma_chain_link(vma, found)
+    found.num_active_vmas += 1
     return 0
 
 
+def _anon_vma_chain_link(vma: vm_area_struct, av: anon_vma) -> None:
+    vma.anon_vma_chain.insert(0, av)
+    av.vmas[vma] = None
+
+
 def anon_vma_clone(dst: vm_area_struct, src: vm_area_struct) -> int:
-    """Let `dst` belong to every anon_vma of `src`; dst.anon_vma itself is the caller's. 0 or -ENOMEM."""
-    for av in src.anon_vma_chain:
-        dst.anon_vma_chain.append(av)
-        av.vmas.append(dst)
+    """Let `dst` belong to every anon_vma of `src`. 0 or -ENOMEM.
+
+    dst.anon_vma is the caller's to set before. Where it is None, an anon_vma is chosen that lost the VMAs that made
+    pages in it and has no more than one child: so a chain of forks does not grow without end. A root is never chosen.
+    """
+    for av in reversed(src.anon_vma_chain):
+        _anon_vma_chain_link(dst, av)
+        if dst.anon_vma is None and src.anon_vma is not None and av.num_children < 2 and av.num_active_vmas == 0:
+            dst.anon_vma = av
+    if dst.anon_vma is not None:
+        dst.anon_vma.num_active_vmas += 1
+    return 0
+
+
+def anon_vma_fork(vma: vm_area_struct, pvma: vm_area_struct) -> int:
+    """Link a child's VMA into the anon_vmas of its parent's, and give it one of its own for new pages. 0 or -ENOMEM."""
+    vma.anon_vma = None
+    if pvma.anon_vma is None:
+        return 0
+    error = anon_vma_clone(vma, pvma)
+    if error or vma.anon_vma is not None:
+        return error
+    own = anon_vma(pvma.anon_vma)
+    own.num_active_vmas += 1
+    vma.anon_vma = own
+    _anon_vma_chain_link(vma, own)
     return 0
 
 
 def unlink_anon_vmas(vma: vm_area_struct) -> None:
-    """Take the VMA out of all its anon_vmas."""
+    """Take the VMA out of all its anon_vmas, newest first; one that is empty then leaves its parent."""
+    empty = []
     for av in vma.anon_vma_chain:
-        av.vmas.remove(vma)
+        del av.vmas[vma]
+        if not av.vmas:
+            av.parent.num_children -= 1
+            empty.append(av)
     vma.anon_vma_chain.clear()
-    vma.anon_vma = None
+    if vma.anon_vma is not None:
+        vma.anon_vma.num_active_vmas -= 1
+        vma.anon_vma = None
+    for av in empty:
+        assert av.num_children == 0 and av.num_active_vmas == 0, "an anon_vma goes that others still need"
 
 
 def vma_link_file(vma: vm_area_struct) -> None:

@@ -47,6 +47,11 @@ def _trace(kind: Kind, vma: vm_area_struct) -> None:
         tp.emit(kind, vma.vm_start, size=vma.vm_end - vma.vm_start, flags=vma.vm_flags, vma=vma.id, text=name)
 
 
+def trace_vma_create(vma: vm_area_struct) -> None:
+    """Tell listeners of a VMA that came to be outside of vma_link."""
+    _trace(Kind.VMA_CREATE, vma)
+
+
 def vma_special_name(vma: vm_area_struct) -> str | None:
     """The name that /proc/PID/maps shows for a VMA that is no file."""
     if vma.vm_ops is not None and vma.vm_ops.name is not None:
@@ -105,9 +110,9 @@ def new_vma(mm: mm_struct, start: int, end: int, flags: int, pgoff: int) -> vm_a
     return vm_area_struct(mm, start, end, flags, pgoff)
 
 
-def _dup(old: vm_area_struct) -> vm_area_struct:
-    """A detached copy (vm_area_dup); anon_vma is copied, its chain is not."""
-    new = vm_area_struct(old.vm_mm, old.vm_start, old.vm_end, old.vm_flags, old.vm_pgoff)
+def vm_area_dup(old: vm_area_struct, mm: mm_struct | None = None) -> vm_area_struct:
+    """A detached copy in `mm`, or in the same address space; anon_vma is copied, its chain is not."""
+    new = vm_area_struct(mm or old.vm_mm, old.vm_start, old.vm_end, old.vm_flags, old.vm_pgoff)
     new.vm_page_prot = old.vm_page_prot
     new.vm_file = old.vm_file
     new.vm_ops = old.vm_ops
@@ -337,7 +342,7 @@ def __split_vma(vma: vm_area_struct, address: int, new_below: bool) -> vm_area_s
         if error:
             return error
     mm = vma.vm_mm
-    new = _dup(vma)
+    new = vm_area_dup(vma)
     if new_below:
         new.vm_end = address
     else:
@@ -422,7 +427,7 @@ def copy_vma(source: vm_area_struct, address: int, length: int, pgoff: int) -> v
     )
     if merged is not None:
         return merged
-    new = _dup(source)
+    new = vm_area_dup(source)
     new.vm_start, new.vm_end, new.vm_pgoff = address, address + length, pgoff
     error = anon_vma_clone(new, source)
     if error:

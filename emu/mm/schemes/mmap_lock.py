@@ -21,6 +21,7 @@ class Scheme:
     signals_under_vma_lock = False
     callee_drops_lock = True
     madvise_under_vma_lock = False
+    fork_marks_late = False
 
     def __init__(self, memory: MemoryManager) -> None:
         self.reason = int(Reason.SCHEME)

@@ -29,6 +29,7 @@ class Scheme:
     signals_under_vma_lock = False
     callee_drops_lock = False  # the entry code always unlocks, after VM_FAULT_RETRY too
     madvise_under_vma_lock = False
+    fork_marks_late = True
 
     def __init__(self, memory: MemoryManager) -> None:
         self.vmstat = memory.vmstat

@@ -19,6 +19,7 @@ class LockingScheme(Protocol):
     signals_under_vma_lock: bool  # an access error is decided under the VMA lock (else: mmap_lock path)
     callee_drops_lock: bool  # handle_mm_fault released the VMA lock when it returns VM_FAULT_RETRY or COMPLETED
     madvise_under_vma_lock: bool
+    fork_marks_late: bool  # dup_mmap write-locks a VMA right before its pages are copied (rfc), not before all else
     reason: int
 
     def __init__(self, memory: MemoryManager) -> None: ...

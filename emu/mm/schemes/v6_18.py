@@ -31,6 +31,7 @@ class Scheme:
     signals_under_vma_lock = True
     callee_drops_lock = True
     madvise_under_vma_lock = True
+    fork_marks_late = False
 
     def __init__(self, memory: MemoryManager) -> None:
         self.vmstat = memory.vmstat
