@@ -25,6 +25,7 @@ from emu.mm.mm_types import (
     VM_SHARED,
     VM_WRITE,
     mm_struct,
+    page,
     vm_area_struct,
 )
 from emu.mm.mmap_lock import mmap_read_lock, mmap_read_unlock
@@ -119,3 +120,40 @@ def mm_populate(mm: mm_struct, start: int, length: int, ignore_errors: bool = Tr
     if locked:
         mmap_read_unlock(mm)
     return ret
+
+
+def get_user_page_fast(mm: mm_struct, address: int, write: bool) -> page | int:
+    """The page at `address`, without a reference, faulted in (for writing) if need be; -EFAULT, -ENOMEM
+    (get_user_pages_fast for one page). mmap_lock is taken only where the entry is not good already."""
+    table = mm.pgtable
+    format = table.format
+    slot = table.slot(address)
+    pte = table.get(slot) if slot >= 0 else 0
+    if pte and format.pte_present(pte) and not format.pte_special(pte) and (not write or format.pte_write(pte)):
+        vma = mm.mm_mt.load(address)
+        if vma is not None and vma.vm_flags & (VM_READ | VM_WRITE | VM_EXEC):
+            return _page_of(mm, pte)
+    mmap_read_lock(mm)
+    vma = mm.mm_mt.load(address)
+    start = address & PAGE_MASK
+    got = -EFAULT if vma is None else _get_user_pages(mm, vma, start, start + PAGE_SIZE, write, force=False)
+    found: page | int = got if got < 0 else _page_of(mm, table.get(table.slot(address)))
+    mmap_read_unlock(mm)
+    return found
+
+
+def _page_of(mm: mm_struct, pte: int) -> page:
+    found = mm.memory.mem_map[(pte & mm.pgtable.format.pfn_mask) >> PAGE_SHIFT]
+    assert found is not None, f"entry {pte:#x} maps a free frame"
+    return found
+
+
+def fixup_user_fault(mm: mm_struct, address: int, write: bool) -> int:
+    """Serve a fault that kernel code took on behalf of the guest: 0, -EFAULT, -ENOMEM. mmap_lock held for read."""
+    vma = mm.mm_mt.load(address)
+    if vma is None or not vma.vm_flags & (VM_WRITE if write else VM_READ):
+        return -EFAULT
+    ret = handle_mm_fault(vma, address & PAGE_MASK, FAULT_FLAG_WRITE if write else 0)
+    if ret & VM_FAULT_ERROR:
+        return -ENOMEM if ret & VM_FAULT_OOM else -EFAULT
+    return 0
