@@ -7,6 +7,9 @@ import errno
 from typing import TYPE_CHECKING
 
 from archs.base import SigInfo
+from emu.kernel.futex.core import FUTEX_BITSET_MATCH_ANY
+from emu.kernel.futex.robust import futex_exec_release, futex_exit_release
+from emu.kernel.futex.waitwake import futex_wake
 from emu.kernel.process import CLD_DUMPED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, SA_NOCLDWAIT, Process
 from emu.kernel.signal import SIG_IGN, SIGCHLD, SIGCONT, SIGHUP, send_signal
 from emu.mm.mmap import exit_mmap
@@ -26,13 +29,11 @@ WCOREFLAG = 0x80
 def mm_release(task: Task) -> None:
     """The task lets go of its address space, by exit or by exec: robust futexes, the tid that is to be cleared, a
     parent in vfork (mm_release)."""
-    from emu.kernel.futex import exit_robust_list, futex_wake_address
-
-    exit_robust_list(task)
+    (futex_exit_release if task.exiting else futex_exec_release)(task)
     if task.clear_child_tid:
         if task.mm.mm_users > 1:
             task.access.put_user(task.clear_child_tid, 0, 4, "mm_release")
-            futex_wake_address(task, task.clear_child_tid, 1)
+            futex_wake(task, task.clear_child_tid, True, 1, FUTEX_BITSET_MATCH_ANY)
         task.clear_child_tid = 0
     parent, task.vfork_parent = task.vfork_parent, None
     if parent is not None:

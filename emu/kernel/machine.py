@@ -21,6 +21,7 @@ from emu.hw.native import library
 from emu.hw.ram import PAGE_SIZE, Ram
 from emu.kernel.elf import ElfImage, ExecError, check_target, read_program
 from emu.kernel.exit import do_exit
+from emu.kernel.futex.core import FutexTable
 from emu.kernel.process import Process
 from emu.kernel.rseq import rseq_handle_notify_resume
 from emu.kernel.signal import ERESTARTSYS, SIGKILL, Sighand, Signals, do_signal
@@ -84,6 +85,7 @@ class Machine:
         self.hostname = "mmscope"
         self.boot_time = EPOCH  # CLOCK_REALTIME at virtual time 0, in ns
         self.timers = Timers(self.sched, self.wake_sleepers)
+        self.futexes = FutexTable()
         self.sleepers: list[tuple[Task, Callable[[], bool]]] = []  # tasks in wait_event, and what each waits for
         self.host_waiters: list[tuple[Task, int, int]] = []  # task, descriptor of the host, poll events
         self.missing_syscalls: dict[str, int] = {}
@@ -293,8 +295,11 @@ class Machine:
                 what = task.waiting_for if task.state != State.RUNNING else "runs"
                 self.messages.append(f"  {task.comm}/{task.pid} (process {task.tgid}): {what or 'sleeps'}")
 
-    def run_task(self, task: Task) -> None:
-        """The life of a task: guest code until something happens, then the kernel, until it ends."""
+    def run_task(self, task: Task, *_: object) -> None:
+        """The life of a task: guest code until something happens, then the kernel, until it ends.
+
+        A greenlet that another one ends in gets that one's result as an argument.
+        """
         sched = self.sched
         tp = self.tp
         signals = task.signals

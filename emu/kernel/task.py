@@ -91,6 +91,7 @@ class Task(SchedEntity):
         self.set_child_tid = 0
         self.clear_child_tid = 0
         self.robust_list = (0, 0)
+        self.futex_dead = False  # ended, and its futexes were dealt with (FUTEX_STATE_DEAD)
         self.vfork_parent: Task | None = None  # who sleeps until this task lets go of its address space
         self.personality = 0x0040000  # ADDR_NO_RANDOMIZE
         self.dumpable = 1
