@@ -85,6 +85,7 @@ class Machine:
         self.hostname = "mmscope"
         self.boot_time = EPOCH  # CLOCK_REALTIME at virtual time 0, in ns
         self.timers = Timers(self.sched, self.wake_sleepers)
+        self.futexes = FutexTable()
         self.sleepers: list[tuple[Task, Callable[[], bool]]] = []  # tasks in wait_event, and what each waits for
         self.host_waiters: list[tuple[Task, int, int]] = []  # task, descriptor of the host, poll events
         self.missing_syscalls: dict[str, int] = {}
@@ -295,8 +296,11 @@ class Machine:
                 what = task.waiting_for if task.state != State.RUNNING else "runs"
                 self.messages.append(f"  {task.comm}/{task.pid} (process {task.tgid}): {what or 'sleeps'}")
 
-    def run_task(self, task: Task) -> None:
-        """The life of a task: guest code until something happens, then the kernel, until it ends."""
+    def run_task(self, task: Task, *_: object) -> None:
+        """The life of a task: guest code until something happens, then the kernel, until it ends.
+
+        A greenlet that another one ends in gets that one's result as an argument.
+        """
         sched = self.sched
         tp = self.tp
         signals = task.signals
