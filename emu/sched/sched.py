@@ -78,6 +78,7 @@ class Sched:
         self._timers: list[tuple[int, int, SchedTimer]] = []
         self._timer_count = 0
         self._hub: Any = None
+        self._to_start = self.boot  # the new task that the greenlet of `run` is to start; `boot`: `run` ends
         self._noise = seed & (1 << 64) - 1
         self.end = INFINITY  # when the run is over, whatever goes on
         self.timed_out = False
@@ -129,6 +130,7 @@ class Sched:
         if until > self.end:
             if self.clock >= self.end:
                 self.timed_out = True
+                self._to_start = self.boot
                 self._hub.switch()
             until = self.end
         if timers and timers[0][0] < until:
@@ -176,6 +178,8 @@ class Sched:
         else:
             task.nvcsw += 1
             self._put_prev(1)
+            for spinner in task.spinners:
+                self.wake(spinner)
         self._dispatch(task)
         if timer is not None:
             timer.function = None
@@ -246,12 +250,18 @@ class Sched:
         self.tasks -= 1
         self._put_prev(2)
         successor = self._pick()
-        task.greenlet.parent = self._hub if successor is self.boot else successor.greenlet
+        if successor.greenlet:
+            task.greenlet.parent = successor.greenlet
+        else:
+            self._to_start = successor
+            task.greenlet.parent = self._hub
 
     def run(self) -> None:
         """Run until no task is left or nothing more can happen (`tasks` tells), or until `end`."""
         self._hub = getcurrent()
-        self._dispatch(self.boot)
+        self._to_start = self._pick()
+        while self._to_start is not self.boot:
+            self._to_start.greenlet.switch()
         self.current = self.boot
         self.tp.pid = self.tp.tid = 0
 
@@ -366,8 +376,13 @@ class Sched:
     def _dispatch(self, me: SchedEntity) -> None:
         """Go on with the CPU whose clock is smallest; comes back when it is the turn of `me` again."""
         task = self._pick()
-        if task is not me:
-            (self._hub if task is self.boot else task.greenlet).switch()
+        if task is me:
+            return
+        if task.greenlet:
+            task.greenlet.switch()
+        else:  # has never run, or is `boot`: one that starts inside another one would inherit the depth of its stack
+            self._to_start = task
+            self._hub.switch()
 
     def _pick(self) -> SchedEntity:
         busy, timers = self._busy, self._timers
