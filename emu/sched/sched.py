@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from errno import EINTR, ETIMEDOUT
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heappushpop
 from typing import Any, Protocol
 
 from greenlet import getcurrent
@@ -29,8 +29,7 @@ from emu.tracepoint import Kind, Tracepoints
 INFINITY = 1 << 62
 SLICE = 3_000_000  # ns that a task runs while others wait (sysctl_sched_base_slice)
 LOOKAHEAD = 20_000  # ns that guest code may run ahead of other CPUs
-SWITCH_NS = 1200  # a context switch
-WAKE_NS = 900  # from a wake-up on one CPU to the task's first instruction on an idle one
+JITTER = 200  # ns by which a seed delays a CPU at a scheduling point, at most
 # sched_prio_to_weight for nice -20 ... 19, by its rule: a factor of 1.25 for each step, 1024 for nice 0.
 _WEIGHTS = tuple(round(1024 / 1.25**nice) for nice in range(-20, 20))
 
@@ -59,7 +58,7 @@ class SchedTimer:
 class Sched:
     """The CPUs of one machine and what they run. `clock`, `current` and `rq` are those of the CPU that runs now."""
 
-    def __init__(self, tp: Tracepoints, cpus: int = 1, seed: int = 0) -> None:
+    def __init__(self, tp: Tracepoints, cpus: int = 1, seed: int = 0, cost: Cost = ICELAKE) -> None:
         self.tp = tp
         self.rqs = [Rq(number) for number in range(cpus)]
         self.rq = self.rqs[0]
@@ -71,7 +70,6 @@ class Sched:
         self.engine: _Counter = _NoGuest()
         self.mark = 0  # guest code that `clock` contains, in ns of `engine`
         self.on_idle: Callable[[], bool] = lambda: False
-        self.on_switch: Callable[[SchedEntity], None] = lambda task: None
         self.tasks = 0  # that have not ended
         self._busy: list[tuple[int, int]] = []  # (clock, number) of the CPUs that wait for their turn
         self._idle = (1 << cpus) - 1
@@ -82,7 +80,7 @@ class Sched:
         self._noise = seed & (1 << 64) - 1
         self.end = INFINITY  # when the run is over, whatever goes on
         self.timed_out = False
-        self.cost: Cost = ICELAKE
+        self.cost = cost
 
     # Time
 
@@ -148,9 +146,30 @@ class Sched:
 
     def _step_back(self) -> None:
         rq = self.rq
-        rq.clock = self.clock + self.noise(200)
-        heappush(self._busy, (rq.clock, rq.id))
-        self._dispatch(self.current)
+        clock = rq.clock = self.clock + self.noise(JITTER) if self._noise else self.clock
+        busy, timers = self._busy, self._timers
+        if not busy or (timers and timers[0][0] <= busy[0][0]) or busy[0][0] >= self.end:
+            heappush(busy, (clock, rq.id))
+            self._dispatch(self.current)
+            return
+        # What follows is _dispatch for the common case, spelled out: two of these a fault where many CPUs fault (1 us).
+        me = self.current
+        self.clock, number = heappushpop(busy, (clock, rq.id))
+        rq = self.rq = self.rqs[number]
+        task = rq.curr
+        assert task is not None
+        self.current = task
+        horizon = busy[0][0]
+        self.horizon = timers[0][0] if timers and timers[0][0] < horizon else horizon
+        tp = self.tp
+        tp.cpu, tp.pid, tp.tid, tp.current = number, task.tgid, task.pid, task.waits
+        if task is me:
+            return
+        if task.greenlet:
+            task.greenlet.switch()
+        else:
+            self._to_start = task
+            self._hub.switch()
 
     def block(
         self,
@@ -312,7 +331,8 @@ class Sched:
                 prev = self.rqs[(idle & -idle).bit_length() - 1]
             task.rq = prev
             self._idle &= ~(1 << prev.id)
-            woken = self.clock + WAKE_NS + delay + self.noise(WAKE_NS)
+            wake_ns = self.cost.wakeup + self.cost.idle_exit
+            woken = self.clock + wake_ns + delay + self.noise(wake_ns)
             prev.idle_ns += max(0, woken - prev.clock)
             prev.clock = max(prev.clock, woken)
             self._set_curr(prev, task)
@@ -355,7 +375,7 @@ class Sched:
             self._idle |= 1 << rq.id
             return
         if task is not prev:
-            rq.clock += SWITCH_NS
+            rq.clock += self.cost.context_switch
         self._set_curr(rq, task)
         heappush(self._busy, (rq.clock, rq.id))
 
@@ -414,7 +434,6 @@ class Sched:
                 tp.pid = task.tgid
                 tp.tid = task.pid
                 tp.current = task.waits
-                self.on_switch(task)
                 return task
             if self.tasks == 0 or not self.on_idle():
                 return self.boot
