@@ -168,11 +168,12 @@ ICELAKE = Cost()
 # 7.6 ns between threads of a core: the same mesh and links as Skylake); PAGEVEC_SIZE and MEMCG_CHARGE_BATCH of 5.12.
 # transfer_hold: calibrated on the mmap_lock column of RASMUSSEN, 21 to 112 threads.
 SKYLAKE = _machine(
-    "skylake", 1e9 / 573_600, cores=28, atomic=8, transfer_smt=8, transfer_socket=47, transfer_remote=134, transfer_hold=100,
-    lru_batch=15, memcg_batch=32,
+    "skylake", 1e9 / 573_600, cores=28, atomic=8, transfer_smt=8, transfer_socket=47, transfer_remote=134,
+    transfer_hold=100, lru_batch=15, memcg_batch=32,
 )  # fmt: skip
 # REFCOUNT does not name its machine; 56 threads and 'a rather old Broadwell' in the same letter suggest 2 x 14 cores.
-# CORE_TO_CORE (Xeon E5-2695 v4): 44 ns in a socket, 118 ns across, 7.6 ns between threads of a core. transfer_hold: as SKYLAKE.
+# CORE_TO_CORE (Xeon E5-2695 v4): 44 ns in a socket, 118 ns across, 7.6 ns between threads of a core.
+# transfer_hold: as SKYLAKE.
 BROADWELL = _machine(
     "broadwell", 1e9 / 507_566, cores=14, atomic=8, transfer_smt=8, transfer_socket=44, transfer_remote=118,
     transfer_hold=100,
