@@ -13,7 +13,7 @@ prints the table beside what it finds.
 
 A fault is the sum of its parts. For the first touch of an anonymous page:
 
-    exception 200 + vma_lookup 36 + 2 * atomic 14 + fault_core 164 + anon_fault 124 + page_alloc 185 + clear_page 213
+    exception 200 + vma_lookup 50 + fault_core 164 + anon_fault 124 + page_alloc 185 + clear_page 213
     + memcg_charge 112 + rmap_lru 65 = 1113 ns
 """
 
@@ -71,7 +71,7 @@ class Cost:
 
     # A page fault, part by part
     exception: int = _ns(200, SHARE + "exc_page_fault and entry code 18 %")
-    vma_lookup: int = _ns(36, SHARE + "lock_vma_under_rcu with mas_walk 4.5 %, less two atomics")
+    vma_lookup: int = _ns(50, SHARE + "lock_vma_under_rcu with mas_walk and vma_end_read 4.5 %: look-up, lock, unlock")
     fault_core: int = _ns(
         164, MEASURED + "fault_zero_page 896 ns, less exception, look-up and lock: walk, locks, entry"
     )
@@ -146,7 +146,7 @@ def anon_fault_ns(costs: Cost) -> int:
     """What the first touch of an anonymous page takes on one CPU, with nothing to wait for."""
     c = costs
     return (
-        c.exception + c.vma_lookup + 2 * c.atomic + c.fault_core + c.anon_fault + c.page_alloc + c.clear_page
+        c.exception + c.vma_lookup + c.fault_core + c.anon_fault + c.page_alloc + c.clear_page
         + c.memcg_charge + c.rmap_lru
     )  # fmt: skip
 
