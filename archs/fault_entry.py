@@ -25,6 +25,7 @@ class RecordedFaultEntry:
         self.force_sig = force_sig
         self.scheme = mm.scheme
         self.vmstat = mm.memory.vmstat
+        self.sched = mm.memory.sched
         self.path = 0
         self.reason = 0
         self.flags = 0
@@ -55,22 +56,21 @@ class RecordedFaultEntry:
 
     def _recorded(self, kind: int, address: int, syndrome: int, ip: int, function: str | None) -> bool:
         tp = self.tp
-        now = tp.clock()
+        sched = self.sched
+        sched.leave_guest()
+        begin = sched.clock
         cell = tp.reserve()
         stack = tp.callchain() if tp.callchain is not None else None
-        pid, tid = tp.pid, tp.tid
         waits = tp.current
         waits.wait = waits.holder = 0
-        table = self.mm.pgtable
-        slot = table.slot(address)
-        before = table.get(slot) if slot >= 0 else 0
+        peek = self.mm.pgtable.peek
+        before = peek(address)
         self.served = 0
         served = self.handle(address, syndrome, kind == _USER)
-        slot = table.slot(address)
         row: Row = (
-            now, tp.cpu, pid, tid, kind, address, ip, syndrome, 0, self.flags, self.vma_id, self.path, self.reason,
-            self.served, waits.wait, waits.holder, self.result, function,
-            (before, table.get(slot) if slot >= 0 else 0), tp.clock() - now, stack,
+            begin, tp.cpu, tp.pid, tp.tid, kind, address, ip, syndrome, 0, self.flags, self.vma_id, self.path,
+            self.reason, self.served, waits.wait, waits.holder, self.result, function, (before, peek(address)),
+            sched.clock - begin, stack,
         )  # fmt: skip
         cell[0] = row
         return served

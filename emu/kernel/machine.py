@@ -107,7 +107,6 @@ class Machine:
         self.futexes = FutexTable()
         self.vfs: Any = None
         self.clock = self.sched.now
-        self.tp.clock = self.sched.now
 
     # Time
 
@@ -346,7 +345,7 @@ class Machine:
             budget = max(4, min(SLICE, until - sched.clock << 2))
             sched.enter_guest(engine)
             kind = cpu.run(budget)
-            task.utime += sched.leave_guest()
+            sched.leave_guest()
             if kind is syscall:
                 number, a0, a1, a2, a3, a4, a5 = cpu.syscall_args()
                 entered = sched.clock

@@ -116,6 +116,11 @@ class PageTable:
             value = int.from_bytes(value.to_bytes(size, "little"), "big")
         self.entries[slot] = value
 
+    def peek(self, address: int) -> int:
+        """The lowest-level entry for `address`, 0 where no table is there."""
+        first = self.leaf.get(address >> self.leaf_shift, -1)
+        return 0 if first < 0 else self.get(first + (address >> 12 & self.leaf_mask))
+
     def slot(self, address: int) -> int:
         """Slot of the lowest-level entry for `address`, or -1 where no table is there (pte_offset_map)."""
         first = self.leaf.get(address >> self.leaf_shift, -1)

@@ -60,6 +60,7 @@ class Sched:
 
     def __init__(self, tp: Tracepoints, cpus: int = 1, seed: int = 0, cost: Cost = ICELAKE) -> None:
         self.tp = tp
+        tp.source = self
         self.rqs = [Rq(number) for number in range(cpus)]
         self.rq = self.rqs[0]
         self.boot = SchedEntity(0, "swapper")  # who runs before the first task does, and in timers
@@ -97,13 +98,13 @@ class Sched:
         self.engine = engine
         self.mark = engine.retired() >> 2
 
-    def leave_guest(self) -> int:
-        """Guest code stopped: take what it retired into the clock. ns."""
+    def leave_guest(self) -> None:
+        """Guest code stopped, perhaps for a moment only: take what it retired into the clock."""
         retired = self.engine.retired() >> 2
         ns = retired - self.mark
         self.mark = retired
         self.clock += ns
-        return ns
+        self.current.utime += ns
 
     def noise(self, bound: int) -> int:
         """A number from 0 to bound-1 that depends on the seed; 0 where there is no seed (xorshift64*)."""
