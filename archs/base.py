@@ -203,6 +203,10 @@ class Arch(Protocol):
         """Likewise for the frame without siginfo, of those that have one: the blocked mask, or None."""
         ...
 
+    def show_signal(self, info: SigInfo) -> bool:
+        """Is the signal one that the kernel writes into its log when nobody handles it (show_unhandled_signals)."""
+        ...
+
     def pack_siginfo(self, info: SigInfo) -> bytes:
         """siginfo_t as the guest sees it, 128 bytes."""
         ...

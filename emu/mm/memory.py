@@ -607,8 +607,13 @@ def mm_counter(target: page) -> int:
     return MM_FILEPAGES if mapping is None else mm_counter_file(mapping)
 
 
-def zap_pte_range(vma: vm_area_struct, start: int, end: int, even_cows: bool = True) -> None:
-    """Clear the entries of [start, end) within the VMA, flush the TLB once, then free the pages."""
+def zap_pte_range(
+    vma: vm_area_struct, start: int, end: int, even_cows: bool = True, drop_markers: bool = False
+) -> None:
+    """Clear the entries of [start, end) within the VMA, flush the TLB once, then free the pages.
+
+    Guard markers outlive it, but for an unmapping (`drop_markers`, ZAP_FLAG_DROP_MARKER).
+    """
     mm = vma.vm_mm
     table = mm.pgtable
     format = table.format
@@ -641,7 +646,8 @@ def zap_pte_range(vma: vm_area_struct, start: int, end: int, even_cows: bool = T
                 continue
             pte = table.get(base + i)
             if not format.pte_present(pte):
-                table.entries[base + i] = 0  # a guard marker
+                if drop_markers:
+                    table.entries[base + i] = 0
                 continue
             if format.pte_special(pte):
                 table.entries[base + i] = 0
@@ -674,7 +680,7 @@ def unmap_vmas(mm: mm_struct, vmas: Iterable[vm_area_struct], start: int, end: i
         if low < high:
             if mm_wr_locked:
                 mm.scheme.vma_start_write(vma, "unmap_page_range")
-            zap_pte_range(vma, low, high)
+            zap_pte_range(vma, low, high, drop_markers=True)
 
 
 def zap_page_range_single(vma: vm_area_struct, address: int, size: int) -> None:
