@@ -343,12 +343,12 @@ class Machine:
             engine = cpu.engine
             engine.serve = sched.alone
             budget = max(4, min(SLICE, until - sched.clock << 2))
+            entered, utime, slept = sched.clock, task.utime, task.slept
             sched.enter_guest(engine)
             kind = cpu.run(budget)
             sched.leave_guest()
             if kind is syscall:
                 number, a0, a1, a2, a3, a4, a5 = cpu.syscall_args()
-                entered = sched.clock
                 sched.clock += SYSCALL_NS
                 self.syscall_count += 1
                 sched.sync()
@@ -364,19 +364,17 @@ class Machine:
                         self.load_registers(task).set_syscall_result(result)
                 elif task.exec_count:  # another program
                     table, size = self.table(task), len(self.table(task))
-                task.stime += sched.clock - entered
                 if self.sleepers:
                     self.wake_sleepers()
             elif kind is fault:
                 if not engine.fault_refused:
-                    entered = sched.clock
                     task.entry.user_fault(cpu.fault_address, cpu.fault_syndrome, cpu.pc)
-                    task.stime += sched.clock - entered
             elif kind is TrapKind.SIGNAL:
                 task.force_sig(cpu.trap_signal)
             elif kind is budget_end:
                 if self.host_waiters:
                     self._poll_host(0)
+            task.stime += sched.clock - entered - (task.utime - utime) - (task.slept - slept)
         do_exit(task)
         if process.leader is task or not process.threads:
             self._ended_processes += 1

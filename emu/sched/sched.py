@@ -192,6 +192,7 @@ class Sched:
             timer = self.add_timer(deadline, lambda: self._expired(task))
         task.state = state
         task.wake_result = 0
+        begin = self.clock
         if spin:
             task.spinning = True
             self.rq.clock = self.clock
@@ -201,6 +202,7 @@ class Sched:
             for spinner in task.spinners:
                 self.wake(spinner)
         self._dispatch(task)
+        task.slept += self.clock - begin
         if timer is not None:
             timer.function = None
         return task.wake_result
