@@ -13,8 +13,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from greenlet import greenlet
-
 from archs.base import Arch, Cpu, SigInfo, TrapKind
 from emu.fs.file import File
 from emu.hw.native import library
@@ -151,7 +149,7 @@ class Machine:
         load_program(task, image, program, [os.fsencode(a) for a in argv], [os.fsencode(e) for e in env])
         self.sched.boot.pid = self.sched.boot.tgid = 0
         mm.exe_file = program
-        task.greenlet = greenlet(lambda *_: self.run_task(task))
+        task.greenlet = self.sched.new_greenlet(lambda: self.run_task(task))
         self.sched.start(task)
         return task
 
@@ -307,7 +305,7 @@ class Machine:
         tp = self.tp
         signals = task.signals
         process = task.signal
-        memory = self.memory
+        rcu = self.memory.rcu
         syscall, fault, budget_end = TrapKind.SYSCALL, TrapKind.FAULT, TrapKind.BUDGET
         simple = not self.strace
         table = self.table(task)
@@ -325,7 +323,7 @@ class Machine:
                 restart = 0
             if task.exit_code is not None:
                 break
-            memory.rcu.quiescent()
+            rcu.quiescent()
             if len(tp.rows) > 8192:
                 self.on_idle_rows()
             if task.rseq[0] and (sched.rq.nr_switches != switches or sched.rq is not rq):
@@ -341,7 +339,7 @@ class Machine:
                 until = sched.user_deadline()
             cpu = self.load_registers(task)
             engine = cpu.engine
-            engine.serve = sched.alone
+            engine.serve = sched.alone and not rcu.pending
             budget = max(4, min(SLICE, until - sched.clock << 2))
             entered, utime, slept = sched.clock, task.utime, task.slept
             sched.enter_guest(engine)

@@ -19,7 +19,7 @@ from errno import EINTR, ETIMEDOUT
 from heapq import heappop, heappush, heappushpop
 from typing import Any, Protocol
 
-from greenlet import getcurrent
+from greenlet import getcurrent, greenlet
 
 from emu.sched.cost import ICELAKE, Cost
 from emu.sched.entity import SCHED_FIFO, SCHED_RR, SchedEntity, State
@@ -259,6 +259,11 @@ class Sched:
         return bool(self._busy)
 
     # Tasks
+
+    def new_greenlet(self, life: Callable[[], None]) -> Any:
+        """The greenlet of a new task. `life` is called when the task runs first, and must end with `exit_task`."""
+        # Not a child of the greenlet that makes it: that one may end before, and go on to it.
+        return greenlet(lambda *_: life(), self._hub or getcurrent())
 
     def start(self, task: SchedEntity) -> None:
         """A new task becomes runnable (wake_up_new_task). Its `greenlet` is set already."""
