@@ -192,6 +192,17 @@ class Scheme:
 
     # Readers
 
+    def not_tried(self, mm: mm_struct, arch: str) -> bool:
+        """Not for the only user of an address space; nor where the kernel was configured without, or the architecture
+        does not do it."""
+        if mm.mm_users == 1:
+            self.reason = Reason.SINGLE_USER
+            return True
+        if self.disabled and ("config" in self.disabled or arch in self.disabled):
+            self.reason = Reason.SCHEME
+            return True
+        return False
+
     def lock_vma_under_rcu(self, mm: mm_struct, address: int) -> vm_area_struct | None:
         """find_and_lock_anon_vma: the VMA of anonymous memory at `address`, read-locked; None with `reason` set."""
         self.reason = Reason.NONE

@@ -100,6 +100,9 @@ class Scheme:
     def drain_free_vmas(self, mm: mm_struct) -> None:
         pass
 
+    def not_tried(self, mm: mm_struct, arch: str) -> bool:
+        return False
+
     def lock_vma_under_rcu(self, mm: mm_struct, address: int) -> vm_area_struct | None:
         """The anonymous VMA that contains `address`, read-locked; None with `reason` set."""
         self.reason = Reason.NONE
