@@ -149,9 +149,6 @@ class Scheme:
     # Readers. vma_start_read is written out in its caller, and an atomic operation where it is done: a call costs as
     # much as all the rest.
 
-    def not_tried(self, mm: mm_struct, arch: str) -> bool:
-        return False
-
     def lock_vma_under_rcu(self, mm: mm_struct, address: int) -> vm_area_struct | None:
         """The VMA that contains `address`, read-locked; None with `reason` set."""
         smp = self.smp
@@ -161,7 +158,7 @@ class Scheme:
         while True:
             vma = mm.mm_mt.load(address)
             if vma is None:
-                self.reason = Reason.NO_VMA
+                reason = Reason.NO_VMA
                 break
             if smp:  # it takes time to get here from the root of the tree: the object may be another VMA by now
                 sched.clock += self.lookup_ns
@@ -169,7 +166,7 @@ class Scheme:
                     sched.sync()
             # vma_start_read
             if vma.vm_lock_seq == mm.mm_lock_seq:
-                self.reason = Reason.WRITE_LOCKED
+                reason = Reason.WRITE_LOCKED
                 break
             if smp:
                 vma.vm_lock.line.write(sched)
@@ -179,7 +176,7 @@ class Scheme:
                 if old == 0:  # detached between look-up and lock: look again
                     self.vmstat["vma_lock_miss"] += 1
                     continue
-                self.reason = Reason.OVERFLOW if old < VMA_LOCK_OFFSET else Reason.WRITE_LOCKED
+                reason = Reason.OVERFLOW if old < VMA_LOCK_OFFSET else Reason.WRITE_LOCKED
                 break
             refcnt.refs = old + 1
             if smp:
@@ -190,24 +187,25 @@ class Scheme:
                 mmgrab(other)
                 self.vma_end_read(vma)
                 mmdrop(other)
-                self.reason = Reason.DETACHED
+                reason = Reason.DETACHED
                 break
             if vma.vm_lock_seq == mm.mm_lock_seq:
                 self.vma_end_read(vma)
-                self.reason = Reason.WRITE_LOCKED
+                reason = Reason.WRITE_LOCKED
                 break
             if not vma.vm_start <= address < vma.vm_end:
                 self.vma_end_read(vma)
-                self.reason = Reason.OUTSIDE
+                reason = Reason.OUTSIDE
                 break
             tp = mm.tp
             if tp.on:
                 tp.emit(Kind.VMA_LOCK_READ, vma.vm_start, vma=vma.id)
             return vma
+        self.reason = reason
         self.vmstat["vma_lock_abort"] += 1
         tp = mm.tp
         if tp.on and vma is not None:
-            tp.emit(Kind.VMA_LOCK_READ_FAILED, address, vma=vma.id, reason=self.reason)
+            tp.emit(Kind.VMA_LOCK_READ_FAILED, address, vma=vma.id, reason=reason)
         return None
 
     def vma_end_read(self, vma: vm_area_struct) -> None:
@@ -225,6 +223,15 @@ class Scheme:
             vma.vm_lock.last_holder = self.sched.current.pid
             vma.vm_mm.vma_writer_wait.wake_up()
         assert left > 0, "a VMA lock is released that nobody holds"
+
+    def not_tried(self, mm: mm_struct, arch: str) -> bool:
+        return False
+
+    def munmap_may_downgrade(self, after: vm_area_struct | None) -> bool:
+        return True
+
+    def drain_free_vmas(self, mm: mm_struct) -> None:
+        pass
 
     def anon_vma_may_prepare(self, vma: vm_area_struct) -> bool:
         """The neighbours are looked at, which takes mmap_lock: try it, without waiting."""
