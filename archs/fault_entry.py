@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from archs.base import SigInfo
-from emu.mm.mm_types import mm_struct
-from emu.tracepoint import Kind, Row
+from emu.mm.memory import handle_mm_fault
+from emu.mm.mm_types import FAULT_FLAG_SPECULATIVE, VM_FAULT_RETRY, mm_struct, vm_area_struct
+from emu.tracepoint import Kind, Path, Row
 
 _USER, _KERNEL = int(Kind.PAGE_FAULT_USER), int(Kind.PAGE_FAULT_KERNEL)
 
@@ -41,6 +42,23 @@ class RecordedFaultEntry:
     def handle(self, address: int, syndrome: int, user: bool) -> bool:
         """The architecture's page-fault function. True: go on at the same instruction."""
         raise NotImplementedError
+
+    def speculate(self, vma: vm_area_struct | None, address: int, flags: int) -> int:
+        """The second part of a speculative fault, which all architectures have alike: handle it on a copy of the VMA,
+        None = the attempt was given up already. A vm_fault_t; VM_FAULT_RETRY: go on under mmap_lock."""
+        fault = VM_FAULT_RETRY
+        if vma is not None:
+            self.vma_id = vma.id
+            self.flags = flags | FAULT_FLAG_SPECULATIVE
+            fault = handle_mm_fault(vma, address, self.flags)
+        if fault & VM_FAULT_RETRY:
+            self.vmstat["spf_abort"] += 1
+            self.reason = self.scheme.reason
+        else:
+            self.served = self.mm.served
+            self.path = Path.SPECULATIVE
+            self.result = fault
+        return fault
 
     def user_fault(self, address: int, syndrome: int, ip: int) -> bool:
         """A page fault in user mode: True when served, False when a signal was sent instead."""

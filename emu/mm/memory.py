@@ -186,7 +186,7 @@ def handle_pte_fault(vmf: vm_fault) -> int:
     format = table.format
     if not format.pte_present(entry):
         return do_swap_page(vmf)
-    if table.locks is not None or vmf.flags & FAULT_FLAG_SPECULATIVE:
+    if table.racy:
         if vmf.flags & FAULT_FLAG_SPECULATIVE:
             vma.vm_mm.memory.vmstat["spf_attempt_pte"] += 1
         if not pte_map_lock(vmf):
@@ -257,11 +257,10 @@ def do_anonymous_page(vmf: vm_fault) -> int:
             return VM_FAULT_OOM
     format = table.format
     memory = mm.memory
-    locking = table.locks is not None or vmf.flags & FAULT_FLAG_SPECULATIVE
-    if vmf.flags & FAULT_FLAG_SPECULATIVE:
+    if table.racy and vmf.flags & FAULT_FLAG_SPECULATIVE:
         memory.vmstat["spf_attempt_anon"] += 1
     if not vmf.flags & FAULT_FLAG_WRITE:
-        if locking:
+        if table.racy:
             if not pte_map_lock(vmf):
                 return VM_FAULT_RETRY
             if table.get(slot):
@@ -280,7 +279,7 @@ def do_anonymous_page(vmf: vm_fault) -> int:
     new = memory.allocator.alloc_page()
     if new is None:
         return VM_FAULT_OOM
-    if locking:
+    if table.racy:
         mapped = pte_map_lock(vmf)
         if not mapped or table.get(slot):
             pte_unmap_unlock(vmf)
@@ -563,7 +562,7 @@ def wp_page_copy(vmf: vm_fault) -> int:
     table = mm.pgtable
     format = table.format
     mapped = True
-    if table.locks is not None or vmf.flags & FAULT_FLAG_SPECULATIVE:
+    if table.racy:
         mapped = pte_map_lock(vmf)
     if not mapped or table.get(vmf.slot) != vmf.orig_pte:
         pte_unmap_unlock(vmf)

@@ -87,6 +87,7 @@ class PageTable:
         self.tables = 0  # tables of all levels, the top one included
         # The locks of the lowest-level tables, by slot >> (bits of the index); None on a machine with one CPU.
         self.locks: dict[int, spinlock] | None = {} if len(memory.sched.rqs) > 1 else None
+        self.racy = self.locks is not None or memory.scheme.speculative  # an entry may change before it is locked
         self._leaf_bits = format.bits[-1]
         self._orders = tuple(max(0, (1 << b) * format.entry_size - 1 >> 12).bit_length() for b in format.bits)
         self.root = self._new_table(0)  # physical address

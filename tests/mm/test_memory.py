@@ -50,7 +50,7 @@ class MemoryFile:
         self.count -= 1
 
 
-@pytest.fixture(params=["mmap_lock", "rfc", "6.18"])
+@pytest.fixture(params=["mmap_lock", "spf", "rfc", "6.4", "6.18"])
 def box(request: pytest.FixtureRequest) -> Box:
     return make_box(request.param)
 
