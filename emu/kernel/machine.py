@@ -201,7 +201,9 @@ class Machine:
         mm, arch = task.mm, task.arch
         spare = self._spare.setdefault(arch.name, [])
         if not spare and len(self._engines) >= MAX_ENGINES:
-            self.detach(next(iter(self._engines)))
+            victim = next((other for other, its in self._engines.items() if not its.pins), None)
+            if victim is not None:
+                self.detach(victim)
         if spare:
             cpu = spare.pop()
         else:
