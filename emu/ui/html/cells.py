@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The faults of a trace as cells of the heat map: one each while there are not too many, else several in one cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from emu.ui.html.collect import Array, Columns
+
+MAX_CELLS = 1 << 20  # a page of that many opens in about a second and has some 5 MB (tests/ui/html/test_page.py)
+_WIDE = 1 << 60
+
+
+@dataclass
+class Cells:
+    """Columns of one length, sorted by time: `time` (ns after the trace's begin), `row` (of the axis of its process),
+    `combo` (index into the columns of `combos`), `count` (faults), `wait` and `duration` (ns, sums). `time_step` in ns and
+    `row_step` in pages: what times and rows were rounded down to, 1 where they are exact."""
+
+    time: Array
+    row: Array
+    combo: Array
+    count: Array
+    wait: Array
+    duration: Array
+    combos: Columns
+    time_step: int = 1
+    row_step: int = 1
+    dropped: tuple[str, ...] = ()  # columns that are no longer told apart
+
+
+def combine(columns: list[Array]) -> tuple[Array, Array]:
+    """(number of its combination for each row, first row of each combination)."""
+    key = np.zeros(len(columns[0]), np.int64)
+    width = 1
+    for column in columns:
+        values, codes = np.unique(column, return_inverse=True)
+        if width * len(values) >= _WIDE:
+            seen, key = np.unique(key, return_inverse=True)
+            width = len(seen)
+        key = key * len(values) + codes
+        width *= len(values)
+    _, first, codes = np.unique(key, return_index=True, return_inverse=True)
+    return codes, first
+
+
+def make_cells(time: Array, row: Array, wait: Array, duration: Array, about: Columns, limit: int = MAX_CELLS) -> Cells:
+    """Cells of faults; `about`: the columns that a combination is made of, what can be spared most last. Above `limit`
+    faults, times and rows are rounded and faults that then are alike become one cell, at most `limit` of them."""
+    combo, first = combine(list(about.values()))
+    if len(time) <= limit:
+        combos = {name: values[first] for name, values in about.items()}
+        return Cells(time, row, combo, np.ones(len(time), np.int64), wait, duration, combos)
+    dropped: list[str] = []
+    for name in reversed(about):
+        if len(first) <= limit // 8:
+            break
+        dropped.append(name)
+        about = {**about, name: np.zeros_like(about[name])}
+        combo, first = combine(list(about.values()))
+    combos = {name: values[first] for name, values in about.items()}
+    span, rows = int(time[-1]) + 1, int(row.max()) + 1
+    time_step, row_step = max(1, span >> 12), max(1, rows >> 16)
+    while True:
+        key = (time // time_step * (rows // row_step + 1) + row // row_step) * len(first) + combo
+        cells, first_of, cell_of = np.unique(key, return_index=True, return_inverse=True)
+        if len(cells) <= limit:
+            break
+        if row_step < rows >> 11:
+            row_step *= 2
+        elif time_step < span >> 8 or row_step >= rows:
+            time_step *= 2
+        else:
+            row_step *= 2
+    size = len(cells)
+    order = np.argsort(time[first_of] // time_step, kind="stable")
+    first_of = first_of[order]
+    return Cells(
+        time[first_of] // time_step * time_step,
+        row[first_of] // row_step * row_step,
+        combo[first_of],
+        np.bincount(cell_of, minlength=size)[order],
+        np.bincount(cell_of, wait, size).astype(np.int64)[order],
+        np.bincount(cell_of, duration, size).astype(np.int64)[order],
+        combos,
+        time_step,
+        row_step,
+        tuple(dropped),
+    )
