@@ -92,6 +92,10 @@ def build_parser() -> argparse.ArgumentParser:
     scale = verbs.add_parser("scale", help="run a program over numbers of CPUs and locking schemes")
     add_scale_options(scale, LOCKINGS, _size, _variable, DEFAULT_MEMORY)
     report = verbs.add_parser("report", help="what happened in a trace")
+    report.add_argument(
+        "--html", metavar="OUT.html", help="write pictures and tables as one page that needs no network"
+    )
+    report.add_argument("--svg", metavar="OUT.svg", help="write one static picture")
     report.add_argument("file", metavar="FILE")
     script = verbs.add_parser("script", help="every event of a trace, a line each")
     script.add_argument("file", metavar="FILE")
@@ -112,6 +116,10 @@ def main(argv: list[str] | None = None) -> int:
             from emu.cli.guest import run_guest
 
             return run_guest(arguments)
+        if arguments.verb == "report" and (arguments.html or arguments.svg):
+            from emu.cli.pictures import pictures
+
+            return pictures(arguments)
         from emu.cli.trace_verbs import report, script
 
         return report(arguments) if arguments.verb == "report" else script(arguments)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The address axis of a process: the parts of its address space that were mapped or touched, one above the other, without
-the emptiness between them."""
+"""The address axis of a process: the parts of its address space that were mapped or touched, one above the other,
+without the emptiness between them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ MAX_SEGMENTS = 1500
 _NEAR = 64  # pages: touched pages closer than this are one cluster
 _UNTOUCHED = 0.55  # height of what was mapped and never faulted on, where the smallest touched segment has 1
 _GAP = 0.3
+_ROOM = 0.02  # of the whole axis, for each segment: a line of text, as long as there are not too many
 _POWER = 0.36  # a segment of n pages is n ** _POWER high
 
 
 @dataclass
 class Axis:
-    """Segments in ascending order. `start`, `pages`: in pages; `row`: pages in the segments before; `low`, `high`: place on
-    the axis, 0 at the lowest address, 1 at the highest. `coarse`: pages that a boundary was rounded to, 1 if none was."""
+    """Segments in ascending order. `start`, `pages`: in pages; `row`: pages in the segments before; `low`, `high`: place
+    on the axis, 0 at the lowest address, 1 at the highest. `coarse`: pages that a boundary was rounded to, 1 if none
+    was."""
 
     start: Array
     pages: Array
@@ -32,7 +34,8 @@ class Axis:
     def rows(self, pages: Array) -> Array:
         """Row numbers of pages that lie in segments."""
         index = np.searchsorted(self.start, pages, "right") - 1
-        return self.row[index] + (pages - self.start[index])
+        found: Array = self.row[index] + (pages - self.start[index])
+        return found
 
     def place(self, pages: Array) -> Array:
         """Place on the axis of page numbers; what lies between segments is at the end of the one below."""
@@ -40,7 +43,8 @@ class Axis:
             return np.zeros(len(pages))
         index = np.clip(np.searchsorted(self.start, pages, "right") - 1, 0, None)
         part = np.clip((pages - self.start[index]) / self.pages[index], 0.0, 1.0)
-        return self.low[index] + part * (self.high[index] - self.low[index])
+        found: Array = self.low[index] + part * (self.high[index] - self.low[index])
+        return found
 
 
 def make_axis(starts: Array, ends: Array, touched: Array) -> Axis:
@@ -66,6 +70,7 @@ def make_axis(starts: Array, ends: Array, touched: Array) -> Axis:
     pages = end - start
     hit = np.searchsorted(touched, end) > np.searchsorted(touched, start)
     weight = np.where(hit, np.maximum(1.0, pages.astype(float) ** _POWER), _UNTOUCHED)
+    weight = np.maximum(weight, weight.sum() * min(_ROOM, 0.4 / len(weight)))
     gap = np.concatenate([[0.0], np.where(start[1:] > end[:-1], _GAP, 0.0)])
     tops = np.cumsum(weight + gap)
     total = tops[-1]

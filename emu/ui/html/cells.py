@@ -16,8 +16,8 @@ _WIDE = 1 << 60
 @dataclass
 class Cells:
     """Columns of one length, sorted by time: `time` (ns after the trace's begin), `row` (of the axis of its process),
-    `combo` (index into the columns of `combos`), `count` (faults), `wait` and `duration` (ns, sums). `time_step` in ns and
-    `row_step` in pages: what times and rows were rounded down to, 1 where they are exact."""
+    `combo` (index into the columns of `combos`), `count` (faults), `wait` and `duration` (ns, sums). `time_step` in ns
+    and `row_step` in pages: what times and rows were rounded down to, 1 where they are exact."""
 
     time: Array
     row: Array

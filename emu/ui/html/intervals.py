@@ -37,8 +37,8 @@ class Calls:
 
 
 def waits(events: Events, calls: Calls) -> Columns:
-    """Every wait for a lock: `since`, `duration` ns, `tid`, `pid`, `cpu`, `holder` (0 unknown), `lock` (text), `address` (mm),
-    `vma`, `write`, `result`, `call` and `holder_call` (texts), `open` (true where the trace ended before the wait).
+    """Every wait for a lock: `since`, `duration` ns, `tid`, `pid`, `cpu`, `holder` (0 unknown), `lock` (text), `address`
+    (mm), `vma`, `write`, `result`, `call` and `holder_call` (texts), `open` (true where the trace ended before the wait).
 
     From contention_begin and contention_end. A trace that has none tells waits by what the lock events waited.
     """
@@ -104,8 +104,8 @@ def _from_locks(events: Events) -> Columns:
 
 
 def holds(events: Events, calls: Calls) -> Columns:
-    """Every hold of mmap_lock whose length the trace tells: `since`, `duration` ns, `tid`, `address` (mm), `write`, `call`
-    (text)."""
+    """Every hold of mmap_lock whose length the trace tells: `since`, `duration` ns, `tid`, `address` (mm), `write`,
+    `call` (text)."""
     columns = events.released
     chosen = np.flatnonzero(columns["duration"] > 0)
     since = columns["time"][chosen] - columns["duration"][chosen]

@@ -95,19 +95,19 @@ def command(picture: Picture) -> str:
 def facts(picture: Picture) -> list[tuple[str, str]]:
     """What ran, on what: (name, value)."""
     meta = picture.events.metadata
-    shown = [
-        ("program", str(meta.get("program", "?"))),
-        ("architecture", str(meta.get("arch", "?"))),
-        ("locking", str(meta.get("locking", "?"))),
-        ("CPUs", str(meta.get("cpus", len(picture.cpus)))),
-        ("tasks", str(len(picture.tids))),
+    program = printable(str(meta.get("program", "?")))[:300]
+    memory_size = meta.get("memory")
+    return [
+        ("program", program),
+        ("architecture", printable(str(meta.get("arch", "?")))[:40]),
+        ("locking", printable(str(meta.get("locking", "?")))[:40]),
+        ("CPUs", printable(str(meta.get("cpus", len(picture.cpus) or 1)))[:40]),
+        ("guest RAM", memory(memory_size >> 12) if isinstance(memory_size, int) else "?"),
+        ("tasks", count(len(picture.tids))),
         ("events", count(picture.events.total)),
         ("virtual time", span(picture.events.last - picture.events.first)),
-        ("seed", str(meta.get("seed", "?"))),
+        ("seed", printable(str(meta.get("seed", "?")))[:40]),
     ]
-    if isinstance(meta.get("memory"), int):
-        shown.insert(4, ("guest RAM", memory(meta["memory"] >> 12)))
-    return [(name, printable(value)[:300]) for name, value in shown]
 
 
 def _data(picture: Picture, pack: Pack) -> dict[str, Any]:
@@ -197,8 +197,8 @@ class _Texts:
 def _bands(picture: Picture, pack: Pack, texts: _Texts) -> None:
     first = picture.events.first
     rows = [
-        (index, band.vma, band.start, band.end, max(0, band.since - first), max(0, band.until - first), band.flags & 0xFF,
-         band.name)
+        (index, band.vma, band.start, band.end, max(0, band.since - first), max(0, band.until - first),
+         band.flags & 0xFF, band.name)
         for index, process in enumerate(picture.processes)
         for band in process.bands
     ]  # fmt: skip

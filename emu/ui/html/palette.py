@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Colours and words: what each kind, path and reason looks like and what it means, for the page and for the SVG alike."""
+"""Colours and words: what each kind, path and reason looks like and what it means, for page and SVG alike."""
 
 from __future__ import annotations
 
@@ -60,5 +60,5 @@ def words() -> dict[str, list[list[str]]]:
     """For each enum the (name, colour, meaning) of its values 0, 1, 2 ..."""
     found = {}
     for key, enum, table in (("served", Served, SERVED), ("path", Path, PATH), ("reason", Reason, REASON)):
-        found[key] = [[member.name.lower(), *table[member]] for member in sorted(enum)]  # type: ignore[index, var-annotated]
+        found[key] = [[member.name.lower(), *table[member]] for member in sorted(enum)]  # type: ignore[index]
     return found

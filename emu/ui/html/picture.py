@@ -17,8 +17,8 @@ from emu.ui.html.bands import PAGE_SHIFT, Band, bands
 from emu.ui.html.cells import MAX_CELLS, Cells, make_cells
 from emu.ui.html.collect import Array, Columns, Events, collect
 from emu.ui.html.intervals import Calls, holds, runs, waits
-from emu.ui.html.units import count, span
 from emu.ui.html.tables import Table, make_tables
+from emu.ui.html.units import count, span
 
 MAX_BANDS = 20_000
 MAX_INTERVALS = 150_000  # of each: waits, holds, runs
@@ -38,8 +38,8 @@ class Process:
 
 @dataclass
 class Picture:
-    """A trace, ready to be drawn. Times of `cells` and of the intervals are ns after `events.first`; task, symbol and text
-    columns count in `tids`, `symbols` and `texts`, which are safe to print."""
+    """A trace, ready to be drawn. Times of `cells` and of the intervals are ns after `events.first`; task, symbol and
+    text columns count in `tids`, `symbols` and `texts`, which are safe to print."""
 
     events: Events
     texts: list[str]
@@ -60,7 +60,7 @@ class Picture:
 def make_picture(trace: Trace, limit: int = MAX_CELLS) -> Picture:
     """Read a trace and work out everything; `limit`: the most cells of the heat map."""
     events = collect(trace)
-    notes = []
+    notes: list[str] = []
     faults = events.faults
     execs = events.tasks["kind"] == Kind.EXEC
     bias = int(events.tasks["address"][execs][0]) if execs.any() else 0
@@ -91,7 +91,8 @@ def make_picture(trace: Trace, limit: int = MAX_CELLS) -> Picture:
     tables = make_tables(events, texts, names, symbol, all_waits, all_holds, all_runs)
     picture = Picture(
         events, texts, names, tids, cpus, processes, cells,
-        _longest(all_waits, "waits", events.first, notes), _longest(all_holds, "holds of mmap_lock", events.first, notes),
+        _longest(all_waits, "waits", events.first, notes),
+        _longest(all_holds, "holds of mmap_lock", events.first, notes),
         _longest(all_runs, "times that a task ran", events.first, notes), lanes, tables, [], notes,
     )  # fmt: skip
     picture.lead = _lead(picture, all_waits)
@@ -101,7 +102,7 @@ def make_picture(trace: Trace, limit: int = MAX_CELLS) -> Picture:
 
 
 def _symbols(events: Events, symbols: Symbols) -> tuple[list[str], Array]:
-    """Names of what faulted, and for each fault which one it is: a function, an address, or a function of the kernel."""
+    """Names of what faulted, and for each fault which one it is: a function, an address, or the kernel's function."""
     faults = events.faults
     in_kernel = faults["ip"] == 0
     names: dict[str, int] = {}
@@ -137,7 +138,7 @@ def _processes(events: Events, notes: list[str]) -> tuple[list[Process], Array, 
             f"The heat map has the {MAX_PROCESSES} processes with most faults; {len(ranked) - MAX_PROCESSES} others "
             f"with {count(sum(n for _, n in ranked[MAX_PROCESSES:]))} faults are in the tables only."
         )
-    found = []
+    found: list[Process] = []
     left_out = 0
     for pid, faults_of in ranked[:MAX_PROCESSES]:
         ours = np.flatnonzero(faults["pid"] == pid)
@@ -179,7 +180,9 @@ def _lanes(tids: list[int], faults: Columns, waiting: Columns, notes: list[str])
     for tid, weight in ((faults["tid"], np.ones(len(faults["tid"]))), (waiting["tid"], waiting["duration"] / 100.0)):
         np.add.at(score, np.searchsorted(tids, tid), weight)
     best = np.argsort(-score, kind="stable")[:MAX_THREADS]
-    notes.append(f"Timelines are drawn for the {MAX_THREADS} tasks that waited and faulted most, of {count(len(tids))}.")
+    notes.append(
+        f"Timelines are drawn for the {MAX_THREADS} tasks that waited and faulted most, of {count(len(tids))}."
+    )
     return [tids[index] for index in sorted(best.tolist())]
 
 
@@ -217,12 +220,14 @@ def _lead(picture: Picture, waiting: Columns) -> list[str]:
         lead.append("Nobody waited for a lock.")
         return lead
     at = int(durations.argmax())
-    call = lambda number: picture.texts[number] if number else "a page fault"  # noqa: E731
+
+    def call(number: int) -> str:
+        return picture.texts[number] if number else "a page fault"
+
     lock = picture.texts[waiting["lock"][at]] or "a lock"
-    sentence = (
-        f"Tasks waited {count(len(durations), 'time')} for locks, {span(int(durations.sum()))} in all; longest, "
-        f"{span(int(durations[at]))}, waited task {waiting['tid'][at]} in {call(waiting['call'][at])} for {lock}"
-    )
+    lead.append(f"Tasks waited {count(len(durations), 'time')} for locks, {span(int(durations.sum()))} in all.")
+    longest = span(int(durations[at]))
+    sentence = f"Task {waiting['tid'][at]} waited longest: {longest} in {call(waiting['call'][at])} for {lock}"
     if waiting["holder"][at]:
         sentence += f", which task {waiting['holder'][at]} held in {call(waiting['holder_call'][at])}"
     lead.append(sentence + ".")

@@ -22,8 +22,9 @@ Select = dict[str, int | str]
 
 @dataclass
 class Table:
-    """One table. `columns`: (title, type), type one of count, share, time, address, text. `select`: for each row what it
-    picks in the pictures: {dimension: value}. `more`: how many rows are not in it, and what they add up to in column 0."""
+    """One table. `columns`: (title, type), type one of count, share, time, address, text. `select`: for each row what
+    it picks in the pictures: {dimension: value}. `more`: how many rows are not in it, and what they add up to in
+    column 0."""
 
     name: str
     title: str
@@ -36,7 +37,9 @@ class Table:
 
 def _finish(table: Table, limit: int = MAX_ROWS) -> Table:
     """Sorted by the first column, largest first, then by the others; no longer than `limit`."""
-    order = sorted(range(len(table.rows)), key=lambda i: (-int(table.rows[i][0]), [str(cell) for cell in table.rows[i]]))
+    order = sorted(
+        range(len(table.rows)), key=lambda i: (-int(table.rows[i][0]), [str(cell) for cell in table.rows[i]])
+    )
     rest = order[limit:]
     table.more = len(rest), sum(int(table.rows[index][0]) for index in rest)
     kept = order[:limit]
@@ -52,7 +55,9 @@ def _groups(*columns: Array, values: tuple[Array, ...] = ()) -> list[tuple[Any, 
     group, first = combine(list(columns))
     size = len(first)
     sums = [np.bincount(group, weights, size).astype(np.int64).tolist() for weights in values]
-    return list(zip(*(column[first].tolist() for column in columns), np.bincount(group, minlength=size).tolist(), *sums))
+    return list(
+        zip(*(column[first].tolist() for column in columns), np.bincount(group, minlength=size).tolist(), *sums)
+    )
 
 
 def make_tables(
@@ -79,13 +84,21 @@ def _kinds(events: Events) -> Table:
     total = len(faults["time"])
     table = Table(
         "kinds", "Faults by kind",
-        [("faults", "count"), ("share", "share"), ("kind", "text"), ("mode", "text"), ("mean", "time"), ("total", "time")],
+        [("faults", "count"), ("share", "share"), ("kind", "text"), ("mode", "text"), ("mean", "time"),
+         ("total", "time")],
         [], [],
     )  # fmt: skip
     for served, kind, number, spent in _groups(faults["served"], faults["kind"], values=(faults["duration"],)):
         mode = int(kind == Kind.PAGE_FAULT_KERNEL)
         table.rows.append(
-            [number, number * 10000 // total, Served(served).name.lower(), ("user", "kernel")[mode], spent // number, spent]
+            [
+                number,
+                number * 10000 // total,
+                Served(served).name.lower(),
+                ("user", "kernel")[mode],
+                spent // number,
+                spent,
+            ]
         )
         table.select.append({"served": served, "mode": mode})
     return _finish(table)
@@ -96,7 +109,8 @@ def _paths(events: Events) -> Table:
     total = len(faults["time"])
     table = Table(
         "paths", "Faults by path, and why a faster one did not serve",
-        [("faults", "count"), ("share", "share"), ("path", "text"), ("reason", "text"), ("mean", "time"), ("waited", "time")],
+        [("faults", "count"), ("share", "share"), ("path", "text"), ("reason", "text"), ("mean", "time"),
+         ("waited", "time")],
         [], [],
     )  # fmt: skip
     values = (faults["duration"], faults["wait"])
@@ -112,7 +126,7 @@ def _vmas(events: Events, texts: list[str]) -> Table:
     total = len(faults["time"])
     last = {vma: index for index, vma in enumerate(vmas["vma"].tolist())}  # where it was seen last
     kept = np.flatnonzero(vmas["kind"] != Kind.VMA_REMOVE)
-    last.update({vma: index for vma, index in zip(vmas["vma"][kept].tolist(), kept.tolist())})
+    last.update(zip(vmas["vma"][kept].tolist(), kept.tolist()))
     table = Table(
         "vmas", "Faults by VMA",
         [("faults", "count"), ("share", "share"), ("from", "address"), ("to", "address"), ("flags", "text"),
@@ -126,7 +140,12 @@ def _vmas(events: Events, texts: list[str]) -> Table:
         else:
             start = int(vmas["address"][index])
             name = texts[vmas["text"][index]] or "anonymous"
-            where = [f"{start:x}", f"{start + int(vmas['size'][index]):x}", permissions(int(vmas["flags"][index])), name]
+            where = [
+                f"{start:x}",
+                f"{start + int(vmas['size'][index]):x}",
+                permissions(int(vmas["flags"][index])),
+                name,
+            ]
         table.rows.append([number, number * 10000 // total, *where, pid, vma, waited])
         table.select.append({"vma": vma, "pid": pid})
     return _finish(table)
@@ -173,8 +192,8 @@ def _who_for_whom(texts: list[str], waits: Columns) -> Table:
         total = int(durations.sum())
         holder = _call(texts, int(waits["holder_call"][at])) if known[at] else "unknown"
         table.rows.append(
-            [total, len(chosen), total // len(chosen), int(durations[(len(chosen) * 99 - 1) // 100]), int(durations[-1]),
-             _call(texts, int(waits["call"][at])), _mode(int(waits["write"][at])), texts[waits["lock"][at]], holder,
+            [total, len(chosen), total // len(chosen), int(durations[(len(chosen) * 99 - 1) // 100]),
+             int(durations[-1]), _call(texts, int(waits["call"][at])), _mode(int(waits["write"][at])), texts[waits["lock"][at]], holder,
              int((waits["result"][chosen] < 0).sum())]
         )  # fmt: skip
     return _finish(table)
@@ -298,4 +317,3 @@ def _signals(events: Events) -> Table:
             name = f"signal {number}"
         table.rows.append([times, name, code])
     return _finish(table)
-

@@ -17,13 +17,15 @@ def span(ns: float) -> str:
     for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
         if abs(ns) >= size:
             value = ns / size
-            return f"{value:.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}\u202f{unit}"
-    return f"{ns:.0f}\u202fns"
+            return f"{value:.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}\u00a0{unit}"
+    return f"{ns:.0f}\u00a0ns"
 
 
 def permissions(flags: int) -> str:
     """As in /proc/PID/maps: rw-p."""
-    letters = "".join(letter if flags & bit else "-" for letter, bit in (("r", VM_READ), ("w", VM_WRITE), ("x", VM_EXEC)))
+    letters = "".join(
+        letter if flags & bit else "-" for letter, bit in (("r", VM_READ), ("w", VM_WRITE), ("x", VM_EXEC))
+    )
     return letters + ("s" if flags & VM_SHARED else "p")
 
 

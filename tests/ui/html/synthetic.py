@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Traces of many tasks on many CPUs, made up but consistent: threads that fault while others map and unmap.
 
-A small model of a machine: each CPU has a clock and the one that is behind goes next, a writer of mmap_lock makes faults
-and other writers wait, who waits sleeps and another task of the CPU runs.
+A small model of a machine: each CPU has a clock and the one that is behind goes next, a writer of mmap_lock makes
+faults and other writers wait, who waits sleeps and another task of the CPU runs.
 """
 
 from __future__ import annotations
@@ -148,7 +148,9 @@ class Churn:
             self._wait(cpu, task, now, wait, 0)
             task.after.append((Kind.MMAP_LOCK_RELEASED, {"address": 1, "duration": 900}))
             return
-        reason, path = (Reason.NONE, Path.VMA_LOCK) if self.random.random() < 0.97 else (Reason.NO_ANON_VMA, Path.MMAP_LOCK)
+        reason, path = (
+            (Reason.NONE, Path.VMA_LOCK) if self.random.random() < 0.97 else (Reason.NO_ANON_VMA, Path.MMAP_LOCK)
+        )
         self._emit(Kind.PAGE_FAULT_USER, cpu, task.tid, now, **common, flags=0x1255, path=path, reason=reason,
                    served=served, duration=700 + self.random.randrange(300))  # fmt: skip
         if path == Path.VMA_LOCK:

@@ -3,7 +3,7 @@ function duration(ns, digits = 3) {
   const size = Math.abs(ns);
   const [scale, unit] = size >= 1e9 ? [1e9, "s"] : size >= 1e6 ? [1e6, "ms"] : size >= 1e3 ? [1e3, "µs"] : [1, "ns"];
   const value = ns / scale, whole = Math.floor(Math.abs(value)).toString().length;
-  return value.toFixed(scale === 1 ? 0 : Math.max(0, digits - whole)) + "\u202f" + unit;
+  return value.toFixed(scale === 1 ? 0 : Math.max(0, digits - whole)) + "\u00a0" + unit;
 }
 const grouped = (number) => String(Math.round(number)).replace(/\B(?=(\d{3})+$)/g, "\u202f");
 const hexPage = (page) => "0x" + page.toString(16) + "000";
@@ -41,5 +41,5 @@ function ticks(from, to, pixels, gap = 110) {
 function tickText(ns, step) {
   const [scale, unit] = ns >= 1e9 && step >= 1e4 ? [1e9, "s"] : ns >= 1e6 && step >= 10 ? [1e6, "ms"] : ns >= 1e3 ? [1e3, "µs"] : [1, "ns"];
   const decimals = Math.max(0, Math.min(6, Math.ceil(-Math.log10(step / scale) - 1e-9)));
-  return (ns / scale).toFixed(decimals) + "\u202f" + unit;
+  return (ns / scale).toFixed(decimals) + "\u00a0" + unit;
 }

@@ -89,6 +89,7 @@ function paintMarks(context, width, high) {
     let bottom = down - 1 - Math.floor((at - least) * scaleY), top = bottom;
     if (height[i] * scaleY > 1) { top = down - 1 - Math.floor((at + height[i] - least) * scaleY - 1e-6); if (top < 0) top = 0; }
     if (bottom >= down) bottom = down - 1;
+    if (bottom - top > 2) top++; // a line between pages that are tall enough to be told apart
     if (top > bottom) top = bottom;
     drawnMarks += faults[i];
     for (let y = top; y <= bottom; y++) {
@@ -164,12 +165,12 @@ function heatTip(x, y, width, high) {
   if (near >= 0) {
     const k = cells.combo[near], number = cells.count[near], word = (dimension) => data.words[dimension][combos[dimension][k]];
     at = place[near]; time = cells.time[near];
-    title = `${word("served")[0]}: ${word("served")[1]}`;
+    title = `${word("served")[0]}: ${word("served")[2]}`;
     if (number > 1) title = `${grouped(number)} faults, ${title}`;
     rows.push(["time", tickText(time, 1)], ["page", hexPage(pageAt(axis, at + height[near] / 2)), "mono"]);
     rows.push(["access", ["read", "write", "execute"][combos.access[k]] + (combos.mode[k] ? " by the kernel" : "")]);
-    rows.push(["path", `${word("path")[0]}, ${word("path")[1]}`]);
-    if (combos.reason[k]) rows.push(["because", `${word("reason")[0]}: ${word("reason")[1]}`]);
+    rows.push(["path", `${word("path")[0]}, ${word("path")[2]}`]);
+    if (combos.reason[k]) rows.push(["because", `${word("reason")[0]}: ${word("reason")[2]}`]);
     rows.push(["served in", duration(cells.duration[near] / number) + (number > 1 ? " on average" : "")]);
     if (cells.wait[near]) rows.push(["waited", duration(cells.wait[near])]);
     rows.push(["task", `${tid(combos.task[k])} on CPU ${combos.cpu[k]}`], ["in", data.symbols[combos.symbol[k]], "mono"]);
@@ -214,7 +215,7 @@ function fillLegend(legend, dimension, most, skip = -1) {
     swatch.style.setProperty("--swatch", colourOf(dimension, value));
     const hidden = view.hidden[dimension] && view.hidden[dimension].has(value);
     legend.append(element("button", { type: "button", "aria-pressed": hidden ? "false" : "true", "data-value": nameOf(dimension, value),
-      title: data.words[dimension] ? data.words[dimension][value][1] : "", onclick: () => { toggle(dimension, value); } },
+      title: data.words[dimension] ? data.words[dimension][value][2] : "", onclick: () => { toggle(dimension, value); } },
       swatch, nameOf(dimension, value) + " ", element("b", { text: grouped(number) })));
   }
   if (found.length > most) legend.append(element("span", { text: `${found.length - most} more` }));

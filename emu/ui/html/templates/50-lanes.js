@@ -1,5 +1,4 @@
 // Timelines of CPUs and of tasks: who ran, who waited for a lock, who held mmap_lock, and who was waited for.
-const ARROWS = 160;
 const laneOf = new Map(data.lanes.map((task, lane) => [task, lane]));
 const cpuLane = new Map(data.cpus.map((cpu, lane) => [cpu, lane]));
 const laneHeight = (count) => count <= 12 ? 22 : count <= 32 ? 15 : 10;
@@ -72,14 +71,14 @@ function paintTasks() {
 }
 function paintArrows(context, width, step, thick) {
   arrowsDrawn = 0; waitsInView = 0;
-  const chosen = [];
+  const chosen = [], most = Math.max(24, Math.round(width / 18));
   for (const i of byLength) {
     if (waits.since[i] > view.to || waits.since[i] + waits.duration[i] < view.from) continue;
     waitsInView++;
-    if (chosen.length < ARROWS && waits.holder[i] && laneOf.has(waits.holder[i] - 1) && laneOf.has(waits.task[i])) chosen.push(i);
+    if (chosen.length < most && waits.holder[i] && laneOf.has(waits.holder[i] - 1) && laneOf.has(waits.task[i])) chosen.push(i);
   }
   arrowsDrawn = chosen.length;
-  const strength = chosen.length > 60 ? 0.45 : 0.8;
+  const strength = chosen.length > 30 ? 0.5 : 0.8;
   for (const i of chosen.reverse()) if (i !== lit) arrow(context, i, width, step, thick, theme.ink, strength, 1);
   if (lit >= 0) for (const i of chain(lit)) arrow(context, i, width, step, thick, theme.accent, 1, 2);
 }
@@ -101,7 +100,8 @@ function arrow(context, i, width, step, thick, colour, alpha, line) {
   if (from === undefined || to === undefined || from === to) return;
   const x = timeX(waits.since[i] + waits.duration[i], width);
   if (x < GUTTER || x > width - EDGE) return;
-  const start = from * step + 2 + thick / 2, end = to * step + 2 + (to > from ? 0 : thick), way = Math.sign(end - start), bend = Math.min(22, 6 + Math.abs(end - start) * 0.14);
+  const start = from * step + 2 + thick / 2, end = to * step + 2 + (to > from ? 0 : thick), way = Math.sign(end - start), reach = Math.min(22, 6 + Math.abs(end - start) * 0.14);
+  const bend = x + reach > width - EDGE ? -reach : reach;
   context.globalAlpha = alpha; context.strokeStyle = context.fillStyle = colour; context.lineWidth = line;
   context.beginPath(); context.moveTo(x, start); context.bezierCurveTo(x + bend, start + way * 4, x + bend, end - way * 9, x, end - way * 4); context.stroke();
   context.beginPath(); context.moveTo(x, end); context.lineTo(x - 2.6 + 2, end - way * 5.5); context.lineTo(x + 3.6, end - way * 4.2); context.fill();

@@ -81,7 +81,7 @@ function reasonsTip(x, y, width) {
     total += cells.count[i];
     if (combos.reason[k]) sums.set(combos.reason[k], (sums.get(combos.reason[k]) || 0) + cells.count[i]);
   }
-  const rows = [...sums].sort((a, b) => b[1] - a[1]).map(([reason, number]) => [grouped(number), `${data.words.reason[reason][0]}: ${data.words.reason[reason][1]}`]);
+  const rows = [...sums].sort((a, b) => b[1] - a[1]).map(([reason, number]) => [grouped(number), `${data.words.reason[reason][0]}: ${data.words.reason[reason][2]}`]);
   return { title: `${tickText(from, wide / 10)}, ${duration(wide)}: ${grouped(total)} faults`, rows: rows.length ? rows : [["", "all on the fastest path"]] };
 }
 painters.push(paintOverview, paintAxis, paintReasons);

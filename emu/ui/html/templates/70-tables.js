@@ -5,7 +5,7 @@ const numeric = (type) => type === "count" || type === "share" || type === "time
 const cards = data.tables.map((table) => {
   const card = { table, order: table.rows.map((_, i) => i), column: 0, down: true, long: false, picked: -1 };
   card.texts = table.rows.map((row) => row.map((v, c) => v === "" ? "" : show[table.columns[c][1]](v)));
-  card.plain = card.texts.map((row) => row.join(" ").toLowerCase().replaceAll("\u202f", ""));
+  card.plain = card.texts.map((row) => row.join(" ").toLowerCase().replaceAll("\u202f", "").replaceAll("\u00a0", " "));
   return card;
 });
 let picked = null;

@@ -17,8 +17,7 @@ function showTip(id, event) {
   tip.style.setProperty("left", Math.max(4, left) + "px");
   tip.style.setProperty("top", Math.max(4, Math.min(event.clientY + 14, innerHeight - size.height - 6)) + "px");
 }
-const marquee = element("div", { "aria-hidden": "true" });
-marquee.style.cssText = "position:fixed;pointer-events:none;border:1px solid var(--accent);background:color-mix(in srgb, var(--accent) 14%, transparent);z-index:5";
+const marquee = element("div", { id: "marquee", "aria-hidden": "true" });
 for (const id of Object.keys(tips)) {
   const canvas = $(id);
   canvas.addEventListener("pointermove", (event) => { if (!drag && !kept) showTip(id, event); });

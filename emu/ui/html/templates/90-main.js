@@ -1,7 +1,7 @@
 // The words around the pictures; then everything is drawn for the first time.
 $("command").textContent = data.command;
-$("lead").append(...data.lead.flatMap((sentence) => [...sentence.split(/(\d[\d\u202f.,]*(?:\u202f(?:ns|µs|ms|s)| %)?)/).map((part, i) => i % 2 ? element("b", { text: part }) : part), " "]));
-for (const [name, value] of data.facts) $("facts").append(element("dt", { text: name }), element("dd", { text: value }));
+$("lead").append(...data.lead.flatMap((sentence) => [...sentence.split(/(\d[\d\u202f.,]*(?:[\u00a0 ](?:ns|µs|ms|s|%)(?![a-z]))?)/).map((part, i) => i % 2 ? element("b", { text: part }) : part), " "]));
+for (const [name, value] of data.facts) $("facts").append(element("div", {}, element("dt", { text: name }), element("dd", { text: value })));
 for (const note of data.notes) $("notes").append(element("li", { text: note }));
 $("notes").hidden = !data.notes.length;
 data.processes.forEach((process, index) => $("process").append(element("option", { value: index, text: `${process.pid} (${grouped(process.faults)} faults)` })));
