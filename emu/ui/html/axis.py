@@ -20,8 +20,8 @@ _POWER = 0.36  # a segment of n pages is n ** _POWER high
 
 @dataclass
 class Axis:
-    """Segments in ascending order. `start`, `pages`: in pages; `row`: pages in the segments before; `low`, `high`: place
-    on the axis, 0 at the lowest address, 1 at the highest. `coarse`: pages that a boundary was rounded to, 1 if none
+    """Segments in ascending order. `start`, `pages`: in pages; `row`: pages in those before; `low`, `high`: place on
+    the axis, 0 at the lowest address, 1 at the highest. `coarse`: pages that a boundary was rounded to, 1 if none
     was."""
 
     start: Array

@@ -37,8 +37,9 @@ class Calls:
 
 
 def waits(events: Events, calls: Calls) -> Columns:
-    """Every wait for a lock: `since`, `duration` ns, `tid`, `pid`, `cpu`, `holder` (0 unknown), `lock` (text), `address`
-    (mm), `vma`, `write`, `result`, `call` and `holder_call` (texts), `open` (true where the trace ended before the wait).
+    """Every wait for a lock: `since`, `duration` ns, `tid`, `pid`, `cpu`, `holder` (0 unknown), `lock` (text),
+    `address` (mm), `vma`, `write`, `result`, `call` and `holder_call` (texts), `open` (true where the trace ended
+    before the wait).
 
     From contention_begin and contention_end. A trace that has none tells waits by what the lock events waited.
     """

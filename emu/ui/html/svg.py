@@ -188,7 +188,7 @@ def _heat_map(canvas: _Canvas, picture: Picture, top: float, length: int) -> flo
 
 
 def _marks(canvas: _Canvas, top: float, x: Array, low: Array, high: Array, kind: Array, number: Array) -> None:
-    """One path a kind: a mark of the grid has the kind that most of its faults are of; neighbours in time are joined."""
+    """One path a kind: a mark of the grid has the kind of most of its faults; neighbours in time are joined."""
     across, down = _PLOT // _GRAIN, _MAP // _GRAIN
     column = np.clip((x * across).astype(np.int64), 0, across - 1)
     line = np.clip(((1 - high) * down).astype(np.int64), 0, down - 1)

@@ -193,7 +193,8 @@ def _who_for_whom(texts: list[str], waits: Columns) -> Table:
         holder = _call(texts, int(waits["holder_call"][at])) if known[at] else "unknown"
         table.rows.append(
             [total, len(chosen), total // len(chosen), int(durations[(len(chosen) * 99 - 1) // 100]),
-             int(durations[-1]), _call(texts, int(waits["call"][at])), _mode(int(waits["write"][at])), texts[waits["lock"][at]], holder,
+             int(durations[-1]), _call(texts, int(waits["call"][at])), _mode(int(waits["write"][at])),
+             texts[waits["lock"][at]], holder,
              int((waits["result"][chosen] < 0).sum())]
         )  # fmt: skip
     return _finish(table)

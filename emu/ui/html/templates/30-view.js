@@ -1,5 +1,6 @@
 // What is looked at: the window of time and addresses, the process, the colouring, the filters. Every picture draws from it.
-const GUTTER = 168, EDGE = 16;
+let GUTTER = 168; // room for names left of the plots, in CSS pixels
+const EDGE = 16;
 const view = { from: 0, to: span, low: 0, high: 1, process: 0, colour: "served", only: {}, hidden: {} };
 const painters = [];
 let theme = {}, wanted = false;
@@ -19,6 +20,7 @@ function redraw() {
 }
 function drawNow() {
   wanted = false;
+  GUTTER = innerWidth < 700 ? 92 : 168;
   count();
   for (const paint of painters) paint();
   const whole = view.from <= 0 && view.to >= span;

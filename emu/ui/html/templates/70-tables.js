@@ -69,6 +69,7 @@ function fillCard(card, matches, searching) {
   card.note.textContent = searching ? `${grouped(order.length)} of ${grouped(table.rows.length)} rows` : table.rows.length > SHORT ? `${grouped(table.rows.length)} rows` : "";
   card.button.hidden = order.length <= SHORT;
   card.button.textContent = card.long ? "Show fewer" : `Show all ${grouped(order.length)}`;
+  card.footer.hidden = card.button.hidden && card.footer.childNodes.length === 1;
   card.node.hidden = searching && !order.length;
 }
 function fillTables() {
@@ -111,7 +112,7 @@ for (const card of cards) {
   card.body = element("tbody");
   card.note = element("span");
   card.button = element("button", { type: "button", class: "more", onclick: () => { card.long = !card.long; fillTables(); } });
-  const footer = element("footer", {}, card.button);
+  const footer = card.footer = element("footer", {}, card.button);
   if (table.more[0]) footer.append(`${grouped(table.more[0])} more rows are not in this page; they add up to ${show[table.columns[0][1]](table.more[1])}.`);
   if (table.about) footer.append(table.about);
   card.node = element("article", { class: "card" + (table.columns.length > 7 ? " wide" : ""), id: "table-" + table.name },
