@@ -23,7 +23,7 @@ function paintOverview() {
   }
   const top = Math.max(1, ...overview), plot = width - GUTTER - EDGE, base = high - 4;
   context.fillStyle = theme.soft; context.textAlign = "right"; context.font = "11px " + theme.sans;
-  context.fillText("faults, whole trace", GUTTER - 8, high / 2);
+  context.fillText(clipped(context, GUTTER < 120 ? "faults" : "faults, whole trace", GUTTER - 12), GUTTER - 8, high / 2);
   context.beginPath(); context.moveTo(GUTTER, base);
   for (let bin = 0; bin < BINS; bin++) { const y = base - Math.sqrt(overview[bin] / top) * (high - 12); context.lineTo(GUTTER + bin / BINS * plot, y); context.lineTo(GUTTER + (bin + 1) / BINS * plot, y); }
   context.lineTo(width - EDGE, base);
