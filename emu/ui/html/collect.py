@@ -42,7 +42,8 @@ SUBJECTS: dict[str, tuple[tuple[Kind, ...], tuple[str, ...]]] = {
     ),
     "calls": ((Kind.SYS_ENTER, Kind.SYS_EXIT), ("text", "result", "duration")),
     "sched": ((Kind.SCHED_SWITCH,), ("code", "result")),
-    "tasks": ((Kind.EXEC, Kind.EXIT, Kind.SCHED_PROCESS_FORK), ("address", "code", "text")),
+    "starts": ((Kind.SCHED_WAKEUP, Kind.SCHED_PROCESS_FORK), ("code",)),
+    "tasks": ((Kind.EXEC, Kind.EXIT), ("address",)),
     "signals": ((Kind.SIGNAL_GENERATE,), ("code", "result")),
 }
 _TYPES = {

@@ -125,17 +125,25 @@ def holds(events: Events, calls: Calls) -> Columns:
 def runs(events: Events) -> Columns:
     """Which task ran where: `since`, `duration` ns, `cpu`, `tid`. Idle times are left out.
 
-    From sched_switch: from each one to the next of its CPU runs the task that it names. Before the first one runs the
-    task that it takes away. Without any, all is one task on one CPU.
+    From sched_switch: the task that leaves a CPU came with the switch before; where that one left the CPU idle it came
+    when it was woken or made. Without any switch all is one task on one CPU.
     """
     columns = events.sched
+    starts = _Starts(events.starts)
     parts: list[tuple[Array, Array, Array, Array]] = []  # since, until, cpu, tid
     for cpu in np.unique(columns["cpu"]).tolist():
         ours = np.flatnonzero(columns["cpu"] == cpu)
-        time = columns["time"][ours]
-        since = np.concatenate([[events.first], time])
-        until = np.concatenate([time, [events.last]])
-        tid = np.concatenate([columns["tid"][ours][:1], columns["code"][ours].astype(np.int32)])
+        leaves, comes = columns["tid"][ours], columns["code"][ours].astype(np.int32)
+        since = np.concatenate([[events.first], columns["time"][ours]])
+        until = np.concatenate([columns["time"][ours], [events.last]])
+        after = np.concatenate([[0], comes])  # who runs after the switch before; 0 before the first one: not known
+        tid = np.where(np.concatenate([leaves, [0]]) != 0, np.concatenate([leaves, [0]]), after)
+        for index in np.flatnonzero((after != tid) & (tid != 0)).tolist():
+            woken = starts.first(int(tid[index]), int(since[index]))
+            if woken is not None and woken <= until[index]:
+                since[index] = woken
+            elif index:
+                since[index] = until[index]
         parts.append((since, until, np.full(len(tid), cpu, np.int32), tid))
     if not parts:
         seen = {(int(c), int(t)) for c, t in zip(events.faults["cpu"][:1], events.faults["tid"][:1])}
@@ -152,3 +160,20 @@ def runs(events: Events) -> Columns:
         "cpu": cpus[real].astype(np.int32),
         "tid": tids[real].astype(np.int32),
     }
+
+
+class _Starts:
+    """When tasks became runnable."""
+
+    def __init__(self, columns: Columns) -> None:
+        order = np.argsort(columns["code"], kind="stable")
+        self._times = columns["time"][order]
+        tids, first = np.unique(columns["code"][order], return_index=True)
+        ends = np.append(first[1:], len(order))
+        self._range = {int(tid): (int(low), int(high)) for tid, low, high in zip(tids, first, ends)}
+
+    def first(self, tid: int, time: int) -> int | None:
+        """The first time not before `time` that a task was woken or made."""
+        low, high = self._range.get(tid, (0, 0))
+        at = low + int(np.searchsorted(self._times[low:high], time))
+        return int(self._times[at]) if at < high else None
