@@ -139,8 +139,8 @@ def runs(events: Events) -> Columns:
         after = np.concatenate([[0], comes])  # who runs after the switch before; 0 before the first one: not known
         tid = np.where(np.concatenate([leaves, [0]]) != 0, np.concatenate([leaves, [0]]), after)
         for index in np.flatnonzero((after != tid) & (tid != 0)).tolist():
-            woken = starts.first(int(tid[index]), int(since[index]))
-            if woken is not None and woken <= until[index]:
+            woken = starts.last(int(tid[index]), int(until[index]))
+            if woken is not None and woken >= since[index]:
                 since[index] = woken
             elif index:
                 since[index] = until[index]
@@ -172,8 +172,8 @@ class _Starts:
         ends = np.append(first[1:], len(order))
         self._range = {int(tid): (int(low), int(high)) for tid, low, high in zip(tids, first, ends)}
 
-    def first(self, tid: int, time: int) -> int | None:
-        """The first time not before `time` that a task was woken or made."""
+    def last(self, tid: int, time: int) -> int | None:
+        """The last time up to `time` that a task was woken or made."""
         low, high = self._range.get(tid, (0, 0))
-        at = low + int(np.searchsorted(self._times[low:high], time))
-        return int(self._times[at]) if at < high else None
+        at = low + int(np.searchsorted(self._times[low:high], time, "right")) - 1
+        return int(self._times[at]) if at >= low else None

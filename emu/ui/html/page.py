@@ -95,10 +95,11 @@ def command(picture: Picture) -> str:
 def facts(picture: Picture) -> list[tuple[str, str]]:
     """What ran, on what: (name, value)."""
     meta = picture.events.metadata
-    program = printable(str(meta.get("program", "?")))[:300]
+    program = str(meta.get("program", "?"))
+    told = program.endswith(command(picture).split(" ")[0].lstrip("./"))  # the command line tells it already
     memory_size = meta.get("memory")
     return [
-        ("program", program),
+        *([] if told else [("program", printable(program)[:300])]),
         ("architecture", printable(str(meta.get("arch", "?")))[:40]),
         ("locking", printable(str(meta.get("locking", "?")))[:40]),
         ("CPUs", printable(str(meta.get("cpus", len(picture.cpus) or 1)))[:40]),

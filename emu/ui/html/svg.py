@@ -26,6 +26,7 @@ _GRAIN = 2  # a mark of the heat map is that wide and high at least
 _MOST_LANES = 16
 _MOST_ARROWS = 40
 _REASONS = 70
+_ABOUT = ("architecture", "locking", "CPUs", "guest RAM")
 
 _STYLE = """
 text{font:11px Inter,'Segoe UI','Helvetica Neue','Liberation Sans',Arial,sans-serif;fill:#56636f;fill:var(--soft)}
@@ -105,7 +106,7 @@ def svg(picture: Picture) -> str:
     for line in _wrapped(" ".join(picture.lead[1:]), 165):
         canvas.text(_LEFT, y, line)
         y += 15
-    about = ", ".join(f"{name} {value}" for name, value in facts(picture)[1:5])
+    about = ", ".join(f"{name} {value}" for name, value in facts(picture) if name in _ABOUT)
     canvas.text(_LEFT, y, f"{_cut(command(picture), 90)} ({about})")
     y = _time_axis(canvas, y + 26, length)
     y = _heat_map(canvas, picture, y, length)

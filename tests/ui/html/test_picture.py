@@ -196,14 +196,14 @@ def test_a_task_that_ends_an_idle_time_runs_since_it_was_woken(tmp_path: Path) -
         event(Kind.SCHED_PROCESS_FORK, 10, 7, cpu=0, code=8, size=100),
         event(Kind.SCHED_SWITCH, 30, 8, cpu=1, code=0, result=1),
         event(Kind.SCHED_WAKEUP, 45, 7, cpu=0, code=8, size=1),
-        event(Kind.SCHED_WAKEUP, 70, 7, cpu=0, code=8, size=1),
+        event(Kind.SCHED_WAKEUP, 70, 7, cpu=0, code=8, size=2),
         event(Kind.SCHED_SWITCH, 60, 8, cpu=1, code=0, result=1),
-        event(Kind.SCHED_SWITCH, 80, 8, cpu=1, code=0, result=2),
+        event(Kind.SCHED_SWITCH, 80, 8, cpu=2, code=0, result=2),
         event(Kind.SCHED_SWITCH, 100, 7, cpu=0, code=0, result=2),
     ])  # fmt: skip
     seen = runs(found)
     told = sorted(zip(*(seen[name].tolist() for name in ("cpu", "since", "duration", "tid"))))
-    assert told == [(0, 0, 100, 7), (1, 10, 20, 8), (1, 45, 15, 8), (1, 70, 10, 8)]
+    assert told == [(0, 0, 100, 7), (1, 10, 20, 8), (1, 45, 15, 8), (2, 70, 10, 8)]
 
 
 def test_tables_count_what_the_rows_say(tmp_path: Path) -> None:
