@@ -6,11 +6,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from emu.ui.html.collect import Array, Columns
 
 MAX_CELLS = 1 << 20  # a page of that many opens in about a second and has some 5 MB (tests/ui/html/test_page.py)
 _WIDE = 1 << 60
+_NARROW = 1 << 20  # values from so small a range need no hashing
 
 
 @dataclass
@@ -31,19 +33,38 @@ class Cells:
     dropped: tuple[str, ...] = ()  # columns that are no longer told apart
 
 
+def encode(column: Array) -> tuple[Array, Array]:
+    """(number of its value for each row, the values): hashed, which is faster than sorting."""
+    encoded = pa.array(column).dictionary_encode()
+    return encoded.indices.to_numpy(), encoded.dictionary.to_numpy()
+
+
 def combine(columns: list[Array]) -> tuple[Array, Array]:
-    """(number of its combination for each row, first row of each combination)."""
+    """(number of its combination for each row, first row of each combination), in the order of their first rows."""
     key = np.zeros(len(columns[0]), np.int64)
     width = 1
     for column in columns:
-        values, codes = np.unique(column, return_inverse=True)
-        if width * len(values) >= _WIDE:
-            seen, key = np.unique(key, return_inverse=True)
-            width = len(seen)
-        key = key * len(values) + codes
-        width *= len(values)
-    _, first, codes = np.unique(key, return_index=True, return_inverse=True)
-    return codes, first
+        low, high = (int(column.min()), int(column.max())) if len(column) else (0, 0)
+        if high - low < _NARROW:
+            codes, values = column.astype(np.int64) - low, high - low + 1
+        else:
+            codes, found = encode(column)
+            values = len(found)
+        if width * values >= _WIDE:
+            key, seen = encode(key)
+            key, width = key.astype(np.int64), len(seen)
+        key *= values
+        key += codes
+        width *= values
+    codes, keys = encode(key)
+    return codes, first_rows(codes, len(keys))
+
+
+def first_rows(codes: Array, size: int) -> Array:
+    """The first row of each of `size` codes."""
+    first = np.empty(size, np.int64)
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)  # of several rows for one code the last one stays
+    return first
 
 
 def make_cells(time: Array, row: Array, wait: Array, duration: Array, about: Columns, limit: int = MAX_CELLS) -> Cells:
@@ -62,19 +83,22 @@ def make_cells(time: Array, row: Array, wait: Array, duration: Array, about: Col
         combo, first = combine(list(about.values()))
     combos = {name: values[first] for name, values in about.items()}
     span, rows = int(time[-1]) + 1, int(row.max()) + 1
-    time_step, row_step = max(1, span >> 12), max(1, rows >> 16)
+    time_step, row_step = max(1, span >> 11), max(1, rows >> 10)
     while True:
-        key = (time // time_step * (rows // row_step + 1) + row // row_step) * len(first) + combo
-        cells, first_of, cell_of = np.unique(key, return_index=True, return_inverse=True)
+        key = time // time_step * (rows // row_step + 1)
+        key += row // row_step
+        key *= len(first)
+        key += combo
+        cell_of, cells = encode(key)
         if len(cells) <= limit:
             break
-        if row_step < rows >> 11:
-            row_step *= 2
-        elif time_step < span >> 8 or row_step >= rows:
-            time_step *= 2
-        else:
-            row_step *= 2
+        for _ in range((-(-len(cells) // limit) - 1).bit_length()):  # that many times half of them are too many
+            if rows // row_step * 4 > span // time_step:
+                row_step *= 2
+            else:
+                time_step *= 2
     size = len(cells)
+    first_of = first_rows(cell_of, size)
     order = np.argsort(time[first_of] // time_step, kind="stable")
     first_of = first_of[order]
     return Cells(

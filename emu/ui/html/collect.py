@@ -28,7 +28,7 @@ SUBJECTS: dict[str, tuple[tuple[Kind, ...], tuple[str, ...]]] = {
         ("address", "ip", "flags", "vma", "path", "reason", "served", "wait", "text", "duration"),
     ),
     "vmas": (
-        (Kind.VMA_CREATE, Kind.VMA_SPLIT, Kind.VMA_MERGE, Kind.VMA_RESIZE, Kind.VMA_REMOVE),
+        tuple(kind for kind in Kind if kind.name.startswith("VMA_") and not kind.name.startswith("VMA_LOCK")),
         ("address", "size", "flags", "vma", "text"),
     ),
     "acquired": (
@@ -146,10 +146,10 @@ def collect(trace: Trace) -> Events:
     events.first, events.last = first or 0, max(last, first or 0)
     events.texts = reader.texts
     for name, columns in parts.items():
-        joined = {
-            column: np.concatenate(found) if found else np.zeros(0, _TYPES[column]) for column, found in columns.items()
-        }
-        columns.clear()
+        joined = {}
+        for column in list(columns):  # one by one, so that what was joined is let go
+            found = columns.pop(column)
+            joined[column] = np.concatenate(found) if found else np.zeros(0, _TYPES[column])
         if (np.diff(joined["time"]) < 0).any():  # CPUs may be out of order by a little
             order = np.argsort(joined["time"], kind="stable")
             joined = {column: values[order] for column, values in joined.items()}

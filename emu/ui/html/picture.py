@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from emu.trace.symbols import Symbols
 from emu.tracepoint import Kind, Path, Reason
 from emu.ui.html.axis import Axis, make_axis
 from emu.ui.html.bands import PAGE_SHIFT, Band, bands
-from emu.ui.html.cells import MAX_CELLS, Cells, make_cells
+from emu.ui.html.cells import MAX_CELLS, Cells, encode, make_cells
 from emu.ui.html.collect import Array, Columns, Events, collect
 from emu.ui.html.intervals import Calls, holds, runs, waits
 from emu.ui.html.tables import Table, make_tables
@@ -74,19 +75,24 @@ def make_picture(trace: Trace, limit: int = MAX_CELLS) -> Picture:
     ))} - {0})  # fmt: skip
     cpus = sorted({int(cpu) for columns in events.subjects.values() for cpu in np.unique(columns["cpu"])})
     processes, process, row = _processes(events, notes)
-    shown = process >= 0
+    shown: Any = process >= 0
+    if shown.all():
+        shown = slice(None)  # no copies
+    for spent in ("address", "ip"):  # a long trace has much of them, and nothing below asks for them
+        del faults[spent]
     mode = (faults["kind"] == Kind.PAGE_FAULT_KERNEL).astype(np.int8)
     access = np.where(faults["flags"] & FAULT_FLAG_WRITE, 1, np.where(faults["flags"] & FAULT_FLAG_INSTRUCTION, 2, 0))
     about = {
         "served": faults["served"], "mode": mode, "path": faults["path"], "reason": faults["reason"],
-        "process": process, "access": access.astype(np.int8), "task": np.searchsorted(tids, faults["tid"]),
-        "cpu": faults["cpu"], "symbol": symbol, "vma": faults["vma"],
+        "process": process, "access": access.astype(np.int8),
+        "task": np.searchsorted(tids, faults["tid"]).astype(np.int32), "cpu": faults["cpu"],
+        "symbol": symbol, "vma": faults["vma"],
     }  # fmt: skip
     cells = make_cells(
         faults["time"][shown] - events.first, row[shown], faults["wait"][shown], faults["duration"][shown],
         {name: column[shown] for name, column in about.items()}, limit,
     )  # fmt: skip
-    _tell_rounding(cells, int(shown.sum()), notes)
+    _tell_rounding(cells, int(cells.count.sum()), notes)
     lanes = _lanes(tids, faults, all_waits, notes)
     tables = make_tables(events, texts, names, symbol, all_waits, all_holds, all_runs)
     picture = Picture(
@@ -106,9 +112,9 @@ def _symbols(events: Events, symbols: Symbols) -> tuple[list[str], Array]:
     faults = events.faults
     in_kernel = faults["ip"] == 0
     names: dict[str, int] = {}
-    found = np.zeros(len(in_kernel), np.int64)
+    found = np.zeros(len(in_kernel), np.int32)
     for chosen, column in ((np.flatnonzero(~in_kernel), "ip"), (np.flatnonzero(in_kernel), "text")):
-        values, inverse = np.unique(faults[column][chosen], return_inverse=True)
+        inverse, values = encode(faults[column][chosen])
         numbers = []
         for value in values.tolist():
             if column == "ip":
@@ -117,7 +123,7 @@ def _symbols(events: Events, symbols: Symbols) -> tuple[list[str], Array]:
             else:
                 name = f"[kernel] {printable(events.texts[value])}"
             numbers.append(names.setdefault(name, len(names)))
-        found[chosen] = np.array(numbers, np.int64)[inverse] if numbers else 0
+        found[chosen] = np.array(numbers, np.int32)[inverse] if numbers else 0
     return list(names), found
 
 
@@ -125,7 +131,7 @@ def _processes(events: Events, notes: list[str]) -> tuple[list[Process], Array, 
     """The processes with their axes; for each fault its process (-1: not in the picture) and its row there."""
     faults = events.faults
     page = (faults["address"] >> np.uint64(PAGE_SHIFT)).astype(np.int64)
-    process = np.full(len(page), -1, np.int64)
+    process = np.full(len(page), -1, np.int16)
     row = np.zeros(len(page), np.int64)
     by_pid: dict[int, list[Band]] = {}
     for band in bands(events):
@@ -141,13 +147,13 @@ def _processes(events: Events, notes: list[str]) -> tuple[list[Process], Array, 
     found: list[Process] = []
     left_out = 0
     for pid, faults_of in ranked[:MAX_PROCESSES]:
-        ours = np.flatnonzero(faults["pid"] == pid)
+        ours: Any = slice(None) if len(pids) == 1 else np.flatnonzero(faults["pid"] == pid)
         mine = by_pid.get(pid, [])
         starts = np.array([band.start for band in mine], np.int64)
         ends = np.array([band.end for band in mine], np.int64)
-        axis = make_axis(starts, ends, np.unique(page[ours]))
+        axis = make_axis(starts, ends, np.sort(encode(page[ours])[1]))
         process[ours] = len(found)
-        if len(ours):
+        if faults_of:
             row[ours] = axis.rows(page[ours])
         if len(mine) > MAX_BANDS:
             left_out += len(mine) - MAX_BANDS
