@@ -12,6 +12,8 @@ from emu.ui.html.collect import Array, Columns
 
 MAX_CELLS = 1 << 20  # a page of that many opens in about a second and has some 5 MB (tests/ui/html/test_page.py)
 _WIDE = 1 << 60
+_COARSE = 700  # steps of time and of addresses: rather than draw fewer, tell faults apart by less
+_KEPT = 5  # so many columns, the first ones, are always told apart
 _NARROW = 1 << 20  # values from so small a range need no hashing
 
 
@@ -74,29 +76,35 @@ def make_cells(time: Array, row: Array, wait: Array, duration: Array, about: Col
     if len(time) <= limit:
         combos = {name: values[first] for name, values in about.items()}
         return Cells(time, row, combo, np.ones(len(time), np.int64), wait, duration, combos)
+    droppable = list(about)[_KEPT:]
     dropped: list[str] = []
-    for name in reversed(about):
-        if len(first) <= limit // 8:
-            break
-        dropped.append(name)
-        about = {**about, name: np.zeros_like(about[name])}
-        combo, first = combine(list(about.values()))
-    combos = {name: values[first] for name, values in about.items()}
     span, rows = int(time[-1]) + 1, int(row.max()) + 1
     time_step, row_step = max(1, span >> 11), max(1, rows >> 10)
     while True:
-        key = time // time_step * (rows // row_step + 1)
-        key += row // row_step
-        key *= len(first)
-        key += combo
-        cell_of, cells = encode(key)
-        if len(cells) <= limit:
-            break
-        for _ in range((-(-len(cells) // limit) - 1).bit_length()):  # that many times half of them are too many
-            if rows // row_step * 4 > span // time_step:
+        cells: Array | None = None
+        if len(first) <= limit or not droppable:
+            key = time // time_step * (rows // row_step + 1)
+            key += row // row_step
+            key *= len(first)
+            key += combo
+            cell_of, cells = encode(key)
+            if len(cells) <= limit or (time_step > span and row_step > rows):
+                break
+        if droppable and (cells is None or (span // time_step <= _COARSE and rows // row_step <= _COARSE)):
+            name = droppable.pop()
+            dropped.append(name)
+            about = {**about, name: np.zeros_like(about[name])}
+            combo, first = combine(list(about.values()))
+            continue
+        excess = len(first if cells is None else cells)
+        for _ in range((-(-excess // limit) - 1).bit_length()):  # that many times half of them are too many
+            if droppable and span // time_step <= _COARSE and rows // row_step <= _COARSE:
+                break
+            if time_step > span or rows // row_step > span // time_step:
                 row_step *= 2
             else:
                 time_step *= 2
+    combos = {name: values[first] for name, values in about.items()}
     size = len(cells)
     first_of = first_rows(cell_of, size)
     order = np.argsort(time[first_of] // time_step, kind="stable")

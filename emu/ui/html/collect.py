@@ -48,7 +48,7 @@ SUBJECTS: dict[str, tuple[tuple[Kind, ...], tuple[str, ...]]] = {
 }
 _TYPES = {
     "time": np.int64, "cpu": np.int32, "pid": np.int32, "tid": np.int32, "kind": np.int8, "address": np.uint64,
-    "ip": np.uint64, "code": np.uint64, "size": np.uint64, "flags": np.uint64, "vma": np.uint32, "path": np.int8,
+    "ip": np.uint64, "code": np.uint64, "size": np.uint64, "flags": np.uint32, "vma": np.uint32, "path": np.int8,
     "reason": np.int8, "served": np.int8, "wait": np.int64, "holder": np.int32, "result": np.int64,
     "duration": np.int64, "text": np.int32,
 }  # fmt: skip

@@ -146,8 +146,13 @@ def runs(events: Events) -> Columns:
                 since[index] = until[index]
         parts.append((since, until, np.full(len(tid), cpu, np.int32), tid))
     if not parts:
-        seen = {(int(c), int(t)) for c, t in zip(events.faults["cpu"][:1], events.faults["tid"][:1])}
-        for cpu, task in seen:
+        seen = {
+            pair
+            for found in events.subjects.values()
+            for pair in np.unique((found["cpu"].astype(np.int64) << 32) + found["tid"]).tolist()
+        }
+        if len(seen) == 1:
+            cpu, task = divmod(int(seen.pop()), 1 << 32)
             parts.append((np.array([events.first]), np.array([events.last]), np.array([cpu]), np.array([task])))
     if not parts:
         return {name: np.zeros(0, np.int64) for name in ("since", "duration", "cpu", "tid")}

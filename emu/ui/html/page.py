@@ -162,6 +162,7 @@ def _data(picture: Picture, pack: Pack) -> dict[str, Any]:
         "colours": {"tasks": palette.TASKS, "light": palette.LIGHT_RAMP, "dark": palette.DARK_RAMP},
         "time_step": cells.time_step,
         "row_step": cells.row_step,
+        "dropped": cells.dropped,
         "tids": picture.tids,
         "cpus": picture.cpus,
         "lanes": [task[tid] for tid in picture.lanes],

@@ -84,9 +84,8 @@ def make_picture(trace: Trace, limit: int = MAX_CELLS) -> Picture:
     access = np.where(faults["flags"] & FAULT_FLAG_WRITE, 1, np.where(faults["flags"] & FAULT_FLAG_INSTRUCTION, 2, 0))
     about = {
         "served": faults["served"], "mode": mode, "path": faults["path"], "reason": faults["reason"],
-        "process": process, "access": access.astype(np.int8),
-        "task": np.searchsorted(tids, faults["tid"]).astype(np.int32), "cpu": faults["cpu"],
-        "symbol": symbol, "vma": faults["vma"],
+        "process": process, "task": np.searchsorted(tids, faults["tid"]).astype(np.int32),
+        "access": access.astype(np.int8), "cpu": faults["cpu"], "vma": faults["vma"], "symbol": symbol,
     }  # fmt: skip
     cells = make_cells(
         faults["time"][shown] - events.first, row[shown], faults["wait"][shown], faults["duration"][shown],
@@ -175,7 +174,8 @@ def _tell_rounding(cells: Cells, faults: int, notes: list[str]) -> None:
         f"{span(cells.time_step)}, addresses to {cells.row_step * 4} KiB"
     )
     if cells.dropped:
-        note += f", and it does not tell faults apart by {' and '.join(cells.dropped)}"
+        names = {"vma": "VMA", "cpu": "CPU"}
+        note += ", and it does not tell faults apart by " + ", ".join(names.get(name, name) for name in cells.dropped)
     notes.append(note + ". The tables count every fault.")
 
 
@@ -223,7 +223,8 @@ def _lead(picture: Picture, waiting: Columns) -> list[str]:
         lead.append(f"{count(slow)} took mmap_lock{because}.")
     durations = waiting["duration"]
     if not len(durations):
-        lead.append("Nobody waited for a lock.")
+        waited = int(faults["wait"].sum())
+        lead.append(f"Faults waited {span(waited)} in all for locks." if waited else "Nobody waited for a lock.")
         return lead
     at = int(durations.argmax())
 

@@ -128,7 +128,9 @@ def test_cells_end_where_nothing_is_alike() -> None:
     """Every fault in a VMA and a function of its own."""
     size = 5000
     number = np.arange(size, dtype=np.int64)
-    about = {"served": number % 3, "symbol": number, "vma": number}
+    same = np.zeros(size, np.int64)
+    about = {"served": number % 3, "mode": same, "path": same, "reason": same, "process": same}
+    about |= {"symbol": number, "vma": number}
     cells = make_cells(number * 1000, number * 7, number, number, about, limit=100)
     assert len(cells.time) <= 100
     assert cells.count.sum() == size
@@ -254,3 +256,15 @@ def test_json_that_may_stand_in_a_script(text: str) -> None:
     shown = script_json({text: text})
     assert not set(shown) & set("<>&\u2028\u2029")
     assert shown.isascii()
+
+
+def test_a_long_trace_keeps_its_shape_rather_than_its_details() -> None:
+    """Faults of many tasks and functions in a small grid of times and pages: the grid is not coarsened for them."""
+    size = 200_000
+    number = np.arange(size, dtype=np.int64)
+    kept = dict.fromkeys(("served", "mode", "path", "reason", "process"), number % 2)
+    about = {**kept, "task": number * 7919 % 64, "symbol": number * 104729 % 500}
+    cells = make_cells(number * 10, number * 31 % 4096, number, number, about, limit=20_000)
+    assert len(cells.time) <= 20_000
+    assert "symbol" in cells.dropped
+    assert len(np.unique(cells.time)) >= 64 and len(np.unique(cells.row)) >= 64

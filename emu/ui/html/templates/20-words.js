@@ -27,6 +27,7 @@ function element(tag, options = {}, ...children) {
 const permissions = (flags) => (flags & 1 ? "r" : "-") + (flags & 2 ? "w" : "-") + (flags & 4 ? "x" : "-") + (flags & 8 ? "s" : "p");
 const taskColour = (index) => data.colours.tasks[index % data.colours.tasks.length];
 const call = (number) => number ? data.texts[number] : "page fault";
+const told = (dimension) => !data.dropped.includes(dimension); // are faults told apart by it?
 const tid = (index) => data.tids[index];
 
 // Ticks at round values: about one for every `gap` pixels.

@@ -1,5 +1,5 @@
 // The heat map: VMAs as bands, faults as marks, time by address.
-const COLOURINGS = [["served", "Kind"], ["path", "Path"], ["reason", "Reason"], ["task", "Task"], ["density", "Density"], ["duration", "Time to serve"]];
+const COLOURINGS = [["served", "Kind"], ["path", "Path"], ["reason", "Reason"], ["task", "Task"], ["density", "Density"], ["duration", "Time to serve"]].filter(([name]) => told(name));
 const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 function rampColour(ramp, part) {
   const at = Math.min(0.9999, Math.max(0, part)) * (ramp.length - 1), low = Math.floor(at), mix = at - low;
@@ -168,12 +168,13 @@ function heatTip(x, y, width, high) {
     title = `${word("served")[0]}: ${word("served")[2]}`;
     if (number > 1) title = `${grouped(number)} faults, ${title}`;
     rows.push(["time", tickText(time, 1)], ["page", hexPage(pageAt(axis, at + height[near] / 2)), "mono"]);
-    rows.push(["access", ["read", "write", "execute"][combos.access[k]] + (combos.mode[k] ? " by the kernel" : "")]);
+    if (told("access")) rows.push(["access", ["read", "write", "execute"][combos.access[k]] + (combos.mode[k] ? " by the kernel" : "")]);
     rows.push(["path", `${word("path")[0]}, ${word("path")[2]}`]);
     if (combos.reason[k]) rows.push(["because", `${word("reason")[0]}: ${word("reason")[2]}`]);
     rows.push(["served in", duration(cells.duration[near] / number) + (number > 1 ? " on average" : "")]);
     if (cells.wait[near]) rows.push(["waited", duration(cells.wait[near])]);
-    rows.push(["task", `${tid(combos.task[k])} on CPU ${combos.cpu[k]}`], ["in", data.symbols[combos.symbol[k]], "mono"]);
+    if (told("task")) rows.push(["task", tid(combos.task[k]) + (told("cpu") ? ` on CPU ${combos.cpu[k]}` : "")]);
+    if (told("symbol")) rows.push(["in", data.symbols[combos.symbol[k]], "mono"]);
   }
   const under = bandAt(time, at), page = pageAt(axis, at);
   if (under >= 0) {

@@ -36,6 +36,8 @@ function matcher(query) {
   });
   return (card, row) => parts.every((part) => part(card, row));
 }
+// Rows that pick by what faults are not told apart by pick nothing.
+const pickable = (table) => table.select.length && Object.keys(table.select[0]).some((name) => name === "from" || (name !== "pid" && told(name === "tid" ? "task" : name)));
 function fillCard(card, matches, searching) {
   const { table } = card, type = table.columns[card.column][1];
   const order = card.order.filter((row) => matches(card, row));
@@ -57,7 +59,7 @@ function fillCard(card, matches, searching) {
       if (column === 0) { cell.classList.add("unit"); cell.style.setProperty("--part", `${100 * table.rows[row][0] / largest}%`); }
       tr.append(cell);
     });
-    if (table.select.length) {
+    if (pickable(table)) {
       tr.className = "pick"; tr.tabIndex = 0; tr.dataset.row = row;
       if (picked && picked[0] === table.name && picked[1] === row) tr.classList.add("picked");
       tr.addEventListener("click", () => pick(card, row));
@@ -90,7 +92,7 @@ function pick(card, row) {
     for (const [name, value] of Object.entries(select)) {
       if (name === "pid") { const at = data.processes.findIndex((process) => process.pid === value); if (at >= 0) chooseProcess(at); }
       else if (name === "tid") { const at = data.tids.indexOf(value); view.only.task = at; }
-      else view.only[name] = value;
+      else if (told(name)) view.only[name] = value;
     }
     const box = $("heat").getBoundingClientRect();
     if (box.bottom < 80 || box.top > innerHeight - 80) $("score").scrollIntoView({ block: "start" });
