@@ -13,6 +13,7 @@ from emu.ui.html.collect import Array, Columns
 MAX_CELLS = 1 << 20  # a page of that many opens in about a second and has some 5 MB (tests/ui/html/test_page.py)
 _WIDE = 1 << 60
 _COARSE = 700  # steps of time and of addresses: rather than draw fewer, tell faults apart by less
+_SAMPLE = 4
 _KEPT = 5  # so many columns, the first ones, are always told apart
 _NARROW = 1 << 20  # values from so small a range need no hashing
 
@@ -48,15 +49,16 @@ def combine(columns: list[Array]) -> tuple[Array, Array]:
     for column in columns:
         low, high = (int(column.min()), int(column.max())) if len(column) else (0, 0)
         if high - low < _NARROW:
-            codes, values = column.astype(np.int64) - low, high - low + 1
+            codes, values = column, high - low + 1
         else:
             codes, found = encode(column)
-            values = len(found)
+            low, values = 0, len(found)
         if width * values >= _WIDE:
             key, seen = encode(key)
             key, width = key.astype(np.int64), len(seen)
         key *= values
-        key += codes
+        np.add(key, codes, out=key, casting="unsafe")
+        key -= low
         width *= values
     codes, keys = encode(key)
     return codes, first_rows(codes, len(keys))
@@ -87,9 +89,12 @@ def make_cells(time: Array, row: Array, wait: Array, duration: Array, about: Col
             key += row // row_step
             key *= len(first)
             key += combo
-            cell_of, cells = encode(key)
-            if len(cells) <= limit or (time_step > span and row_step > rows):
-                break
+            _, cells = encode(key[::_SAMPLE])  # too many of these are too many in all: that is known with less memory
+            coarsest = time_step > span and row_step > rows
+            if len(cells) <= limit or coarsest:
+                cell_of, cells = encode(key)
+                if len(cells) <= limit or coarsest:
+                    break
         if droppable and (cells is None or (span // time_step <= _COARSE and rows // row_step <= _COARSE)):
             name = droppable.pop()
             dropped.append(name)

@@ -19,6 +19,7 @@ Columns = dict[str, Array]
 
 _ENUMS = {"kind": Kind, "path": Path, "reason": Reason, "served": Served}
 _CODE_OF = {name: {member.name.lower(): int(member) for member in enum} for name, enum in _ENUMS.items()}
+_PIECES = 64
 _WHO = ("time", "cpu", "pid", "tid", "kind")
 
 # subject: (kinds of event, columns besides _WHO)
@@ -83,6 +84,26 @@ def _plain(column: Any, dtype: Any) -> Array:
     return column.to_numpy(zero_copy_only=False).astype(dtype, copy=False)  # type: ignore[no-any-return]
 
 
+class _Parts:
+    """One column in pieces. Small ones are joined early: many small arrays leave memory that cannot be given back."""
+
+    def __init__(self) -> None:
+        self._small: list[Array] = []
+        self._large: list[Array] = []
+
+    def add(self, values: Array) -> None:
+        self._small.append(values)
+        if len(self._small) == _PIECES:
+            self._large.append(np.concatenate(self._small))
+            self._small.clear()
+
+    def join(self, dtype: Any) -> Array:
+        """All of it; the pieces are let go."""
+        pieces = [*self._large, *self._small]
+        self._large, self._small = [], []
+        return np.concatenate(pieces) if pieces else np.zeros(0, dtype)
+
+
 class _Reader:
     def __init__(self) -> None:
         self.numbers: dict[str, int] = {"": 0}
@@ -116,8 +137,8 @@ def collect(trace: Trace) -> Events:
     """Everything that the pictures of a trace need, as far as the file goes."""
     events = Events(trace.metadata)
     reader = _Reader()
-    parts: dict[str, dict[str, list[Array]]] = {
-        name: {column: [] for column in (*_WHO, *extra)} for name, (_, extra) in SUBJECTS.items()
+    parts: dict[str, dict[str, _Parts]] = {
+        name: {column: _Parts() for column in (*_WHO, *extra)} for name, (_, extra) in SUBJECTS.items()
     }
     subject_of = {int(kind): name for name, (kinds, _) in SUBJECTS.items() for kind in kinds}
     first, last = None, 0
@@ -141,15 +162,14 @@ def collect(trace: Trace) -> Events:
         for name in {subject_of[value] for value in np.flatnonzero(present).tolist() if value in subject_of}:
             chosen = np.flatnonzero(np.isin(kind, np.array(SUBJECTS[name][0], np.int8)))
             for column, found in parts[name].items():
-                found.append(_column(reader, batch, column, chosen, kind))
+                found.add(_column(reader, batch, column, chosen, kind))
     events.problem = trace.problem
     events.first, events.last = first or 0, max(last, first or 0)
     events.texts = reader.texts
     for name, columns in parts.items():
         joined = {}
         for column in list(columns):  # one by one, so that what was joined is let go
-            found = columns.pop(column)
-            joined[column] = np.concatenate(found) if found else np.zeros(0, _TYPES[column])
+            joined[column] = columns.pop(column).join(_TYPES[column])
         if (np.diff(joined["time"]) < 0).any():  # CPUs may be out of order by a little
             order = np.argsort(joined["time"], kind="stable")
             joined = {column: values[order] for column, values in joined.items()}

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
+from typing import Any
+
 from emu.tracepoint import Path, Reason, Served
 
 # Hue tells the family: blue anonymous, green file, orange copies, red what failed, grey what cost nothing.
@@ -47,7 +50,11 @@ REASON = {
     Reason.USERFAULTFD: ("#0f7a8a", "userfaultfd handles the range"),
     Reason.NO_MAP_PAGES: ("#5f8f2f", "the file cannot map pages under the VMA lock"),
     Reason.OVERFLOW: ("#8c1239", "the reference count is at its limit"),
+    Reason.SEQUENCE: ("#b0552b", "mmap_lock was taken for write meanwhile"),
+    Reason.NO_PAGE_TABLE: ("#2d4f9e", "a page table would have to be made"),
+    Reason.PAGE_TABLE_LOCKED: ("#c95b96", "somebody else had the page-table lock"),
 }
+OTHER = "#6d7986"
 WAIT = "#e0401f"
 # Tasks: told apart from each other, and from the colour of a wait.
 TASKS = ("#3f74c9", "#2b9d8f", "#8f63c7", "#c08a1e", "#5b9bd5", "#6f9a3a", "#b8609e", "#4a8a6b", "#8793c9", "#a8753c")
@@ -57,8 +64,15 @@ DARK_RAMP = ("#1d2f4f", "#1f5a86", "#1f8f9a", "#54bf80", "#bfdc53", "#fff7b0")
 
 
 def words() -> dict[str, list[list[str]]]:
-    """For each enum the (name, colour, meaning) of its values 0, 1, 2 ..."""
+    """For each enum the (name, colour, meaning) of its values 0, 1, 2 ...; a value that has no colour here is grey."""
+    enums: tuple[tuple[str, type[IntEnum], Any], ...] = (
+        ("served", Served, SERVED), ("path", Path, PATH), ("reason", Reason, REASON),
+    )  # fmt: skip
     found = {}
-    for key, enum, table in (("served", Served, SERVED), ("path", Path, PATH), ("reason", Reason, REASON)):
-        found[key] = [[member.name.lower(), *table[member]] for member in sorted(enum)]  # type: ignore[index]
+    for key, enum, table in enums:
+        names = {int(member): member.name.lower() for member in enum}
+        found[key] = [
+            [names.get(value, str(value)), *table.get(value, (OTHER, names.get(value, "").replace("_", " ")))]
+            for value in range(max(names) + 1)
+        ]
     return found

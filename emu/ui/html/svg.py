@@ -194,7 +194,7 @@ def _marks(canvas: _Canvas, top: float, x: Array, low: Array, high: Array, kind:
     column = np.clip((x * across).astype(np.int64), 0, across - 1)
     line = np.clip(((1 - high) * down).astype(np.int64), 0, down - 1)
     tall = np.clip(np.ceil((high - low) * down).astype(np.int64), 1, 64)
-    weight = np.zeros((16, down, across), np.float64)
+    weight = np.zeros((int(kind.max(initial=0)) + 1, down, across), np.float64)
     for extra in range(int(tall.max(initial=1))):
         some = (tall > extra) & (line + extra < down)
         np.add.at(weight, (kind[some], line[some] + extra, column[some]), number[some])
