@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 
@@ -11,6 +12,7 @@ from emu import __version__
 from emu.cli.failure import Failure, tell
 from emu.cli.scale_options import add_scale_options
 from emu.cli.units import parse_size
+from emu.trace.timespan import parse_time
 
 LOCKINGS = ("mmap_lock", "spf", "rfc", "6.4", "6.18")
 DEFAULT_MEMORY = 1 << 30
@@ -38,6 +40,13 @@ def _seconds(text: str) -> int:
     if not 0 < seconds < 1e9:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds")
     return round(seconds * 1e9)
+
+
+def _time(text: str) -> int:
+    try:
+        return parse_time(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
 
 
 def _variable(text: str) -> str:
@@ -73,6 +82,7 @@ def _guest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pure", action="store_true", help="do without the C extension (slower, the same trace)")
     parser.add_argument("program", metavar="PROGRAM", help="a static ELF program")
     parser.add_argument("args", nargs=argparse.REMAINDER, metavar="ARG", help="its arguments")
+    parser.set_defaults(run="emu.cli.guest:run_guest")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -91,30 +101,44 @@ def build_parser() -> argparse.ArgumentParser:
     _guest_options(record)
     scale = verbs.add_parser("scale", help="run a program over numbers of CPUs and locking schemes")
     add_scale_options(scale, LOCKINGS, _size, _variable, DEFAULT_MEMORY)
-    report = verbs.add_parser("report", help="what happened in a trace")
-    report.add_argument("file", metavar="FILE")
-    script = verbs.add_parser("script", help="every event of a trace, a line each")
-    script.add_argument("file", metavar="FILE")
-    script.add_argument("--format", choices=("text", "json", "kernel"), default="text", help="default: text")
-    script.add_argument("--from-entry", action="store_true", help="drop all before the first fault of the program")
+    scale.set_defaults(run="emu.cli.scale:scale")
+    for add in (_report, _script, _maps):
+        add(verbs)
     return parser
+
+
+def _report(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    parser = verbs.add_parser("report", help="what happened in a trace")
+    parser.add_argument("file", metavar="FILE")
+    parser.set_defaults(run="emu.cli.trace_verbs:report")
+
+
+def _script(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    parser = verbs.add_parser("script", help="every event of a trace, a line each")
+    parser.add_argument("file", metavar="FILE")
+    parser.add_argument("--format", choices=("text", "json", "kernel"), default="text", help="default: text")
+    parser.add_argument("--from-entry", action="store_true", help="drop all before the first fault of the program")
+    parser.set_defaults(run="emu.cli.trace_verbs:script")
+
+
+def _maps(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    parser = verbs.add_parser("maps", help="the address space as it was at a time, like /proc/PID/maps")
+    parser.add_argument("file", metavar="FILE")
+    parser.add_argument(
+        "--at", type=_time, metavar="TIME",
+        help="virtual time: 0.000027 (seconds), 27us, 27000ns (default: the end, before the process exits)",
+    )  # fmt: skip
+    parser.add_argument("--pid", type=int, metavar="PID", help="whose (default: the first process of the trace)")
+    parser.set_defaults(run="emu.cli.maps_verb:maps")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point: the exit status. Errors are one line and status 2."""
     arguments = build_parser().parse_args(argv)
     try:
-        if arguments.verb == "scale":
-            from emu.cli.scale import scale
-
-            return scale(arguments)
-        if arguments.verb in ("run", "stat", "record"):
-            from emu.cli.guest import run_guest
-
-            return run_guest(arguments)
-        from emu.cli.trace_verbs import report, script
-
-        return report(arguments) if arguments.verb == "report" else script(arguments)
+        module, function = arguments.run.split(":")
+        status: int = getattr(importlib.import_module(module), function)(arguments)
+        return status
     except Failure as problem:
         tell(str(problem))
         return 2

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Address spaces as they were at any time, rebuilt from the events of VMAs.
+
+Each event of a VMA says what it is from then on, and the newest word wins: what it covers, no other VMA of that address space
+covers any longer. So a split needs no event for the part that stays, and a lost event is mended by the next one.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from emu.mm import mm_types as m
+from emu.tracepoint import Kind, Row
+
+PAGE_SIZE = m.PAGE_SIZE
+NAME_COLUMN = 73
+CLONE_VM = 0x100
+VSYSCALL = "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]"
+
+VMA_STATE = frozenset(
+    map(int, (Kind.VMA_CREATE, Kind.VMA_SPLIT, Kind.VMA_RESIZE, Kind.VMA_MODIFY))
+)  # the event says what the VMA is from now on
+VMA_GONE = frozenset(map(int, (Kind.VMA_MERGE, Kind.VMA_REMOVE)))
+SPACE_KINDS = VMA_STATE | VMA_GONE | frozenset(map(int, (Kind.EXEC, Kind.SCHED_PROCESS_FORK)))
+"""The kinds of events that AddressSpaces.apply looks at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vma:
+    """A VMA at one moment. `end` is the first byte after it; `offset` is in bytes, within the file."""
+
+    id: int
+    start: int
+    end: int
+    flags: int
+    name: str = ""
+    offset: int = 0
+    device: int = 0
+    inode: int = 0
+
+    @property
+    def permissions(self) -> str:
+        """rwxp or rwxs, as in /proc/PID/maps."""
+        flags = self.flags
+        letters = "".join(
+            c if flags & bit else "-" for c, bit in (("r", m.VM_READ), ("w", m.VM_WRITE), ("x", m.VM_EXEC))
+        )
+        return letters + ("s" if flags & m.VM_MAYSHARE else "p")
+
+    def maps_line(self) -> str:
+        """The line of /proc/PID/maps, without its line end (show_map_vma). The name is the guest's: not yet printable."""
+        major, minor = self.device >> 8 & 0xFFF, self.device & 0xFF | self.device >> 12 & 0xFFF00
+        text = f"{self.start:08x}-{self.end:08x} {self.permissions} {self.offset:08x} {major:02x}:{minor:02x} {self.inode} "
+        return text.ljust(NAME_COLUMN) + self.name if self.name else text
+
+
+class AddressSpace:
+    """The VMAs of one mm, in order of their addresses."""
+
+    def __init__(self, mm: int = 0) -> None:
+        self.mm = mm  # serial number
+        self._starts: list[int] = []
+        self._vmas: list[Vma] = []
+        self._start_of: dict[int, int] = {}  # id -> start
+
+    def __iter__(self) -> Iterator[Vma]:
+        return iter(self._vmas)
+
+    def __len__(self) -> int:
+        return len(self._vmas)
+
+    def find(self, address: int) -> Vma | None:
+        """The VMA that contains an address."""
+        index = bisect_right(self._starts, address) - 1
+        if index < 0 or address >= self._vmas[index].end:
+            return None
+        return self._vmas[index]
+
+    def next(self, address: int) -> Vma | None:
+        """The VMA that contains an address, or the next one above (find_vma)."""
+        index = bisect_right(self._starts, address) - 1
+        if index >= 0 and address < self._vmas[index].end:
+            return self._vmas[index]
+        return self._vmas[index + 1] if index + 1 < len(self._vmas) else None
+
+    def get(self, vma: int) -> Vma | None:
+        """The VMA with a serial number."""
+        start = self._start_of.get(vma)
+        return None if start is None else self._vmas[bisect_left(self._starts, start)]
+
+    def put(self, vma: Vma) -> None:
+        """`vma` is so from now on; others lose what it covers."""
+        self.remove(vma.id)
+        if vma.end <= vma.start:
+            return
+        first = bisect_right(self._starts, vma.start) - 1
+        if first < 0 or self._vmas[first].end <= vma.start:
+            first += 1
+        last = bisect_left(self._starts, vma.end, first)
+        parts: list[Vma] = []
+        for old in self._vmas[first:last]:
+            del self._start_of[old.id]
+            if old.start < vma.start:
+                parts.append(replace(old, end=vma.start))
+            elif old.end > vma.end:
+                offset = old.offset + (vma.end - old.start) if old.inode or old.device or old.offset else 0
+                parts.append(replace(old, start=vma.end, offset=offset))
+        if parts and parts[0].start > vma.start:
+            parts.insert(0, vma)
+        else:
+            parts.insert(1, vma)
+        self._vmas[first:last] = parts
+        self._starts[first:last] = [part.start for part in parts]
+        for part in parts:
+            self._start_of[part.id] = part.start
+
+    def remove(self, vma: int) -> None:
+        """Forget the VMA with a serial number, if it is there."""
+        start = self._start_of.pop(vma, None)
+        if start is not None:
+            index = bisect_left(self._starts, start)
+            del self._starts[index], self._vmas[index]
+
+
+class AddressSpaces:
+    """All address spaces of a trace, and which process has which: `apply` the rows in the order of the file.
+
+    A removal that belongs to the end of a process (exit_mmap) is left out when `keep_ended`: the space stays as the
+    process last saw it.
+    """
+
+    def __init__(self, keep_ended: bool = False) -> None:
+        self.keep_ended = keep_ended
+        self.spaces: dict[int, AddressSpace] = {}
+        self.mm_of: dict[int, int] = {}  # pid -> serial number of its mm
+        self.pids: list[int] = []  # in the order in which they appeared
+        self._provisional: set[int] = set()  # pids whose mm was guessed from their first VMA
+
+    def apply(self, row: Row) -> None:
+        """Take in one event; kinds outside of SPACE_KINDS change nothing."""
+        kind = row[4]
+        if kind not in SPACE_KINDS:
+            return
+        pid, address, vma, args = row[2], row[5], row[10], row[18]
+        if kind == Kind.EXEC:
+            self._seen(pid)
+            if args:
+                self.mm_of[pid] = args[0]
+                self._provisional.discard(pid)
+            return
+        if kind == Kind.SCHED_PROCESS_FORK:
+            self._forked(pid, row[8] or row[7], row[9], args)
+            return
+        mm = args[0] if args else pid
+        space = self.spaces.get(mm)
+        if space is None:
+            space = self.spaces[mm] = AddressSpace(mm)
+        if pid not in self.mm_of:
+            self._seen(pid)
+            self.mm_of[pid] = mm
+            self._provisional.add(pid)
+        if kind in VMA_STATE:
+            offset, device, inode = args[1:4] if args and len(args) >= 4 else (0, 0, 0)
+            space.put(Vma(vma, address, address + row[8], row[9], row[17] or "", offset, device, inode))
+        elif not (row[7] and self.keep_ended):
+            space.remove(vma)
+
+    def _seen(self, pid: int) -> None:
+        if pid not in self.mm_of:
+            self.pids.append(pid)
+
+    def _forked(self, parent: int, child: int, flags: int, args: tuple[int, ...] | None) -> None:
+        if child in self.mm_of and child not in self._provisional:
+            return  # a thread of a process that is known
+        if args:
+            mm = args[0]
+        elif flags & CLONE_VM:
+            mm = self.mm_of.get(parent, 0)
+        else:  # not told: the newest one that nobody has
+            owned = set(self.mm_of.values())
+            mm = next((number for number in reversed(self.spaces) if number not in owned), 0)
+        if mm:
+            self._seen(child)
+            self.mm_of[child] = mm
+            self._provisional.discard(child)
+
+    def of_pid(self, pid: int) -> AddressSpace | None:
+        """The address space of a process, None where nothing is known of it."""
+        mm = self.mm_of.get(pid)
+        return None if mm is None else self.spaces.get(mm, AddressSpace(mm))
+
+    def find(self, pid: int, address: int) -> Vma | None:
+        """The VMA that contains an address of a process."""
+        space = self.of_pid(pid)
+        return None if space is None else space.find(address)
