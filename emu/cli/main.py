@@ -49,6 +49,21 @@ def _time(text: str) -> int:
         raise argparse.ArgumentTypeError(str(problem)) from None
 
 
+def _keys(text: str) -> tuple[str, ...]:
+    from emu.trace.grouping import pairs
+
+    try:
+        return pairs(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
+
+
 def _variable(text: str) -> str:
     if "=" not in text or text.startswith("="):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
@@ -110,6 +125,27 @@ def build_parser() -> argparse.ArgumentParser:
 def _report(verbs: argparse._SubParsersAction[_Parser]) -> None:
     parser = verbs.add_parser("report", help="what happened in a trace")
     parser.add_argument("file", metavar="FILE")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--by", type=_keys, metavar="KEY[,KEY]",
+        help="group faults by one or two of vma, symbol, line, reason, path, thread, syscall; with lock, takings of locks",
+    )  # fmt: skip
+    what.add_argument("--lock-waits", action="store_true", help="who waited for whom, in which call, for how long")
+    what.add_argument("--fault", type=int, metavar="N", help="the whole story of one fault, counted from 1")
+    per = parser.add_mutually_exclusive_group()
+    for short, name, text in (
+        ("-l", "lock", "each lock"), ("-t", "thread", "each waiting thread"), ("-o", "owner", "each holder"),
+        ("-c", "call", "each pair of calls"), ("-i", "wait", "each single wait, the longest first"),
+    ):  # fmt: skip
+        per.add_argument(
+            short, f"--per-{name}", dest="per", action="store_const", const=name, help=f"with --lock-waits: {text}"
+        )
+    parser.add_argument(
+        "-k", "--key", choices=("contended", "wait_total", "wait_max", "wait_min", "avg_wait"), default="wait_total",
+        help="with --lock-waits: what to sort by (default: wait_total)",
+    )  # fmt: skip
+    parser.add_argument("-E", "--entries", type=_count, default=40, metavar="N", help="lines of a table (default: 40)")
+    parser.add_argument("--program", metavar="ELF", help="take symbols and lines from this file")
     parser.set_defaults(run="emu.cli.trace_verbs:report")
 
 

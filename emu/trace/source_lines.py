@@ -71,7 +71,7 @@ class SourceLines:
                 place = debug_file(ELFFile(file), path)
             if place is None:
                 return
-            self._file = open(place, "rb")  # noqa: SIM115: units are read when they are asked for
+            self._file = open(place, "rb")  # noqa: SIM115
             self._dwarf = ELFFile(self._file).get_dwarf_info(follow_links=False)
             self._units = list(self._dwarf.iter_CUs())
             self.found = bool(self._units)

@@ -29,6 +29,7 @@ class Symbols:
         self._starts: list[int] = []
         self._symbols: list[tuple[int, int, str]] = []  # start, size, name
         self._segments: list[tuple[int, bytes]] = []  # executable ones: address, content
+        self._offsets: list[tuple[int, int, int]] = []  # of all that are loaded: offset in the file, size, address
         self._lines: SourceLines | None = None
 
     @classmethod
@@ -74,7 +75,10 @@ class Symbols:
 
     def _load(self, elf: Any) -> None:
         for segment in elf.iter_segments():
-            if segment["p_type"] == "PT_LOAD" and segment["p_flags"] & 1:
+            if segment["p_type"] != "PT_LOAD":
+                continue
+            self._offsets.append((segment["p_offset"], segment["p_filesz"], segment["p_vaddr"]))
+            if segment["p_flags"] & 1:
                 self._segments.append((segment["p_vaddr"], segment.data()))
         functions: dict[int, tuple[int, str]] = {}
         self._read_functions(elf, elf, functions)
@@ -128,6 +132,13 @@ class Symbols:
             if base <= at < base + len(data):
                 return data[at - base : at - base + size]
         return b""
+
+    def address_of_offset(self, offset: int) -> int:
+        """The address in the file's own terms of what lies at a page-aligned offset in it."""
+        for start, size, address in self._offsets:
+            if start & -4096 <= offset < start + size:
+                return address + offset - start
+        return offset
 
     def describe(self, ip: int) -> str:
         """function+0x12, or an empty string."""
