@@ -64,6 +64,21 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return int(text)
+
+
+def _events(text: str) -> tuple[str, ...]:
+    from emu.cli.diff_verb import parse_events
+
+    try:
+        return parse_events(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+
+
 def _variable(text: str) -> str:
     if "=" not in text or text.startswith("="):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
@@ -117,7 +132,7 @@ def build_parser() -> argparse.ArgumentParser:
     scale = verbs.add_parser("scale", help="run a program over numbers of CPUs and locking schemes")
     add_scale_options(scale, LOCKINGS, _size, _variable, DEFAULT_MEMORY)
     scale.set_defaults(run="emu.cli.scale:scale")
-    for add in (_report, _script, _maps):
+    for add in (_report, _script, _maps, _diff, _query):
         add(verbs)
     return parser
 
@@ -166,6 +181,30 @@ def _maps(verbs: argparse._SubParsersAction[_Parser]) -> None:
     )  # fmt: skip
     parser.add_argument("--pid", type=int, metavar="PID", help="whose (default: the first process of the trace)")
     parser.set_defaults(run="emu.cli.maps_verb:maps")
+
+
+def _diff(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    parser = verbs.add_parser("diff", help="where two traces differ: status 0 nowhere, 1 somewhere, 2 trouble")
+    parser.add_argument("a", metavar="A", help="a trace, or a text record of kernel-trace")
+    parser.add_argument("b", metavar="B")
+    parser.add_argument(
+        "--events", type=_events, metavar="LETTERS",
+        help="U user faults, K kernel faults, L mmap_lock, V VMA locks, M mappings, S system calls, G signals, "
+        "P processes (default: all that both have)",
+    )  # fmt: skip
+    parser.add_argument("--from-entry", action="store_true", help="drop all before the first fault of the program")
+    parser.add_argument(
+        "--context", type=_number, default=5, metavar="N", help="events shown around the first difference (default: 5)"
+    )
+    parser.set_defaults(run="emu.cli.diff_verb:diff")
+
+
+def _query(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    parser = verbs.add_parser("query", help="SQL over the events of a trace (needs DuckDB)")
+    parser.add_argument("file", metavar="FILE")
+    parser.add_argument("sql", metavar="SQL", help="one statement over the table events")
+    parser.add_argument("--format", choices=("table", "csv", "json"), default="table", help="default: table")
+    parser.set_defaults(run="emu.cli.query_verb:run_query")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 
-from emu.cli.failure import tell
+from emu.cli.failure import Failure, tell
 from emu.cli.trace_file import open_trace, progress, stdout_console
 from emu.trace import script as lines
 from emu.trace.symbols import Symbols
@@ -28,6 +28,14 @@ def report(arguments: argparse.Namespace) -> int:
         print_notes([*found.notes, trace.problem], console)
     elif arguments.lock_waits:
         _lock_waits(arguments)
+    elif arguments.fault is not None:
+        from emu.trace.fault_story import NoSuchFault, tell_fault
+
+        try:
+            for line in tell_fault(trace, arguments.fault, arguments.program):
+                sys.stdout.write(line + "\n")
+        except NoSuchFault as problem:
+            raise Failure(str(problem)) from None
     else:
         from emu.trace.summary import Summary, print_summary
 
@@ -65,9 +73,7 @@ def script(arguments: argparse.Namespace) -> int:
     if arguments.format == "text":
         rows, bias = _peek_bias(rows)
         symbols = Symbols.of_trace(trace.metadata, bias)
-        if arguments.from_entry:
-            rows = lines.from_entry(rows)
-        found = lines.text_lines(rows, str(trace.metadata.get("comm", "")), symbols)
+        found = lines.text_lines(rows, str(trace.metadata.get("comm", "")), symbols, arguments.from_entry)
     else:
         if arguments.from_entry:
             rows = lines.from_entry(rows)

@@ -25,13 +25,6 @@ _GATE = 1 << 63  # the position of the x86-64 gate area, behind all VMAs
 VSYSCALL = b"ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]\n"
 _PAGEMAP_CHUNK = 2 << 20
 PM_SOFT_DIRTY, PM_MMAP_EXCLUSIVE, PM_FILE, PM_PRESENT = 1 << 55, 1 << 56, 1 << 61, 1 << 63
-_VM_FLAG_NAMES = (
-    ("VM_READ", "rd"), ("VM_WRITE", "wr"), ("VM_EXEC", "ex"), ("VM_SHARED", "sh"), ("VM_MAYREAD", "mr"),
-    ("VM_MAYWRITE", "mw"), ("VM_MAYEXEC", "me"), ("VM_MAYSHARE", "ms"), ("VM_GROWSDOWN", "gd"), ("VM_PFNMAP", "pf"),
-    ("VM_LOCKED", "lo"), ("VM_IO", "io"), ("VM_SEQ_READ", "sr"), ("VM_RAND_READ", "rr"), ("VM_DONTCOPY", "dc"),
-    ("VM_DONTEXPAND", "de"), ("VM_ACCOUNT", "ac"), ("VM_NORESERVE", "nr"), ("VM_WIPEONFORK", "wf"),
-    ("VM_DONTDUMP", "dd"), ("VM_HUGEPAGE", "hg"), ("VM_NOHUGEPAGE", "nh"), ("VM_MERGEABLE", "mg"), ("VM_SEALED", "sl"),
-)  # fmt: skip
 
 
 def show_map_vma(vma: vm_area_struct) -> bytes:
@@ -109,7 +102,7 @@ def show_smap(vma: vm_area_struct) -> bytes:
     usage = Usage()
     usage.add(vma)
     size = vma.vm_end - vma.vm_start >> 10
-    flags = "".join(f"{short} " for name, short in _VM_FLAG_NAMES if vma.vm_flags & getattr(m, name, 0))
+    flags = "".join(f"{short} " for name, short in m.VM_FLAG_LETTERS if vma.vm_flags & getattr(m, name, 0))
     text = f"{'Size:':16}{size:8d} kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\n{usage.show()}"
     return show_map_vma(vma) + f"{text}VmFlags: {flags}\n".encode()
 
