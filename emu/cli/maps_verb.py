@@ -6,9 +6,11 @@ from __future__ import annotations
 import argparse
 import sys
 
+import pyarrow.compute as pc
+
 from emu.cli.failure import Failure, tell
 from emu.cli.trace_file import open_trace, progress
-from emu.trace.address_space import SPACE_KINDS, VSYSCALL, AddressSpaces
+from emu.trace.address_space import VSYSCALL, AddressSpaces, Newest
 from emu.trace.escape import printable
 
 
@@ -17,11 +19,13 @@ def maps(arguments: argparse.Namespace) -> int:
     or None), pid (or None)."""
     trace = open_trace(arguments.file)
     at: int | None = arguments.at
-    spaces = AddressSpaces(keep_ended=at is None)
+    spaces = AddressSpaces()
     with progress(trace):
-        for row in trace.rows(SPACE_KINDS):
-            if at is None or row[0] <= at:
-                spaces.apply(row)
+        newest = Newest(keep_ended=at is None)
+        for batch in trace.batches():
+            newest.add(batch if at is None else batch.filter(pc.less_equal(batch.column("time"), at)))
+        for row in newest.rows():
+            spaces.apply(row)
     when = "at the end" if at is None else f"at {at} ns"
     if not spaces.pids:
         raise Failure(f"{arguments.file}: there is no address space {when}: no VMA and no exec is recorded until then")

@@ -13,7 +13,7 @@ from emu.cli.failure import Failure
 from emu.trace.escape import printable
 from emu.trace.reader import Trace, TraceError
 
-WIDE = 100
+WIDE = 1000  # columns where standard output is no terminal: nothing is folded
 
 
 def open_trace(path: str) -> Trace:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Address spaces as they were at any time, rebuilt from the events of VMAs.
 
-Each event of a VMA says what it is from then on, and the newest word wins: what it covers, no other VMA of that address space
-covers any longer. So a split needs no event for the part that stays, and a lost event is mended by the next one.
+Each event of a VMA says what it is from then on, or that it goes, and the newest word wins: what it covers, no other
+VMA of that address space covers any longer. So a split needs no event for the part that stays, a lost event is mended
+by the next one, and of each VMA the newest event is enough (`Newest`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from emu.mm import mm_types as m
+from emu.trace.reader import rows_of
 from emu.tracepoint import Kind, Row
 
 PAGE_SIZE = m.PAGE_SIZE
@@ -25,6 +30,12 @@ VMA_STATE = frozenset(
 VMA_GONE = frozenset(map(int, (Kind.VMA_MERGE, Kind.VMA_REMOVE)))
 SPACE_KINDS = VMA_STATE | VMA_GONE | frozenset(map(int, (Kind.EXEC, Kind.SCHED_PROCESS_FORK)))
 """The kinds of events that AddressSpaces.apply looks at."""
+
+
+_CALLS = frozenset(map(int, (Kind.SYS_ENTER, Kind.SYS_EXIT)))
+_WANTED = SPACE_KINDS | _CALLS
+_CODES = {kind.name.lower(): int(kind) for kind in Kind}
+_TOGETHER = 1 << 18  # rows that may come together before the older ones are dropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +55,11 @@ class Vma:
     def permissions(self) -> str:
         """rwxp or rwxs, as in /proc/PID/maps."""
         flags = self.flags
-        letters = "".join(
-            c if flags & bit else "-" for c, bit in (("r", m.VM_READ), ("w", m.VM_WRITE), ("x", m.VM_EXEC))
-        )
+        letters = "".join(c if flags & bit else "-" for c, bit in zip("rwx", (m.VM_READ, m.VM_WRITE, m.VM_EXEC)))
         return letters + ("s" if flags & m.VM_MAYSHARE else "p")
 
     def maps_line(self) -> str:
-        """The line of /proc/PID/maps, without its line end (show_map_vma). The name is the guest's: not yet printable."""
+        """The line of /proc/PID/maps without its end (show_map_vma). The name is the guest's: not yet printable."""
         major, minor = self.device >> 8 & 0xFFF, self.device & 0xFF | self.device >> 12 & 0xFFF00
         text = f"{self.start:08x}-{self.end:08x} {self.permissions} {self.offset:08x} {major:02x}:{minor:02x} {self.inode} "
         return text.ljust(NAME_COLUMN) + self.name if self.name else text
@@ -124,15 +133,63 @@ class AddressSpace:
             del self._starts[index], self._vmas[index]
 
 
-class AddressSpaces:
-    """All address spaces of a trace, and which process has which: `apply` the rows in the order of the file.
-
-    A removal that belongs to the end of a process (exit_mmap) is left out when `keep_ended`: the space stays as the
-    process last saw it.
-    """
+class Newest:
+    """Of a trace the events that AddressSpaces needs: of each VMA the newest one, all execs and forks, and of each task
+    the newest begin or end of a system call. With `keep_ended` the end of a process (exit_mmap) is left out: its address
+    space stays as it last was."""
 
     def __init__(self, keep_ended: bool = False) -> None:
-        self.keep_ended = keep_ended
+        self._keep_ended = keep_ended
+        self._parts: list[pa.Table] = []
+        self._rows = 0
+        self._seq = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take in the next batch of the trace, with all columns."""
+        column = batch.column("kind")
+        names = column.dictionary.to_pylist()
+        codes = [index for index, name in enumerate(names) if _CODES.get(name) in _WANTED]
+        found = batch.append_column("seq", pa.array(range(self._seq, self._seq + batch.num_rows), pa.int64()))
+        self._seq += batch.num_rows
+        found = found.filter(pc.is_in(column.indices, value_set=pa.array(codes, column.indices.type)))
+        if self._keep_ended:
+            removed = pc.equal(found.column("kind"), "vma_remove")
+            found = found.filter(pc.invert(pc.and_(removed, pc.not_equal(found.column("code"), 0))))
+        if found.num_rows:
+            self._parts.append(pa.Table.from_batches([found]))
+            self._rows += found.num_rows
+            if self._rows > _TOGETHER:
+                self._parts = [self._newest()]
+                self._rows = self._parts[0].num_rows // 2
+
+    def _newest(self) -> pa.Table:
+        """One row for each VMA, exec, fork and task that makes calls, in the order of the trace."""
+        whole = pa.concat_tables(self._parts).unify_dictionaries().combine_chunks()
+        kind = whole.column("kind").cast(pa.string())
+
+        def of(kinds: frozenset[int]) -> pa.Array:
+            return pc.is_in(kind, value_set=pa.array([Kind(each).name.lower() for each in sorted(kinds)]))
+
+        is_vma, is_call = of(VMA_STATE | VMA_GONE), of(_CALLS)
+        key = pc.if_else(
+            is_vma, whole.column("vma").cast(pa.int64()),
+            pc.if_else(is_call, pc.subtract(-1, whole.column("tid").cast(pa.int64())),
+                       pc.add(whole.column("seq"), 1 << 40)),
+        )  # fmt: skip
+        newest = pa.table({"key": key, "seq": whole.column("seq")}).group_by("key").aggregate([("seq", "max")])
+        return whole.filter(pc.is_in(whole.column("seq"), value_set=newest.column("seq_max")))
+
+    def rows(self) -> Iterator[Row]:
+        """The events, in the order of the trace."""
+        if self._parts:
+            for batch in self._newest().drop_columns(["seq"]).to_batches():
+                yield from rows_of(batch)
+
+
+class AddressSpaces:
+    """All address spaces of a trace, and which process has which: `apply` the rows in the order of the file."""
+
+    def __init__(self) -> None:
         self.spaces: dict[int, AddressSpace] = {}
         self.mm_of: dict[int, int] = {}  # pid -> serial number of its mm
         self.pids: list[int] = []  # in the order in which they appeared
@@ -164,7 +221,8 @@ class AddressSpaces:
         if kind in VMA_STATE:
             offset, device, inode = args[1:4] if args and len(args) >= 4 else (0, 0, 0)
             space.put(Vma(vma, address, address + row[8], row[9], row[17] or "", offset, device, inode))
-        elif not (row[7] and self.keep_ended):
+        else:
+            space.put(Vma(vma, address, address + row[8], row[9]))
             space.remove(vma)
 
     def _seen(self, pid: int) -> None:

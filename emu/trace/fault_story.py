@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from signal import Signals
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from archs.explain import Bit, Explainer, Facts, explain, fault_flag_names, vm_fault_names
 from emu.mm import mm_types as m
-from emu.trace.address_space import SPACE_KINDS, AddressSpaces, Vma
+from emu.trace.address_space import AddressSpaces, Newest, Vma
 from emu.trace.escape import printable
 from emu.trace.images import Images
 from emu.trace.instruction import LONGEST, disassemble, resolve
@@ -23,7 +22,6 @@ from emu.trace.timespan import show_time
 from emu.tracepoint import Kind, Path, Reason, Row, Served
 
 _FAULTS = frozenset((int(Kind.PAGE_FAULT_USER), int(Kind.PAGE_FAULT_KERNEL)))
-_CALLS = frozenset((int(Kind.SYS_ENTER), int(Kind.SYS_EXIT)))
 _LOCKS = frozenset(map(int, (
     Kind.MMAP_LOCK_START_LOCKING, Kind.MMAP_LOCK_ACQUIRE_RETURNED, Kind.MMAP_LOCK_RELEASED, Kind.VMA_LOCK_READ,
     Kind.VMA_LOCK_READ_FAILED, Kind.VMA_LOCK_RELEASED, Kind.VMA_LOCK_WRITE, Kind.CONTENTION_BEGIN, Kind.CONTENTION_END,
@@ -82,18 +80,18 @@ def find(trace: Trace, number: int) -> _Found:
 
 def _collect(trace: Trace, batch_number: int, first: int, seq: int) -> _Found:
     """The fault that is number `first` of its kind in a batch that begins with event `seq`."""
-    before: list[pa.RecordBatch] = []
+    before = Newest()
     found: _Found | None = None
     for index, batch in enumerate(trace.batches()):
         if index < batch_number:
-            before.append(_small(batch))
+            before.add(batch)
             continue
         for at, row in enumerate(rows_of(batch)):
             if found is None:
                 first -= row[4] in _FAULTS
                 if not first:
                     found = _Found(row, seq + at)
-                    before.append(_small(batch.slice(0, at)))
+                    before.add(batch.slice(0, at))
             elif row[3] == found.row[3]:
                 if row[4] not in _INSIDE or row[0] > found.row[0] + found.row[19]:
                     break
@@ -109,25 +107,13 @@ def _collect(trace: Trace, batch_number: int, first: int, seq: int) -> _Found:
     return found
 
 
-def _small(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Only the events that tell of address spaces and calls."""
-    column = batch.column("kind")
-    wanted = [k.name.lower() for k in Kind if k in SPACE_KINDS or k in _CALLS]
-    codes = [index for index, name in enumerate(column.dictionary.to_pylist()) if name in wanted]
-    return batch.filter(pc.is_in(column.indices, value_set=pa.array(codes, column.indices.type)))
-
-
-def _look_back(found: _Found, before: list[pa.RecordBatch]) -> None:
+def _look_back(found: _Found, before: Newest) -> None:
     """The address spaces at the time of the fault, and what its task and those it waited for were in."""
-    for batch in before:
-        for row in rows_of(batch):
-            if row[4] in _CALLS:
-                if row[4] == Kind.SYS_ENTER:
-                    found.calls[row[3]] = row
-                else:
-                    found.calls.pop(row[3], None)
-            else:
-                found.spaces.apply(row)
+    for row in before.rows():
+        if row[4] == Kind.SYS_ENTER:
+            found.calls[row[3]] = row
+        elif row[4] != Kind.SYS_EXIT:
+            found.spaces.apply(row)
 
 
 def _balanced(found: _Found) -> list[Row]:

@@ -55,6 +55,26 @@ def debug_file(elf: Any, path: str) -> str | None:
     return None
 
 
+class DebugFile(ELFFile):  # type: ignore[misc]
+    """An ELF file whose .zdebug_* sections show as .debug_*, each for itself: a linker compresses only those that
+    become smaller."""
+
+    def get_section_by_name(self, name: str) -> Any:
+        if name.startswith(".zdebug_"):
+            return None
+        found = super().get_section_by_name(name)
+        if found is None and name.startswith(".debug_"):
+            found = super().get_section_by_name(f".z{name[1:]}")
+        return found
+
+    def has_section(self, section_name: str) -> bool:
+        return self.get_section_by_name(section_name) is not None
+
+    def _read_dwarf_section(self, section: Any, relocate_dwarf_sections: bool) -> Any:
+        found = super()._read_dwarf_section(section, relocate_dwarf_sections)
+        return self._decompress_dwarf_section(found) if section.name.startswith(".zdebug_") else found
+
+
 class SourceLines:
     """The line table of one program. Addresses are those of the file, without a load bias."""
 
@@ -68,11 +88,11 @@ class SourceLines:
         self._sequences: list[tuple[int, int, list[int], list[tuple[str, int]]]] = []
         try:
             with open(path, "rb") as file:
-                place = debug_file(ELFFile(file), path)
+                place = debug_file(DebugFile(file), path)
             if place is None:
                 return
             self._file = open(place, "rb")  # noqa: SIM115
-            self._dwarf = ELFFile(self._file).get_dwarf_info(follow_links=False)
+            self._dwarf = DebugFile(self._file).get_dwarf_info(follow_links=False)
             self._units = list(self._dwarf.iter_CUs())
             self.found = bool(self._units)
         except ERRORS:
