@@ -24,10 +24,16 @@ def open_trace(path: str) -> Trace:
         raise Failure(str(problem)) from None
 
 
+class _Stdout(Console):
+    def on_broken_pipe(self) -> None:
+        """rich would end the process with status 1; here the reader of our output may go as it likes."""
+        raise BrokenPipeError
+
+
 def stdout_console() -> Console:
     """For tables: as wide as the terminal; where standard output is none, lines as long as they are."""
     terminal = sys.stdout.isatty()
-    return Console(width=None if terminal else WIDE, highlight=False, soft_wrap=not terminal)
+    return _Stdout(width=None if terminal else WIDE, highlight=False, soft_wrap=not terminal)
 
 
 def wide_text() -> bool:

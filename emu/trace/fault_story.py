@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from signal import Signals
@@ -30,6 +31,10 @@ _INSIDE = _LOCKS | frozenset(map(int, (
     Kind.SCHED_SWITCH, Kind.SCHED_WAKEUP, Kind.TLB_FLUSH, Kind.VMA_RESIZE, Kind.VMA_MODIFY, Kind.OOM_KILL,
     Kind.SIGNAL_GENERATE,
 )))  # fmt: skip
+_PACKAGES = {
+    "x86_64": "archs.x86", "aarch64": "archs.arm64", "powerpc64": "archs.powerpc", "powerpc64le": "archs.powerpc",
+    "powerpc": "archs.powerpc",
+}  # fmt: skip
 REACH = 64  # batches in which what a task did within a fault is looked for
 _SERVED = {
     Served.NONE: "nothing was done", Served.ANON: "a new page of zeros", Served.ZERO_PAGE: "the shared zero page",
@@ -188,8 +193,9 @@ def tell_fault(trace: Trace, number: int, program: str | None = None) -> Iterato
     yield from _page_table(row, explainer)
     yield ""
     yield from _outcome(found)
-    for note in images.notes():
-        yield f"note: {note}"
+    for note in (*images.notes(), trace.problem):
+        if note:
+            yield f"note: {printable(note)}"
 
 
 def _indent(lines: list[str]) -> Iterator[str]:
@@ -235,10 +241,10 @@ def _code(found: _Found, arch: str, symbols: Symbols, ip: int) -> bytes:
     size = LONGEST.get(arch, 4)
     code = symbols.code(ip, size)
     vma = found.spaces.find(found.row[2], ip)
-    if not code and vma is not None and vma.name == "[vdso]" and arch == "x86_64":
-        from archs.x86 import ARCHES
-
-        code = ARCHES[0].vdso[ip - vma.start : ip - vma.start + size]
+    if not code and vma is not None and vma.name == "[vdso]" and arch in _PACKAGES:
+        for each in importlib.import_module(_PACKAGES[arch]).ARCHES:
+            if each.name == arch:
+                code = each.vdso[ip - vma.start : ip - vma.start + size]
     return code
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from emu.mm.mm_types import VM_EXEC
 from emu.trace.address_space import CLONE_VM, Vma
 from emu.trace.escape import printable
 from emu.trace.reader import Trace
@@ -18,8 +19,7 @@ NOTES = 3  # files without symbols that are told by name
 
 
 class Images:
-    """The programs of a trace, numbered from 0 in the order of their execs. `first_ips` as numbers of images go with
-    `marks`, for emu.trace.tally.Follow."""
+    """The programs of a trace, numbered from 0 in the order of their execs."""
 
     def __init__(self, trace: Trace, program: str | None = None) -> None:
         """`program`: a file to take for the first program instead of the one that the trace names."""
@@ -80,7 +80,8 @@ class Images:
 
     def map_files(self, vmas: Iterable[Vma]) -> None:
         """Let addresses in these VMAs be looked up in the files that they map: libraries."""
-        self._mapped.extend(vma for vma in vmas if vma.flags & 4 and vma.name.startswith("/"))
+        programs = {self._meta.get("program"), *(path for path, _ in self._execs)}
+        self._mapped.extend(v for v in vmas if v.flags & VM_EXEC and v.name.startswith("/") and v.name not in programs)
 
     def at(self, image: int, ip: int) -> Symbols:
         """The symbols of what lies at an address: the program's own, or a mapped file's."""
