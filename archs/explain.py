@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a recorded fault meant: the checks of the fault functions again, from what the trace tells of their outcome.
 
-Each architecture's mm/explain.py decodes its syndromes and page-table entries and has an `Explainer`; the part about locks,
-which is the same on all, is here. It follows archs/*/mm/fault.py, line by line.
+Each architecture's mm/explain.py decodes its syndromes and page-table entries and has an `Explainer`; the part
+about locks, which is the same on all, is here. It follows archs/*/mm/fault.py, line by line.
 """
 
 from __future__ import annotations

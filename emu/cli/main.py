@@ -144,7 +144,7 @@ def _report(verbs: argparse._SubParsersAction[_Parser]) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--by", type=_keys, metavar="KEY[,KEY]",
-        help="group faults by one or two of vma, symbol, line, reason, path, thread, syscall; with lock, takings of locks",
+        help="group faults by one or two of vma, symbol, line, reason, path, thread, syscall; with lock, locks taken",
     )  # fmt: skip
     what.add_argument("--lock-waits", action="store_true", help="who waited for whom, in which call, for how long")
     what.add_argument("--fault", type=int, metavar="N", help="the whole story of one fault, counted from 1")

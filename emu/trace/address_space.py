@@ -61,7 +61,8 @@ class Vma:
     def maps_line(self) -> str:
         """The line of /proc/PID/maps without its end (show_map_vma). The name is the guest's: not yet printable."""
         major, minor = self.device >> 8 & 0xFFF, self.device & 0xFF | self.device >> 12 & 0xFFF00
-        text = f"{self.start:08x}-{self.end:08x} {self.permissions} {self.offset:08x} {major:02x}:{minor:02x} {self.inode} "
+        text = f"{self.start:08x}-{self.end:08x} {self.permissions} {self.offset:08x} "
+        text += f"{major:02x}:{minor:02x} {self.inode} "
         return text.ljust(NAME_COLUMN) + self.name if self.name else text
 
 
@@ -135,8 +136,8 @@ class AddressSpace:
 
 class Newest:
     """Of a trace the events that AddressSpaces needs: of each VMA the newest one, all execs and forks, and of each task
-    the newest begin or end of a system call. With `keep_ended` the end of a process (exit_mmap) is left out: its address
-    space stays as it last was."""
+    the newest begin or end of a system call. With `keep_ended` the end of a process (exit_mmap) is left out: its
+    address space stays as it last was."""
 
     def __init__(self, keep_ended: bool = False) -> None:
         self._keep_ended = keep_ended

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Two traces side by side: where they first differ, and what is in one and not in the other.
 
-Either may be a text record of kernel-trace (lines U, K and L). Times, CPUs, frames and serial numbers do not count, since they
-differ between runs that did the same.
+Either may be a text record of kernel-trace (lines U, K and L). Times, CPUs, frames and serial numbers do not count,
+since they differ between runs that did the same.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ GROUPS: dict[str, tuple[Kind, ...]] = {
     "G": (Kind.SIGNAL_GENERATE, Kind.SIGNAL_DELIVER),
     "P": (Kind.EXEC, Kind.EXIT, Kind.OOM_KILL, Kind.SCHED_PROCESS_FORK),
 }  # fmt: skip
-"""Letters for --events: user faults, kernel faults, mmap_lock, VMA locks, mappings, system calls, signals, processes."""
+"""Letters for --events: user faults, kernel faults, mmap_lock, VMA locks, mappings, system calls, signals,
+processes."""
 IN_RECORD = "UKL"
 WINDOW = 4096  # events in which the two are brought together again after a difference
 _LINE = re.compile(
@@ -210,8 +211,8 @@ def _text(path: str) -> str:
 
 
 def align(a: array[int], b: array[int]) -> list[Hunk]:
-    """Where two sequences differ. After a difference the nearest place is taken from which they go on alike; a few events in
-    a row must agree, so that what comes often brings nothing together by accident."""
+    """Where two sequences differ. After a difference the nearest place is taken from which they go on alike; a few
+    events in a row must agree, so that what comes often brings nothing together by accident."""
     hunks: list[Hunk] = []
     i = j = 0
     while True:

@@ -38,11 +38,13 @@ _PACKAGES = {
 REACH = 64  # batches in which what a task did within a fault is looked for
 _SERVED = {
     Served.NONE: "nothing was done", Served.ANON: "a new page of zeros", Served.ZERO_PAGE: "the shared zero page",
-    Served.COW: "a copy of the page, which others use too", Served.REUSE: "the page itself, made writable: nobody else has it",
+    Served.COW: "a copy of the page, which others use too",
+    Served.REUSE: "the page itself, made writable: nobody else has it",
     Served.FILE_READ: "a page of the page cache, and pages around it (fault-around)",
     Served.FILE_COW: "a private copy of a file's page", Served.FILE_SHARED: "a page of the page cache, to be written",
     Served.MKWRITE: "a shared page, made writable", Served.SPURIOUS: "nothing: the entry was good already",
-    Served.YOUNG: "accessed or dirty was set, and nothing else", Served.STACK: "the stack grew, and got a new page of zeros",
+    Served.YOUNG: "accessed or dirty was set, and nothing else",
+    Served.STACK: "the stack grew, and got a new page of zeros",
     Served.SIGNAL: "a signal instead", Served.FIXUP: "nothing: the kernel's access fails with EFAULT",
     Served.OOM: "nothing: out of memory",
 }  # fmt: skip

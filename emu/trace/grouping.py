@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Faults and locks by what a person asks for: VMA, symbol, line, reason, path, lock, thread, system call, or two of these.
+"""Faults and locks by what a person asks for: VMA, symbol, line, reason, path, lock, thread, system call, or two of
+these.
 
-Faults are counted with the time that they waited and took. Where `lock` is among the keys, the takings of locks are counted
-instead, with waits and the times for which they were held; symbol, line, path and reason are then those of the fault or call in
-which the lock was taken.
+Faults are counted with the time that they waited and took. Where `lock` is among the keys, the takings of locks are
+counted
+instead, with waits and the times for which they were held; symbol, line, path and reason are then those of the
+fault or call in which the lock was taken.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The instruction at an address, disassembled, and what its operands say about the address that faulted.
 
-Registers are not in the trace. An operand that does not need them (relative to the instruction, or absolute) is resolved; of
-one with a single register the register is derived from the address; of any other the sum is all that can be told.
+Registers are not in the trace. An operand that does not need them (relative to the instruction, or absolute) is
+resolved; of one with a single register the register is derived from the address; of any other the sum is all that can
+be told.
 """
 
 from __future__ import annotations

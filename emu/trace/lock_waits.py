@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Who waited for whom: waits for locks, what waiter and holder were doing, and chains of holders that waited themselves.
+"""Who waited for whom: waits for locks, what waiter and holder were doing, and chains of holders that waited
+themselves.
 
 Waits are told by contention_begin and contention_end. Where a lock has only the wait noted with its taking
 (mmap_lock_acquire_returned, vma_lock_write), that is used.
@@ -143,7 +144,8 @@ def _of_contention(ends: pa.Table) -> pa.Table:
     wait = ends.column("wait")
     columns = {
         "tid": ends.column("tid"), "seq": ends.column("seq"), "begin": pc.subtract(ends.column("time"), wait),
-        "wait": wait, "text": pc.if_else(pc.equal(ends.column("b_text"), 0), ends.column("text"), ends.column("b_text")),
+        "wait": wait, "text": pc.if_else(pc.equal(ends.column("b_text"), 0), ends.column("text"),
+        ends.column("b_text")),
         "id": pc.if_else(is_vma, ends.column("b_vma"), ends.column("b_address")), "code": ends.column("b_code"),
         "holder": pc.if_else(pc.equal(ends.column("b_holder"), 0), ends.column("holder"), ends.column("b_holder")),
     }  # fmt: skip
@@ -161,7 +163,8 @@ def _of_taking(piece: pa.Table) -> pa.Table:
         "tid": taken.column("tid"), "seq": taken.column("seq"),
         "begin": pc.subtract(taken.column("time"), taken.column("wait")), "wait": taken.column("wait"),
         "text": pc.negate(kind), "id": pc.if_else(is_vma, taken.column("vma").cast(pa.int64()), address),
-        "code": pc.if_else(is_vma, 1, taken.column("code").cast(pa.int64(), safe=False)), "holder": taken.column("holder"),
+        "code": pc.if_else(is_vma, 1, taken.column("code").cast(pa.int64(), safe=False)), "holder":
+        taken.column("holder"),
     }  # fmt: skip
     return pa.table(columns).cast(_WAIT_SCHEMA)
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A trace in pieces of about a million events, as columns of numbers: what the reports count with.
 
-Names of kinds, paths, reasons and outcomes become the numbers of emu.tracepoint, texts indices of `strings`. So a piece costs
-little memory, whatever the length of the trace, and counts of several pieces can be added up.
+Names of kinds, paths, reasons and outcomes become the numbers of emu.tracepoint, texts indices of `strings`. So a
+piece costs little memory, whatever the length of the trace, and counts of several pieces can be added up.
 """
 
 from __future__ import annotations

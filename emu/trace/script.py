@@ -54,8 +54,8 @@ def json_lines(rows: Iterable[Row]) -> Iterator[str]:
 
 
 def text_lines(rows: Iterable[Row], comm: str, symbols: Symbols, entry: bool = False) -> Iterator[str]:
-    """A line for each event: comm, tid, CPU, time in seconds, event, fields. A fault has its number, which report --fault
-    takes. `entry`: leave out what comes before the first user fault."""
+    """A line for each event: comm, tid, CPU, time in seconds, event, fields. A fault has its number, which report
+    --fault takes. `entry`: leave out what comes before the first user fault."""
     comm = printable(comm)
     faults = 0
     for row in rows:

@@ -2,8 +2,8 @@
 """From addresses to source lines, by the DWARF line programs of a program.
 
 DWARF 2 to 5, compressed sections of both kinds (.zdebug_*, SHF_COMPRESSED), split DWARF (the line programs stay in the
-program, with its skeleton units) and debugging information in a file of its own (.gnu_debuglink, build id). A unit's line
-program is run when an address of it is asked for.
+program, with its skeleton units) and debugging information in a file of its own (.gnu_debuglink, build id). The line
+program of a unit is run when an address of it is asked for.
 """
 
 from __future__ import annotations

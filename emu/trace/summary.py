@@ -25,7 +25,8 @@ from emu.tracepoint import Kind, Path, Reason, Served
 
 TOP = 12
 _COLUMNS = (
-    "time", "kind", "pid", "address", "ip", "code", "size", "flags", "vma", "path", "reason", "served", "result", "text",
+    "time", "kind", "pid", "address", "ip", "code", "size", "flags", "vma", "path", "reason", "served", "result",
+    "text",
 )  # fmt: skip
 _VMA_LOCKS = {
     int(Kind.VMA_LOCK_READ): "read", int(Kind.VMA_LOCK_READ_FAILED): "read, failed", int(Kind.VMA_LOCK_WRITE): "write",

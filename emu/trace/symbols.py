@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from bisect import bisect_right
 from typing import Any
@@ -40,8 +41,8 @@ class Symbols:
 
     @classmethod
     def of_file(cls, path: str, bias: int, arch: Any = None, sha256: Any = None, given: bool = False) -> Symbols:
-        """Those of a file. `arch` and `sha256`: what it should be, where that is known. A file that the user has `given`
-        may differ from the one that ran (an unstripped one does); the note then says so."""
+        """Those of a file. `arch` and `sha256`: what it should be, where that is known. A file that the user has
+        `given` may differ from the one that ran (an unstripped one does); the note then says so."""
         found = cls(bias, path)
         shown = printable(path)
         try:
@@ -50,10 +51,8 @@ class Symbols:
                 file.seek(0)
                 elf = None
                 if changed:
-                    try:
+                    with contextlib.suppress(*ERRORS):
                         elf = ELFFile(file)
-                    except ERRORS:
-                        pass
                 else:
                     elf = ELFFile(file)
                 machine = _machine(elf) if elf is not None else None

@@ -87,7 +87,8 @@ def test_query_formats_tell_the_same(faults: Path) -> None:
     ("sql", "reason"),
     [
         ("selec 1", "syntax error"), ("select nothing from events", "nothing"), ("select 1; select 2", "one statement"),
-        ("select * from read_csv('/etc/passwd')", "disabled"), ("copy events to '/tmp/out.csv'", "disabled"), ("", "one"),
+        ("select * from read_csv('/etc/passwd')", "disabled"),
+        ("copy events to '/tmp/out.csv'", "disabled"), ("", "one"),
     ],
 )  # fmt: skip
 def test_bad_queries_are_one_line(sql: str, reason: str, faults: Path) -> None:

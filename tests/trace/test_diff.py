@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""mmscope diff: status, first divergence, tables; against records of the kernel; long traces; alignment against a model."""
+"""mmscope diff: status, first divergence, tables; against records of the kernel; long traces; alignment against a
+model."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ def test_alike_is_status_0_and_says_nothing(faults: Path, tmp_path: Path) -> Non
 
 
 def test_a_record_with_a_line_taken_out(faults: Path, tmp_path: Path) -> None:
-    """On either side; the program runs under another path than the recorded one, so only its own faults are compared."""
+    """On either side; the program runs under another path than the recorded one, so only its own faults are
+    compared."""
     lines = [
         f"{line}\n"
         for line in mmscope("script", "--format", "kernel", "--from-entry", faults).out.decode().split("\n")[:-1]
@@ -115,7 +117,7 @@ def test_an_insertion_is_one_place() -> None:
     base = [n % 7 + n % 11 * 10 for n in range(5000)]
     other = base[:1000] + [-1] * 200 + base[1000:4000] + base[4100:]
     hunks = align(array("i", base), array("i", other))
-    assert [(h.a0, h.a1, h.b0, h.b1) for h in hunks][0] == (1000, 1000, 1000, 1200)
+    assert (hunks[0].a0, hunks[0].a1, hunks[0].b0, hunks[0].b1) == (1000, 1000, 1000, 1200)
     assert sum(h.a1 - h.a0 for h in hunks) < 200
 
 

@@ -128,7 +128,8 @@ def test_a_stack_that_grows(tmp_path: Path) -> None:
     assert told["VMA"][0] == "no VMA contains the address"
     assert "[stack]" in told["VMA"][2]
     assert told["Locks"][:3] == [
-        "mmap_lock of mm 1 for read: taken", "mmap_lock of mm 1 for read: released", "mmap_lock of mm 1 for write: taken",
+        "mmap_lock of mm 1 for read: taken", "mmap_lock of mm 1 for read: released",
+        "mmap_lock of mm 1 for write: taken",
     ]  # fmt: skip
     assert any("a stack that grew" in line for line in told["Checks"])
 
@@ -225,7 +226,16 @@ def test_checks_stop_where_the_function_returned() -> None:
     assert x86 is not None
     assert arm is not None
     assert power is not None
-    none = dict(user=True, flags=0, path=0, reason=0, served=Served.SIGNAL, result=0, vma=0, vm_flags=None)
+    none = {
+        "user": True,
+        "flags": 0,
+        "path": 0,
+        "reason": 0,
+        "served": Served.SIGNAL,
+        "result": 0,
+        "vma": 0,
+        "vm_flags": None,
+    }
     kernel_address = explain(x86, Facts(0xFFFF800000000000, 5, **none))  # type: ignore[arg-type]
     assert [check.passed for check in kernel_address] == [False]
     external = explain(arm, Facts(0x1000, 0x92000010, **none))  # type: ignore[arg-type]

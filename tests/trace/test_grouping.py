@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""report --by: faults and locks by one key or two, with exact numbers; a trace of ten million events in time and memory."""
+"""report --by: faults and locks by one key or two, with exact numbers; a trace of ten million events in time and
+memory."""
 
 from __future__ import annotations
 
@@ -165,15 +166,15 @@ def test_bad_keys_are_one_line(keys: str, tmp_path: Path) -> None:
 
 
 def test_ten_million_events(tmp_path: Path) -> None:
-    """Twenty seconds and two GiB are the limit; counted is the time of the processor, which does not depend on what else
-    runs."""
+    """Twenty seconds and two GiB are the limit; counted is the time of the processor, which does not depend on what
+    else runs."""
     path = tmp_path / "trace"
     encoder = Encoder({"format": FORMAT, "program": "/none", "sha256": "", "arch": "x86_64", "locking": "6.18"})
     batch = encoder.encode([
         event(K.PAGE_FAULT_USER, n * 100, tid=1000 + n % 64, address=n << 12, ip=0x400000 + n % 4000 * 4, vma=n % 2000,
               path=1, served=1, wait=n % 5 * n, duration=400) if n % 2 else
-        event(K.MMAP_LOCK_ACQUIRE_RETURNED, n * 100, tid=1000 + n % 64, address=1, code=n // 2 % 2, result=1, wait=n % 3)
-        for n in range(16384)
+        event(K.MMAP_LOCK_ACQUIRE_RETURNED, n * 100, tid=1000 + n % 64, address=1, code=n // 2 % 2, result=1, wait=n
+        % 3) for n in range(16384)
     ])  # fmt: skip
     options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1), emit_dictionary_deltas=True)
     times = 10_000_000 // batch.num_rows + 1

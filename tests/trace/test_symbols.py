@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Functions, lines and code of programs, with debugging information of every kind; files that are not what they should be."""
+"""Functions, lines and code of programs, with debugging information of every kind; files that are not what they
+should be."""
 
 from __future__ import annotations
 
