@@ -93,6 +93,8 @@ LOOKUP_REASONS = {
     Reason.DETACHED: "it was detached meanwhile", Reason.SWAP: "the page is in swap",
     Reason.USERFAULTFD: "userfaultfd watches it", Reason.NO_MAP_PAGES: "its file system has no map_pages",
     Reason.OVERFLOW: "its reference count is full",
+    Reason.SEQUENCE: "a writer took mmap_lock meanwhile", Reason.NO_PAGE_TABLE: "a page table would have to be made",
+    Reason.PAGE_TABLE_LOCKED: "somebody else has the page-table lock",
 }  # fmt: skip
 """Why lock_vma_under_rcu gave no VMA."""
 
@@ -121,9 +123,10 @@ def _under_vma_lock(explainer: Explainer, facts: Facts, account: _Account) -> bo
         account.test("the locking scheme has VMA locks", False, f"--locking {facts.locking}")
         return False
     why = LOOKUP_REASONS.get(Reason(reason)) if reason else None
-    if not account.test(
-        "lock_vma_under_rcu finds the VMA and locks it for read", why is None, why or f"VMA {facts.vma}"
-    ):
+    text = "lock_vma_under_rcu finds the VMA and locks it for read"
+    if facts.locking == "spf":
+        text = "the speculative attempt: a copy of the VMA, and no writer until the entry is set"
+    if not account.test(text, why is None, why or f"VMA {facts.vma}"):
         return False
     if reason == Reason.ACCESS_ERROR:
         _access(explainer, facts, account, True)
@@ -183,7 +186,7 @@ _VM_FAULT = (
 )  # fmt: skip
 _FAULT_FLAG = (
     "WRITE", "MKWRITE", "ALLOW_RETRY", "RETRY_NOWAIT", "KILLABLE", "TRIED", "USER", "REMOTE", "INSTRUCTION",
-    "INTERRUPTIBLE", "UNSHARE", "ORIG_PTE_VALID", "VMA_LOCK",
+    "INTERRUPTIBLE", "UNSHARE", "ORIG_PTE_VALID", "VMA_LOCK", "SPECULATIVE",
 )  # fmt: skip
 
 

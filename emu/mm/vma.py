@@ -393,6 +393,7 @@ def __split_vma(vma: vm_area_struct, address: int, new_below: bool) -> vm_area_s
     vma_link_file(new)
     mm.map_count += 1
     _trace(Kind.VMA_SPLIT, new)
+    _trace(Kind.VMA_RESIZE, vma)
     return new
 
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Address spaces as they were at any time, rebuilt from the events of VMAs.
 
-Each event of a VMA says what it is from then on, or that it goes, and the newest word wins: what it covers, no other
-VMA of that address space covers any longer. So a split needs no event for the part that stays, a lost event is mended
-by the next one, and of each VMA the newest event is enough (`Newest`).
+Each event of a VMA says what it is from then on, or that it goes, so that of each VMA the newest event is enough
+(`Newest`). Should one be missing, the newest word wins: what it covers, no other VMA of that address space covers.
 """
 
 from __future__ import annotations
@@ -237,9 +236,8 @@ class AddressSpaces:
             mm = args[0]
         elif flags & CLONE_VM:
             mm = self.mm_of.get(parent, 0)
-        else:  # not told: the newest one that nobody has
-            owned = set(self.mm_of.values())
-            mm = next((number for number in reversed(self.spaces) if number not in owned), 0)
+        else:
+            mm = 0  # not told: the child's first VMA will
         if mm:
             self._seen(child)
             self.mm_of[child] = mm

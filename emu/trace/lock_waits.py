@@ -228,10 +228,14 @@ class Chains:
                 break
             own = self._of[holder]
             index = bisect_right(self._begins[holder], begin) - 1
-            # The holder's wait that was under way at the begin, else the first one that began meanwhile.
+            # The holder's wait that was under way at the begin, else the first one that began meanwhile. It is for
+            # another lock: who waits for the same one does not hold it (any more).
             if index < 0 or own[index].begin + own[index].wait <= begin:
                 index += 1
             if index >= len(own) or own[index].begin >= end:
+                break
+            last = found[-1]
+            if (own[index].lock, own[index].id) == (last.lock, last.id):
                 break
             seen.add(holder)
             found.append(own[index])

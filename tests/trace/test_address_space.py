@@ -94,3 +94,16 @@ def test_only_some_kinds_matter() -> None:
     spaces = AddressSpaces()
     spaces.apply(event(Kind.PAGE_FAULT_USER, address=0x1000))
     assert not spaces.pids
+
+
+def test_forks_and_execs_of_a_real_run(tmp_path: Path) -> None:
+    """A child begins with its parent's mappings, and an exec with none of them."""
+    trace = tmp_path / "trace"
+    mmscope("record", "--cpus", "2", "-o", trace, guest("fork_tree"))
+    forks = [row for row in Trace(str(trace)).rows((Kind.SCHED_PROCESS_FORK,)) if not row[9] & 0x100]
+    assert forks
+    for row in forks[:3]:
+        parent, child, moment = row[2], row[8], f"{row[0]}ns"
+        own = mmscope("maps", "--pid", str(child), "--at", moment, trace).out.decode()
+        assert own == mmscope("maps", "--pid", str(parent), "--at", moment, trace).out.decode()
+        assert "[stack]" in own

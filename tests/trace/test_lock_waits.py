@@ -112,3 +112,14 @@ def test_sums_and_their_order(tmp_path: Path) -> None:
 def test_nobody_waited(tmp_path: Path) -> None:
     write_trace(tmp_path / "trace", [event(K.SYS_ENTER, text="read")])
     assert "nobody waited" in mmscope("report", "--lock-waits", tmp_path / "trace").out.decode()
+
+
+def test_who_waits_for_the_same_lock_does_not_hold_it(tmp_path: Path) -> None:
+    rows = [
+        event(K.CONTENTION_BEGIN, 100, tid=7, text="mmap_lock", address=1, holder=8),
+        event(K.CONTENTION_BEGIN, 110, tid=8, text="mmap_lock", address=1, holder=7),
+        event(K.CONTENTION_END, 150, tid=7, text="mmap_lock", wait=50),
+        event(K.CONTENTION_END, 160, tid=8, text="mmap_lock", wait=50),
+    ]
+    found = waits(tmp_path, rows)
+    assert [len(Chains(found).chain(wait)) for wait in found] == [1, 1]
