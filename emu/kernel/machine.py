@@ -28,6 +28,7 @@ from emu.kernel.task import DEFAULT_RLIMITS, Task
 from emu.kernel.timers import Timers
 from emu.mm.memory_manager import MemoryManager
 from emu.mm.mm_types import mm_struct
+from emu.mm.vma import trace_vma_modify, vma_special_name
 from emu.sched.cost import ICELAKE, Cost
 from emu.sched.entity import State
 from emu.sched.sched import INFINITY, Sched
@@ -264,9 +265,13 @@ class Machine:
         return self._vdso_frames[arch.name]
 
     def trace_exec(self, task: Task, bias: int, entry: int) -> None:
-        """Tell listeners which program runs: address = load bias, ip = entry point."""
+        """Tell listeners which program runs, address = load bias, ip = entry point, and which VMAs have got their names
+        since they were made."""
         if self.tp.on:
-            self.tp.emit(Kind.EXEC, bias, ip=entry, text=task.exe)
+            self.tp.emit(Kind.EXEC, bias, ip=entry, text=task.exe, args=(task.mm.id,))
+            for vma in task.mm.mm_mt:
+                if vma.vm_file is None and vma_special_name(vma) in ("[heap]", "[stack]"):
+                    trace_vma_modify(vma)
 
     # Running
 
