@@ -78,8 +78,9 @@ class RecordedFaultEntry:
         else:
             served = self.handle(address, syndrome, False)
         if mine:
-            # Others may have run meanwhile. Whoever copies to or from the guest may hold this CPU, and finds it as
-            # it was. cpu.pins -= 1
+            cpu.pins -= 1
+            # Others may have run meanwhile. Whoever copies to or from the guest may hold this CPU, and finds it as it
+            # was.
             if cpu.task is not owner:
                 owner.machine.load_registers(owner)
         return served

@@ -9,7 +9,7 @@ it has its namesake in mm/memory.c, mm/mprotect.c (change_protection) or mm/mrem
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from emu.mm.filemap import mm_counter_file
 from emu.mm.mm_types import (
@@ -136,7 +136,7 @@ def pte_map_lock(vmf: vm_fault) -> bool:
 def spf_pte_map_lock(vmf: vm_fault) -> bool:
     """__pte_map_lock of the speculative faults: see that no writer came, try the lock, and see again."""
     mm = vmf.vma.vm_mm
-    scheme: Any = mm.scheme
+    scheme = mm.scheme
     table = mm.pgtable
     seq = vmf.vma.vm_lock_seq
     rcu = mm.memory.rcu
@@ -175,7 +175,7 @@ def handle_pte_fault(vmf: vm_fault) -> int:
     slot = table.slot(vmf.address)
     if slot < 0:
         if vmf.flags & FAULT_FLAG_SPECULATIVE:  # a table made now could come after free_pgtables
-            scheme: Any = vma.vm_mm.scheme
+            scheme = vma.vm_mm.scheme
             scheme.abort("pmd" if table.levels(vmf.address) == len(table.format.shifts) - 1 else "pud")
             return VM_FAULT_RETRY
         return do_anonymous_page(vmf) if vma.vm_ops is None else do_fault(vmf)
@@ -213,7 +213,7 @@ def handle_pte_fault(vmf: vm_fault) -> int:
 
 def do_swap_page(vmf: vm_fault) -> int:
     """An entry that is not empty and maps nothing. There is no swap: it is a guard marker."""
-    scheme: Any = vmf.vma.vm_mm.scheme
+    scheme = vmf.vma.vm_mm.scheme
     if vmf.flags & FAULT_FLAG_VMA_LOCK and not scheme.swap_under_vma_lock:
         return VM_FAULT_RETRY
     if vmf.flags & FAULT_FLAG_SPECULATIVE:
@@ -229,8 +229,7 @@ def vmf_anon_prepare(vmf: vm_fault) -> int:
     if vma.anon_vma is not None:
         return 0
     if vmf.flags & FAULT_FLAG_SPECULATIVE:
-        spf: Any = vma.vm_mm.scheme
-        spf.abort("anon_vma")
+        vma.vm_mm.scheme.abort("anon_vma")
         return VM_FAULT_RETRY
     if not vmf.flags & FAULT_FLAG_VMA_LOCK:
         return VM_FAULT_OOM if anon_vma_prepare(vma) else 0

@@ -39,9 +39,10 @@ class MemoryManager:
         self.allocator = PageAllocator(ram)
         self.mem_map = self.allocator.mem_map
         self.totalram = ram.npages
-        self.vmstat = new_vmstat()
+        scheme: type[LockingScheme] = importlib.import_module(SCHEMES[locking]).Scheme
+        self.vmstat = new_vmstat(scheme.events)
         self.vm_area_cachep: list[vm_area_struct] = []  # freed VMAs that may be used again at once (6.18)
-        self.scheme: LockingScheme = importlib.import_module(SCHEMES[locking]).Scheme(self)
+        self.scheme = scheme(self)
         self.committed = 0  # pages promised to private writable mappings (vm_committed_as)
         self.overcommit_memory = 0
         self.overcommit_ratio = 50

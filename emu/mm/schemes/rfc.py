@@ -46,6 +46,7 @@ from typing import TYPE_CHECKING
 from emu.locking.rwsem import rw_semaphore
 from emu.mm.mm_types import VM_GROWSDOWN
 from emu.mm.mmap_lock import mmap_assert_write_locked
+from emu.mm.schemes.scheme import LockingScheme
 from emu.tracepoint import Kind, Reason
 
 if TYPE_CHECKING:
@@ -74,18 +75,15 @@ _SITES = {
 }
 
 
-class Scheme:
+class Scheme(LockingScheme):
     """The RFC's functions under the names of the common interface: vma_mark_locked is vma_start_write,
     find_and_lock_anon_vma is lock_vma_under_rcu, vma_read_unlock is vma_end_read, vma_mark_unlocked_all is
     vma_end_write_all."""
 
     name = "rfc"
-    speculative = False
     needs_second_user = True  # the entry code tries the VMA lock only while mm_users > 1
-    signals_under_vma_lock = False
     callee_drops_lock = False  # the entry code always unlocks, after VM_FAULT_RETRY too
     counts_retried_faults = True
-    madvise_under_vma_lock = False
     fork_marks_late = True
     marks_before_merge = True
 
@@ -141,9 +139,6 @@ class Scheme:
     def vma_end_write_all(self, mm: mm_struct) -> None:
         """vma_mark_unlocked_all."""
         mm.mm_lock_seq += 1
-
-    def vma_mark_attached(self, vma: vm_area_struct) -> None:
-        vma.detached = False
 
     def vma_mark_detached(self, vma: vm_area_struct) -> None:
         """Isolation (__vma_rb_erase): the VMA is marked, and its tree node cleared."""
@@ -271,6 +266,3 @@ class Scheme:
     def anon_vma_may_prepare(self, vma: vm_area_struct) -> bool:
         """With "anon_vma" of `bugs`: under the VMA lock alone, though the neighbours are not locked."""
         return True
-
-    def anon_vma_prepared(self, vma: vm_area_struct) -> None:
-        pass
