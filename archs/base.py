@@ -185,13 +185,7 @@ class Arch(Protocol):
     format: PageTableFormat
     syscalls: dict[int, str]  # number -> name without sys_
     audit_arch: int
-    cpu_models: tuple[str, ...]  # names for with_cpu; none where there is one CPU only
-    cpu_model: str  # the one it has, or ""
     vdso: bytes  # what [vdso] holds, up to a page: an ELF image, or nothing but the signal trampoline
-
-    def with_cpu(self, name: str) -> Arch:
-        """This architecture with a CPU of another model, one of cpu_models."""
-        ...
 
     def make_cpu(self, ram: Ram, native: bool, serve_inside: bool) -> Cpu: ...
 

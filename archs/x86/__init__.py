@@ -20,8 +20,7 @@ from archs.base import (
 )
 from archs.x86 import signal, vdso
 from archs.x86.cpu import X86Cpu
-from archs.x86.cpu_models import DEFAULT, MODELS, CpuModel
-from archs.x86.elf import target
+from archs.x86.elf import TARGET
 from archs.x86.mm.fault import TASK_SIZE_MAX, FaultEntry
 from archs.x86.mm.pgtable import X86PageTableFormat
 from archs.x86.syscalls import SYSCALLS
@@ -38,23 +37,14 @@ class X86Arch:
 
     name = "x86_64"
     uname_machine = "x86_64"
+    elf = TARGET
     format = X86PageTableFormat()
     syscalls = SYSCALLS
     audit_arch = 0xC000003E
     vdso = vdso.build()
-    cpu_models = tuple(MODELS)
-
-    def __init__(self, model: CpuModel = DEFAULT) -> None:
-        self.model = model
-        self.cpu_model = model.name
-        self.elf = target(model)
-
-    def with_cpu(self, name: str) -> X86Arch:
-        """x86-64 with a CPU of this name, one of cpu_models."""
-        return X86Arch(MODELS[name])
 
     def make_cpu(self, ram: Ram, native: bool, serve_inside: bool) -> X86Cpu:
-        return X86Cpu(ram, native, serve_inside, self.model)
+        return X86Cpu(ram, native, serve_inside)
 
     def make_fault_entry(self, mm: mm_struct, cpu: Any, force_sig: Callable[[SigInfo], None]) -> FaultEntry:
         return FaultEntry(mm, cpu, force_sig)
