@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from emu import __version__
 from emu.cli.failure import Failure, tell
 from emu.kernel.elf import ExecError
 from emu.kernel.machine import Machine
+from emu.locking.lockdep import Violation, print_stack
 from emu.trace.escape import printable
 
 if TYPE_CHECKING:
@@ -24,8 +26,26 @@ if TYPE_CHECKING:
 _QUIET = (signal.SIGINT, signal.SIGPIPE, signal.SIGTERM)
 
 
+CHECK_FAILED = 125
+
+
 def run_guest(arguments: argparse.Namespace) -> int:
-    """Run the program as the options say: its exit status, 128 + N when signal N killed it."""
+    """Run the program as the options say: its exit status, 128 + N when signal N killed it, CHECK_FAILED after the
+    report of what a check found (those of --check, and the assertions that are always on)."""
+    try:
+        return _run_guest(arguments)
+    except Violation as found:
+        lines = found.lines
+    except AssertionError as bug:
+        stack = [(frame.f_code, line) for frame, line in traceback.walk_tb(bug.__traceback__)]
+        lines = [f"kernel BUG: {bug}", *print_stack(tuple(reversed(stack)))]
+    sys.stdout.flush()
+    for line in lines:
+        tell(line)
+    return CHECK_FAILED
+
+
+def _run_guest(arguments: argparse.Namespace) -> int:
     recorder = None
     try:
         machine = Machine(
@@ -37,6 +57,7 @@ def run_guest(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             cpus=arguments.cpus,
             timeout=arguments.timeout,
+            check=arguments.check,
         )
     except (MemoryError, OSError) as problem:
         raise Failure(f"cannot make guest RAM of {arguments.memory} bytes: {problem}") from None

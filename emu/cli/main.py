@@ -109,6 +109,11 @@ def _guest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=_seconds, metavar="SECONDS", help="end the run after this much virtual time, with status 124"
     )
+    parser.add_argument(
+        "--check", action="store_true",
+        help="look at the locks and the invariants of the memory manager at every step (slow); status 125 when one "
+        "does not hold",
+    )  # fmt: skip
     parser.add_argument("--strace", action="store_true", help="print system calls on stderr")
     parser.add_argument("--pure", action="store_true", help="do without the C extension (slower, the same trace)")
     parser.add_argument("program", metavar="PROGRAM", help="a static ELF program")

@@ -26,6 +26,7 @@ from emu.kernel.signal import ERESTARTSYS, SIGKILL, Sighand, Signals, do_signal
 from emu.kernel.syscall import NO_RESULT, build_table
 from emu.kernel.task import DEFAULT_RLIMITS, Task
 from emu.kernel.timers import Timers
+from emu.locking.lockdep import CheckedSched
 from emu.mm.memory_manager import MemoryManager
 from emu.mm.mm_types import mm_struct
 from emu.mm.vma import trace_vma_modify, vma_special_name
@@ -62,20 +63,22 @@ class Machine:
         cpus: int = 1,
         timeout: int | None = None,
         costs: Cost = ICELAKE,
+        check: bool = False,
     ) -> None:
         """`memory`: bytes of guest RAM; `locking`: a scheme of emu.mm.memory_manager.SCHEMES; `stdio`: host
         descriptors; `cpus`: virtual CPUs, 1 to 256; `timeout`: virtual ns after which the run ends;
-        `costs`: what kernel work takes."""
+        `costs`: what kernel work takes; `check`: look at locks and invariants at every step (emu/locking/lockdep.py,
+        emu/mm/check.py), and raise a Violation where one does not hold."""
         self.ram = Ram(memory)
         self.tp = Tracepoints()
-        self.sched = Sched(self.tp, cpus, seed, costs)
+        self.sched = (CheckedSched if check else Sched)(self.tp, cpus, seed, costs)
         self.sched.end = INFINITY if timeout is None else timeout
         self.sched.on_idle = self._idle
-        self.memory = MemoryManager(self.ram, self.tp, locking, self.sched)
+        self.memory = MemoryManager(self.ram, self.tp, locking, self.sched, check)
         self.memory.out_of_memory = self._out_of_memory
         self.locking = locking
         self.native = not pure and library is not None
-        self.serve_inside = serve_inside
+        self.serve_inside = serve_inside and not check  # a check looks at every way back to the guest
         self.writable = tuple(writable)
         self.strace = strace
         self.seed = seed

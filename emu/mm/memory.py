@@ -807,8 +807,8 @@ def move_page_tables(vma: vm_area_struct, old: int, new_vma: vm_area_struct, new
             if needed != locked:
                 for ptl in reversed(locked):
                     ptl.unlock()
-                for ptl in needed:
-                    ptl.lock()
+                for depth, ptl in enumerate(needed):
+                    ptl.lock_nested(depth)  # no other two tables are locked at once: mmap_lock is held for write
                 locked = needed
         pte = table.get(slot)
         if pte:

@@ -58,6 +58,8 @@ class SchedTimer:
 class Sched:
     """The CPUs of one machine and what they run. `clock`, `current` and `rq` are those of the CPU that runs now."""
 
+    lock_types: dict[type, Any] = {}  # lock classes that are replaced on this machine (emu/locking/lockdep.py)
+
     def __init__(self, tp: Tracepoints, cpus: int = 1, seed: int = 0, cost: Cost = ICELAKE) -> None:
         self.tp = tp
         tp.source = self
