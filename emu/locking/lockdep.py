@@ -94,6 +94,7 @@ class Lockdep:
         self.rcu_depth: dict[SchedEntity, Stack] = {}  # who is in a read-side section, and since where
         self.rcu_nesting: dict[SchedEntity, int] = {}
         self.rules: list[Callable[[Lock, bool], None]] = []  # called before a lock is waited for
+        self.exit_rules: list[Callable[[SchedEntity], None]] = []  # called before a task goes back to the guest
 
     # Reports
 
@@ -231,6 +232,8 @@ class Lockdep:
     def return_to_user(self) -> None:
         """The running task goes back to guest code: with nothing held (lockdep_sys_exit)."""
         task = self.sched.current
+        for rule in self.exit_rules:
+            rule(task)
         if task in self.held:
             self.report("return to user mode with locks held", *self.describe_held(task))
         if task in self.rcu_nesting:

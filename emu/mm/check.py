@@ -64,12 +64,14 @@ class Checker:
         self.sched = sched
         self.dep: Lockdep = sched.lockdep
         self.dep.rules.append(self.before_wait)
+        self.dep.exit_rules.append(self.before_exit)
         self.type_safe = scheme.name == "6.18"
         self.readers: dict[vm_area_struct, dict[SchedEntity, Reader]] = {}
         self.inside: dict[SchedEntity, vm_area_struct] = {}
         self.trying: set[SchedEntity] = set()  # who looks for a VMA to lock right now
         self.speculating: dict[SchedEntity, tuple[mm_struct, int]] = {}  # spf: sequence count of the last copy
         self.marked: dict[mm_struct, list[vm_area_struct]] = {}  # write-locked in the section that goes on
+        self.freeing: dict[vm_area_struct, Stack] = {}  # VMAs that nobody needs any more: who said so
         self.tables: dict[int, CheckedPageTable] = {}  # first frame of a page table -> whose it is
         self.freed_tables: dict[int, Stack] = {}  # frame -> who freed it
         self.free_table = memory.free_table
@@ -101,18 +103,24 @@ class Checker:
                 self.readers[vma][self.sched.current].stack,
             )  # fmt: skip
 
+    def before_exit(self, task: SchedEntity) -> None:
+        """A rule for the lock checker: no fault is over with its VMA locked."""
+        vma = self.inside.get(task)
+        if vma is not None:
+            self.report("I10", f"{vma} is still locked after the fault", "since:", self.readers[vma][task].stack)
+
     def vma_locked(self, mm: mm_struct, vma: vm_area_struct, address: int) -> None:
         """The running task got a VMA for a fault at `address`."""
         task = self.sched.current
         if isinstance(vma, freed_vma):
             touch_freed(vma, "lock")
-        if vma.detached:
+        found = mm.mm_mt.load(address)
+        if vma.detached or (found is None and vma.vm_start <= address < vma.vm_end):
             self.report("I5", f"{vma} was locked for a fault at {address:#x}, and is detached")
         if not vma.vm_start <= address < vma.vm_end:
             self.report("I6", f"{vma} was locked for a fault at {address:#x}, which is not in it")
         if mm.mmap_lock.writer and vma.vm_lock_seq == mm.mm_lock_seq:
             self.report("I2", f"{vma} was read-locked while it is write-locked")
-        found = mm.mm_mt.load(address)
         if found is not vma or vma.vm_mm is not mm:
             self.report("I9", f"{vma} was locked for a fault at {address:#x}, where mmap_lock would have found {found}")
         if task in self.inside:
@@ -200,15 +208,15 @@ class Checker:
         if not vma.detached:
             self.report("I7", f"{vma} is freed while it is attached")
         assert isinstance(vma, tracked_vma)
-        vma.history = self.type_safe, self.dep, save_stack()
+        vma.history = self.type_safe, self.dep, self.freeing.pop(vma, ()) or save_stack()
         vma.__class__ = freed_vma
 
     # Page tables
 
     def table_freed(self, pfn: int, order: int) -> None:
         """A page table goes back to the allocator (MemoryManager.free_table)."""
-        stack = save_stack()
         owner = self.tables.pop(pfn)
+        stack = owner.unlinked.pop(pfn, ()) or save_stack()
         for frame in range(pfn, pfn + (1 << order)):
             owner.live.discard(frame)
             owner.freed[frame] = stack
@@ -345,6 +353,7 @@ class CheckedPageTable(PageTable):
         self.mm: mm_struct | None = None
         self.live: set[int] = set()  # frames
         self.freed: dict[int, Stack] = {}
+        self.unlinked: dict[int, Stack] = {}  # first frames of tables that wait for a grace period
         self.keys: dict[int, int] = {}  # the inverse of `leaf`
         super().__init__(format, memory)
         self.entries: Any = _Entries(self.entries, self)
@@ -369,6 +378,10 @@ class CheckedPageTable(PageTable):
     def _free_leaf(self, key: int) -> None:
         self.keys.pop(self.leaf[key], None)
         super()._free_leaf(key)
+
+    def _free_table(self, paddr: int, level: int) -> None:
+        self.unlinked[paddr >> PAGE_SHIFT] = save_stack()
+        super()._free_table(paddr, level)
 
     def touch_freed(self, frame: int, how: str) -> NoReturn:
         """Report the use of a frame that is no table of this address space."""
@@ -438,6 +451,7 @@ class _Checks(LockingScheme):
 
     def vm_area_free(self, vma: vm_area_struct) -> None:
         self.check.no_reader("I7", vma, "is to be freed")
+        self.check.freeing[vma] = save_stack()
         super().vm_area_free(vma)  # type: ignore[safe-super]
 
     def kmem_cache_free(self, vma: vm_area_struct) -> None:

@@ -183,7 +183,7 @@ class Scheme(LockingScheme):
                 assert not vma.vm_lock.is_locked() or vma.vm_lock_seq == vma.vm_mm.mm_lock_seq, (
                     f"VMA {vma.id} is destroyed with a reader inside"
                 )
-            vma.vm_lock = None
+            self.kmem_cache_free(vma)
 
     # Readers
 
