@@ -168,12 +168,7 @@ def _reservation_offset(model: EngineModel) -> int | None:
     kind = ctypes.c_uint64 if size == 8 else ctypes.c_uint32
     candidates: set[int] | None = None
     for trial in (0x1120, 0x1350):
-        uc = Uc(model.uc_arch, model.uc_mode)
-        if model.uc_arch == UC_ARCH_ARM64:
-            uc.ctl_set_page_size(4096)
-        if model.cpu_model is not None:
-            uc.ctl_set_cpu_model(model.cpu_model)
-        uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
+        uc = _new_engine(model)
         uc.mem_map(0, 0x4000)
         uc.mem_write(0x2000, model.load_linked)
 
@@ -192,6 +187,36 @@ def _reservation_offset(model: EngineModel) -> int | None:
     if candidates is None or len(candidates) != 1:
         raise RuntimeError(f"this version of Unicorn keeps the reservation of {model.name} in an unknown place")
     return candidates.pop()
+
+
+_CONTEXT_HEADER = 40  # bytes of struct uc_context before the registers
+
+
+@functools.cache
+def _own_words(model: EngineModel) -> tuple[int, ...]:
+    """Where in a saved context pointers to memory of the engine itself lie (the software-loaded TLB of a PowerPC 603):
+    found by comparing engines that have run nothing. They must not come to another engine."""
+    saved = []
+    engines = [_new_engine(model) for _ in range(3)]  # all alive at once: no address comes twice
+    for uc in engines:
+        context = uc.context_save()
+        saved.append(ctypes.string_at(context.context, context.size))
+    first = saved[0]
+    return tuple(
+        at
+        for at in range(_CONTEXT_HEADER, len(first) - 7, 8)
+        if any(other[at : at + 8] != first[at : at + 8] for other in saved[1:])
+    )
+
+
+def _new_engine(model: EngineModel) -> Uc:
+    uc = Uc(model.uc_arch, model.uc_mode)
+    if model.uc_arch == UC_ARCH_ARM64:
+        uc.ctl_set_page_size(4096)
+    if model.cpu_model is not None:
+        uc.ctl_set_cpu_model(model.cpu_model)
+    uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
+    return uc
 
 
 class Batch:
@@ -236,12 +261,7 @@ class Engine:
         self.ram = ram
         self.native = native and library is not None
         self.serve_inside = serve_inside and self.native
-        self.uc = uc = Uc(model.uc_arch, model.uc_mode)
-        if model.uc_arch == UC_ARCH_ARM64:
-            uc.ctl_set_page_size(4096)
-        if model.cpu_model is not None:
-            uc.ctl_set_cpu_model(model.cpu_model)
-        uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
+        self.uc = uc = _new_engine(model)
         uc.ctl_exits_enabled(True)
         uc.mem_map_ptr(0, ram.size, UC_PROT_ALL, ram.address)
         self._uch = uc._uch
@@ -268,6 +288,11 @@ class Engine:
         self._hooks: list[Any] = []
         self._add_hooks()
         self._pc_value = ctypes.c_uint64()
+        self._own: dict[int, bytes] = {}  # words of a context that belong to this engine
+        at = _own_words(model)
+        if at:
+            context = uc.context_save()
+            self._own = {offset: ctypes.string_at(context._context.value + offset, 8) for offset in at}
         ram.engines.append(self)
 
     def _add_hooks(self) -> None:
@@ -547,6 +572,8 @@ class Engine:
 
     def restore_context(self, context: Any) -> None:
         """Load registers that `save_context` saved, by this engine or by another one of the same model."""
+        for offset, word in self._own.items():
+            ctypes.memmove(context._context.value + offset, word, 8)
         uclib.uc_context_restore(self._uch, context._context)
 
     def close(self) -> None:
