@@ -15,6 +15,7 @@ from emu.mm.filemap import mm_counter_file
 from emu.mm.mm_types import (
     FAULT_FLAG_RETRY_NOWAIT,
     FAULT_FLAG_UNSHARE,
+    FAULT_FLAG_USER,
     FAULT_FLAG_VMA_LOCK,
     FAULT_FLAG_WRITE,
     MM_ANONPAGES,
@@ -465,8 +466,10 @@ def wp_page_copy(vmf: vm_fault) -> int:
             mm.rss[MM_ANONPAGES] += 1
         memory.put_page(old)  # the entry's
         memory.put_page(old)  # the caller's
-    if vma.vm_flags & VM_EXEC:
-        mm.flush_tlb()  # a translation for execution may still hold the old frame
+    if vma.vm_flags & VM_EXEC or not vmf.flags & FAULT_FLAG_USER or mm.mm_users > 1:
+        # A translation may still hold the old frame: the write that faulted replaces that only where the guest's own
+        # instruction does it, and next.
+        mm.flush_tlb()
     mm.served = _COW
     return 0
 
