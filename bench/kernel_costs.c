@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What memory management and scheduling cost on the kernel and the CPU that this runs on. For bench/kernel_costs.py.
-// usage: kernel_costs REPEATS. Prints a line "name ns" for each measurement of each repetition, ns an operation.
+// usage: kernel_costs REPEATS | faults. Prints a line "name ns" for each measurement of each repetition, ns an operation.
 // Times are those of the thread's CPU clock, so that other processes on a busy host count as little as possible;
 // where two tasks take turns (context switch, wake-up, fork) they are pinned and the process's CPU clock is read.
 #define _GNU_SOURCE
@@ -76,7 +76,7 @@ static char *anonymous(long pages, int flags)
     return at;
 }
 
-static void writes(volatile char *at, long pages, long step)
+static __attribute__((noinline)) void writes(volatile char *at, long pages, long step)
 {
     for (long i = 0; i < pages; i += step)
         at[i * page] = 1;
@@ -378,11 +378,24 @@ static void hardware(void)
     unpin();
 }
 
+static void only_faults(void) // for a profiler
+{
+    for (int i = 0; i < 400; i++) {
+        char *a = anonymous(PAGES, MAP_PRIVATE);
+        writes(a, PAGES, 1);
+        munmap(a, PAGES * page);
+    }
+}
+
 int main(int argc, char **argv)
 {
     int repeats = argc > 1 ? atoi(argv[1]) : 5;
     page = sysconf(_SC_PAGESIZE);
     cpus = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    if (argc > 1 && strcmp(argv[1], "faults") == 0) {
+        only_faults();
+        return 0;
+    }
     for (int i = 0; i < repeats; i++) {
         faults();
         copy_on_write();

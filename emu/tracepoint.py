@@ -74,6 +74,9 @@ class Reason(IntEnum):
     USERFAULTFD = 13
     NO_MAP_PAGES = 14  # vm_ops->fault without map_pages
     OVERFLOW = 15  # reference count limit
+    SEQUENCE = 16  # spf: mmap_lock was taken for write meanwhile
+    NO_PAGE_TABLE = 17  # spf: a page table would have to be made
+    PAGE_TABLE_LOCKED = 18  # spf: somebody else has the page-table lock
 
 
 class Served(IntEnum):

@@ -309,7 +309,7 @@ class Arm64Cpu:
         state, pc, self._orig_x0, self.thread_fault_address, self.thread_fault_code, *fault = context
         self.fault_address, self.fault_syndrome, self.trap_number = fault
         self.engine.restore_context(state)
-        self.pc = pc
+        self.engine.pc = pc
 
     def describe(self) -> str:
         names = [*(f"x{i}" for i in range(31)), "sp", "pc", "pstate"]

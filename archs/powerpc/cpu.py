@@ -310,7 +310,7 @@ class PowerPcCpu:
         state, pc, self.orig_gpr3, self.trap, self.dar, self.dsisr, self.elfv1, *fault = context
         self.fault_address, self.fault_syndrome, self.trap_number = fault
         self.engine.restore_context(state)
-        self.pc = pc
+        self.engine.pc = pc
 
     def describe(self) -> str:
         names = [*(f"r{i}" for i in range(32)), "nip", "ctr", "link", "xer", "ccr"]

@@ -275,7 +275,7 @@ class X86Cpu:
     def restore(self, context: Any) -> None:
         state, pc, self._orig_rax, self._eflags, self.fault_address, self.fault_syndrome, self.trap_number = context
         self.engine.restore_context(state)
-        self.pc = pc
+        self.engine.pc = pc
 
     def describe(self) -> str:
         names = [

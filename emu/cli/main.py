@@ -12,7 +12,7 @@ from emu.cli.failure import Failure, tell
 from emu.cli.scale_options import add_scale_options
 from emu.cli.units import parse_size
 
-LOCKINGS = ("mmap_lock", "rfc", "6.18")
+LOCKINGS = ("mmap_lock", "spf", "rfc", "6.4", "6.18")
 DEFAULT_MEMORY = 1 << 30
 
 

@@ -36,7 +36,8 @@ from emu.mm.mmap import (
     vm_mmap_pgoff,
 )
 from emu.mm.mmap_lock import mmap_write_lock, mmap_write_unlock
-from emu.mm.vma import expand_stack_locked, install_special_mapping, new_vma, vm_stat_account, vma_link
+from emu.mm.vma import expand_stack_locked, install_special_mapping, vm_stat_account, vma_link
+from emu.mm.vma_init import vm_area_alloc
 
 if TYPE_CHECKING:
     from emu.kernel.task import Task
@@ -85,7 +86,7 @@ def _copy_strings(task: Task, filename: bytes, argv: list[bytes], envp: list[byt
         raise ExecError(f"{os.fsdecode(filename)}: argument list too long")
     start = top - task.word - total & PAGE_MASK
     mmap_write_lock(mm)
-    vma = new_vma(mm, start, top, VM_STACK_FLAGS, start >> PAGE_SHIFT)
+    vma = vm_area_alloc(mm, start, top, VM_STACK_FLAGS, start >> PAGE_SHIFT)
     vma_link(vma)
     pages = top - start >> PAGE_SHIFT
     vm_stat_account(mm, vma.vm_flags, pages)

@@ -30,6 +30,7 @@ from emu.kernel.task import DEFAULT_RLIMITS, Task
 from emu.kernel.timers import Timers
 from emu.mm.memory_manager import MemoryManager
 from emu.mm.mm_types import mm_struct
+from emu.sched.cost import ICELAKE, Cost
 from emu.sched.entity import State
 from emu.sched.sched import INFINITY, Sched
 from emu.tracepoint import Kind, Tracepoints
@@ -61,12 +62,14 @@ class Machine:
         stdio: tuple[int, int, int] = (0, 1, 2),
         cpus: int = 1,
         timeout: int | None = None,
+        costs: Cost = ICELAKE,
     ) -> None:
         """`memory`: bytes of guest RAM; `locking`: a scheme of emu.mm.memory_manager.SCHEMES; `stdio`: host
-        descriptors; `cpus`: virtual CPUs, 1 to 256; `timeout`: virtual ns after which the run ends."""
+        descriptors; `cpus`: virtual CPUs, 1 to 256; `timeout`: virtual ns after which the run ends;
+        `costs`: what kernel work takes."""
         self.ram = Ram(memory)
         self.tp = Tracepoints()
-        self.sched = Sched(self.tp, cpus, seed)
+        self.sched = Sched(self.tp, cpus, seed, costs)
         self.sched.end = INFINITY if timeout is None else timeout
         self.sched.on_idle = self._idle
         self.memory = MemoryManager(self.ram, self.tp, locking, self.sched)
@@ -189,7 +192,7 @@ class Machine:
             cpu = self._attach(task)
         if cpu.task is not task:
             if cpu.task is not None:
-                cpu.task.context = cpu.save()
+                cpu.task.context = cpu.save(cpu.task.context)
             cpu.task = task
             if task.context is not None:
                 cpu.restore(task.context)
@@ -220,7 +223,7 @@ class Machine:
         if cpu is None:
             return
         if cpu.task is not None:
-            cpu.task.context = cpu.save()
+            cpu.task.context = cpu.save(cpu.task.context)
             cpu.task = None
         mm.cpu = None
         mm.flush_tlb = lambda: None

@@ -25,7 +25,8 @@ from emu.mm.mmap import exit_mmap
 from emu.mm.mmap_lock import mmap_write_lock, mmap_write_lock_killable, mmap_write_unlock
 from emu.mm.overcommit import vm_enough_memory, vm_unacct_memory
 from emu.mm.rmap import anon_vma_fork, vma_link_file
-from emu.mm.vma import trace_vma_create, vm_area_dup, vm_stat_account
+from emu.mm.vma import trace_vma_create, vm_stat_account
+from emu.mm.vma_init import vm_area_dup
 
 VM_INIT_DEF_MASK = VM_NOHUGEPAGE  # what of mm.def_flags a child inherits: mlockall(MCL_FUTURE) is not
 
@@ -102,7 +103,7 @@ def _dup_vma(mm: mm_struct, oldmm: mm_struct, mpnt: vm_area_struct, copies: list
     """One VMA of dup_mmap, appended to `copies` as soon as it belongs to `mm`. 0 or -errno."""
     scheme = oldmm.scheme
     if not scheme.fork_marks_late:
-        scheme.vma_start_write(mpnt)
+        scheme.vma_start_write(mpnt, "dup_mmap")
     if mpnt.vm_flags & VM_DONTCOPY:
         vm_stat_account(mm, mpnt.vm_flags, -vma_pages(mpnt))
         return 0
@@ -119,7 +120,7 @@ def _dup_vma(mm: mm_struct, oldmm: mm_struct, mpnt: vm_area_struct, copies: list
         if error:
             vm_unacct_memory(mm.memory, charge)
             return error
-    scheme.vma_start_write(tmp)
+    scheme.vma_start_write(tmp, "dup_mmap")
     tmp.vm_flags &= ~VM_LOCKED_MASK
     scheme.vma_mark_attached(tmp)
     copies.append(tmp)
@@ -132,7 +133,7 @@ def _dup_vma(mm: mm_struct, oldmm: mm_struct, mpnt: vm_area_struct, copies: list
     if tmp.vm_flags & VM_WIPEONFORK:
         return 0
     if scheme.fork_marks_late:
-        scheme.vma_start_write(mpnt)
+        scheme.vma_start_write(mpnt, "dup_mmap")
     return copy_page_range(tmp, mpnt)
 
 

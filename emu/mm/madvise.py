@@ -216,7 +216,7 @@ def _update_vma(vma: vm_area_struct, start: int, end: int, flags: int) -> int:
     modified = vma_modify(vma, start, end, flags)
     if isinstance(modified, int):
         return modified
-    vma.vm_mm.scheme.vma_start_write(modified)
+    vma.vm_mm.scheme.vma_start_write(modified, "madvise_update_vma")
     modified.vm_flags = flags
     return 0
 
@@ -230,7 +230,7 @@ def _free(vma: vm_area_struct, start: int, end: int) -> int:
     table = mm.pgtable
     format = table.format
     changed = False
-    for slot, pte in list(present_entries(mm, start, end)):
+    for slot, pte in present_entries(mm, start, end):
         if format.pte_special(pte):
             continue
         target = mm.memory.mem_map[(pte & format.pfn_mask) >> PAGE_SHIFT]
@@ -290,6 +290,8 @@ def _guard_install(vma: vm_area_struct, start: int, end: int) -> int:
         slot = table.alloc(address)
         if slot < 0:
             return -ENOMEM
+        while table.get(slot) not in (0, PTE_MARKER_GUARD):  # faulted in again meanwhile
+            zap_page_range_single(vma, address, PAGE_SIZE)
         table.set(slot, PTE_MARKER_GUARD)
     return 0
 
@@ -352,7 +354,7 @@ def _name_vmas(mm: mm_struct, start: int, end: int, name: str | None) -> int:
             modified = vma_modify(vma, start, stop, vma.vm_flags, name, keep_name=False)
             if isinstance(modified, int):
                 return -EAGAIN if modified == -ENOMEM else modified
-            mm.scheme.vma_start_write(modified)
+            mm.scheme.vma_start_write(modified, "madvise_update_vma")
             modified.anon_name = name
         start = stop
     return unmapped

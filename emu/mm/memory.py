@@ -8,12 +8,13 @@ it has its namesake in mm/memory.c, mm/mprotect.c (change_protection) or mm/mrem
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from emu.mm.filemap import mm_counter_file
 from emu.mm.mm_types import (
     FAULT_FLAG_RETRY_NOWAIT,
+    FAULT_FLAG_SPECULATIVE,
     FAULT_FLAG_UNSHARE,
     FAULT_FLAG_USER,
     FAULT_FLAG_VMA_LOCK,
@@ -45,6 +46,7 @@ from emu.mm.rmap import anon_vma, anon_vma_prepare, unlink_anon_vmas, unlink_fil
 from emu.tracepoint import Served
 
 if TYPE_CHECKING:
+    from emu.locking.spinlock import spinlock
     from emu.mm.filemap import address_space
 
 FAULT_AROUND_PAGES = 16  # fault_around_bytes, 64 KiB
@@ -60,7 +62,7 @@ _ANON, _ZERO_PAGE, _COW, _REUSE = int(Served.ANON), int(Served.ZERO_PAGE), int(S
 class vm_fault:
     """One fault on its way through the handlers (struct vm_fault)."""
 
-    __slots__ = ("address", "cow_page", "flags", "orig_pte", "page", "pgoff", "real_address", "slot", "vma")
+    __slots__ = ("address", "cow_page", "flags", "orig_pte", "page", "pgoff", "ptl", "real_address", "slot", "vma")
 
     def __init__(self, vma: vm_area_struct, address: int, flags: int) -> None:
         self.vma = vma
@@ -72,6 +74,7 @@ class vm_fault:
         self.orig_pte = 0
         self.page: page | None = None
         self.cow_page: page | None = None
+        self.ptl: spinlock | None = None  # the page-table lock, while it is held
 
 
 def handle_mm_fault(vma: vm_area_struct, address: int, flags: int) -> int:
@@ -89,6 +92,8 @@ def handle_mm_fault(vma: vm_area_struct, address: int, flags: int) -> int:
     if ret & VM_FAULT_RETRY:
         if flags & FAULT_FLAG_VMA_LOCK and mm.scheme.callee_drops_lock:
             mm.scheme.vma_end_read(vma)
+        if mm.scheme.counts_retried_faults:
+            mm.memory.vmstat["pgfault"] += 1
         return ret
     vmstat = mm.memory.vmstat
     vmstat["pgfault"] += 1
@@ -117,12 +122,63 @@ def sanitize_fault_flags(vma: vm_area_struct, flags: int) -> int:
     return 0
 
 
+def pte_map_lock(vmf: vm_fault) -> bool:
+    """Take the lock of the page table that vmf.slot is in (pte_offset_map_lock). A speculative fault gets it only if
+    nothing has changed since it began, and if it is free: False = VM_FAULT_RETRY."""
+    mm = vmf.vma.vm_mm
+    if vmf.flags & FAULT_FLAG_SPECULATIVE:
+        return spf_pte_map_lock(vmf)
+    if mm.pgtable.locks is not None:
+        vmf.ptl = mm.pgtable.pte_lockptr(vmf.slot)
+        vmf.ptl.lock()
+    return True
+
+
+def spf_pte_map_lock(vmf: vm_fault) -> bool:
+    """__pte_map_lock of the speculative faults: see that no writer came, try the lock, and see again."""
+    mm = vmf.vma.vm_mm
+    scheme: Any = mm.scheme
+    table = mm.pgtable
+    seq = vmf.vma.vm_lock_seq
+    rcu = mm.memory.rcu
+    rcu.rcu_read_lock()  # speculative_page_walk_begin
+    locked = False
+    if scheme.mmap_seq_read_check(mm, seq, "pte_map_lock_seq1"):
+        if table.locks is None:
+            locked = True
+        elif table.slot(vmf.address) != vmf.slot:
+            scheme.abort("pte_map_lock_pmd")
+        else:
+            # Not spin_lock: who has it may wait for this CPU to leave the section, to shoot down its TLB.
+            ptl = table.pte_lockptr(vmf.slot)
+            if not ptl.trylock():
+                scheme.abort("pte_map_lock_ptl")
+            elif not scheme.mmap_seq_read_check(mm, seq, "pte_map_lock_seq2"):
+                ptl.unlock()
+            else:
+                vmf.ptl = ptl
+                locked = True
+    rcu.rcu_read_unlock()
+    return locked
+
+
+def pte_unmap_unlock(vmf: vm_fault) -> None:
+    """Release it."""
+    if vmf.ptl is not None:
+        vmf.ptl.unlock()
+        vmf.ptl = None
+
+
 def handle_pte_fault(vmf: vm_fault) -> int:
     """Look at the page-table entry and choose the handler."""
     vma = vmf.vma
     table = vma.vm_mm.pgtable
     slot = table.slot(vmf.address)
     if slot < 0:
+        if vmf.flags & FAULT_FLAG_SPECULATIVE:  # a table made now could come after free_pgtables
+            scheme: Any = vma.vm_mm.scheme
+            scheme.abort("pmd" if table.levels(vmf.address) == len(table.format.shifts) - 1 else "pud")
+            return VM_FAULT_RETRY
         return do_anonymous_page(vmf) if vma.vm_ops is None else do_fault(vmf)
     vmf.slot = slot
     entry = vmf.orig_pte = table.get(slot)
@@ -131,6 +187,15 @@ def handle_pte_fault(vmf: vm_fault) -> int:
     format = table.format
     if not format.pte_present(entry):
         return do_swap_page(vmf)
+    if table.locks is not None or vmf.flags & FAULT_FLAG_SPECULATIVE:
+        if vmf.flags & FAULT_FLAG_SPECULATIVE:
+            vma.vm_mm.memory.vmstat["spf_attempt_pte"] += 1
+        if not pte_map_lock(vmf):
+            return VM_FAULT_RETRY
+        if table.get(slot) != entry:  # somebody else was here
+            pte_unmap_unlock(vmf)
+            vma.vm_mm.served = Served.SPURIOUS
+            return 0
     if vmf.flags & _WRITE_OR_UNSHARE:
         if not format.pte_write(entry):
             return do_wp_page(vmf)
@@ -142,11 +207,19 @@ def handle_pte_fault(vmf: vm_fault) -> int:
         vma.vm_mm.served = Served.YOUNG
     else:
         vma.vm_mm.served = Served.SPURIOUS
+    if vmf.ptl is not None:
+        pte_unmap_unlock(vmf)
     return 0
 
 
 def do_swap_page(vmf: vm_fault) -> int:
     """An entry that is not empty and maps nothing. There is no swap: it is a guard marker."""
+    scheme: Any = vmf.vma.vm_mm.scheme
+    if vmf.flags & FAULT_FLAG_VMA_LOCK and not scheme.swap_under_vma_lock:
+        return VM_FAULT_RETRY
+    if vmf.flags & FAULT_FLAG_SPECULATIVE:
+        scheme.abort("swap")
+        return VM_FAULT_RETRY
     assert vmf.orig_pte == PTE_MARKER_GUARD, f"unknown page-table entry {vmf.orig_pte:#x}"
     return VM_FAULT_SIGSEGV
 
@@ -156,6 +229,10 @@ def vmf_anon_prepare(vmf: vm_fault) -> int:
     vma = vmf.vma
     if vma.anon_vma is not None:
         return 0
+    if vmf.flags & FAULT_FLAG_SPECULATIVE:
+        spf: Any = vma.vm_mm.scheme
+        spf.abort("anon_vma")
+        return VM_FAULT_RETRY
     if not vmf.flags & FAULT_FLAG_VMA_LOCK:
         return VM_FAULT_OOM if anon_vma_prepare(vma) else 0
     scheme = vma.vm_mm.scheme
@@ -181,8 +258,20 @@ def do_anonymous_page(vmf: vm_fault) -> int:
             return VM_FAULT_OOM
     format = table.format
     memory = mm.memory
+    locking = table.locks is not None or vmf.flags & FAULT_FLAG_SPECULATIVE
+    if vmf.flags & FAULT_FLAG_SPECULATIVE:
+        memory.vmstat["spf_attempt_anon"] += 1
     if not vmf.flags & FAULT_FLAG_WRITE:
+        if locking:
+            if not pte_map_lock(vmf):
+                return VM_FAULT_RETRY
+            if table.get(slot):
+                pte_unmap_unlock(vmf)
+                mm.served = Served.SPURIOUS
+                return 0
         table.set(slot, format.pte_mkspecial(memory.zero_pfn << PAGE_SHIFT | vma.vm_page_prot))
+        if vmf.ptl is not None:
+            pte_unmap_unlock(vmf)
         mm.served = _ZERO_PAGE
         return 0
     if vma.anon_vma is None:
@@ -192,6 +281,13 @@ def do_anonymous_page(vmf: vm_fault) -> int:
     new = memory.allocator.alloc_page()
     if new is None:
         return VM_FAULT_OOM
+    if locking:
+        mapped = pte_map_lock(vmf)
+        if not mapped or table.get(slot):
+            pte_unmap_unlock(vmf)
+            memory.put_page(new)
+            mm.served = Served.SPURIOUS
+            return 0 if mapped else VM_FAULT_RETRY
     entry = new.pfn << PAGE_SHIFT | vma.vm_page_prot
     if flags & VM_WRITE:
         entry = format.pte_mkwrite(format.pte_mkdirty(entry))
@@ -202,6 +298,8 @@ def do_anonymous_page(vmf: vm_fault) -> int:
     new.exclusive = True
     mm.rss[MM_ANONPAGES] += 1
     table.set(slot, entry)
+    if vmf.ptl is not None:
+        pte_unmap_unlock(vmf)
     mm.served = _ANON
     return 0
 
@@ -336,7 +434,13 @@ def finish_fault(vmf: vm_fault) -> int:
     slot = table.alloc(vmf.address)
     if slot < 0:
         return VM_FAULT_OOM
-    if table.get(slot) != (vmf.orig_pte if vmf.slot >= 0 else 0):
+    before = vmf.orig_pte if vmf.slot >= 0 else 0
+    vmf.slot = slot
+    assert vmf.page is not None
+    mapping = vmf.page.mapping
+    pte_map_lock(vmf)
+    if table.get(slot) != before or vmf.page.mapping is not mapping:  # mapped by another one, or truncated
+        pte_unmap_unlock(vmf)
         return VM_FAULT_NOPAGE
     format = table.format
     entry = target.pfn << PAGE_SHIFT | vma.vm_page_prot
@@ -353,6 +457,7 @@ def finish_fault(vmf: vm_fault) -> int:
     else:
         mm.rss[mm_counter(target)] += 1
     table.set(slot, entry)
+    pte_unmap_unlock(vmf)
     return 0
 
 
@@ -367,22 +472,28 @@ def vm_normal_page(vma: vm_area_struct, pte: int) -> page | None:
 
 
 def do_wp_page(vmf: vm_fault) -> int:
-    """A write to a page that is mapped read-only in a VMA that may be written."""
+    """A write to a page that is mapped read-only in a VMA that may be written. Entered with the page-table lock."""
     vma = vmf.vma
     unshare = vmf.flags & FAULT_FLAG_UNSHARE
+    if vmf.flags & FAULT_FLAG_SPECULATIVE:
+        vma.vm_mm.memory.vmstat["spf_attempt_wp"] += 1
     old = vmf.page = vm_normal_page(vma, vmf.orig_pte)
     if vma.vm_flags & (VM_SHARED | VM_MAYSHARE):
         return wp_page_shared(vmf)
     if old is not None and isinstance(old.mapping, anon_vma):
         if old.exclusive or wp_can_reuse_anon_folio(old, vma):
             old.exclusive = True
-            if unshare:
-                return 0
-            wp_page_reuse(vmf)
-            vma.vm_mm.served = _REUSE
+            if not unshare:
+                wp_page_reuse(vmf)
+            if vmf.ptl is not None:
+                pte_unmap_unlock(vmf)
+            if not unshare:
+                vma.vm_mm.served = _REUSE
             return 0
     if old is not None:
         old._refcount += 1
+    if vmf.ptl is not None:
+        pte_unmap_unlock(vmf)
     return wp_page_copy(vmf)
 
 
@@ -410,14 +521,24 @@ def wp_page_shared(vmf: vm_fault) -> int:
     ops = vma.vm_ops
     assert vmf.page is not None and ops is not None
     if ops.page_mkwrite is not None:
+        target = vmf.page
+        target._refcount += 1
+        pte_unmap_unlock(vmf)
         ret = vmf_can_call_fault(vmf)
+        if not ret:
+            ret = ops.page_mkwrite(vmf) & (VM_FAULT_ERROR | VM_FAULT_NOPAGE)
+        if not ret:
+            pte_map_lock(vmf)
+            if vma.vm_mm.pgtable.get(vmf.slot) != vmf.orig_pte:
+                pte_unmap_unlock(vmf)
+                vma.vm_mm.served = Served.SPURIOUS
+                ret = VM_FAULT_NOPAGE
+        vma.vm_mm.memory.put_page(target)
         if ret:
-            return ret
-        ret = ops.page_mkwrite(vmf)
-        if ret & (VM_FAULT_ERROR | VM_FAULT_NOPAGE):
             return ret
     wp_page_reuse(vmf)
     vmf.page.dirty = True
+    pte_unmap_unlock(vmf)
     vma.vm_mm.served = Served.MKWRITE
     return 0
 
@@ -442,11 +563,16 @@ def wp_page_copy(vmf: vm_fault) -> int:
         memory.ram.copy(new.pfn, old.pfn)
     table = mm.pgtable
     format = table.format
-    if table.get(vmf.slot) != vmf.orig_pte:
+    mapped = True
+    if table.locks is not None or vmf.flags & FAULT_FLAG_SPECULATIVE:
+        mapped = pte_map_lock(vmf)
+    if not mapped or table.get(vmf.slot) != vmf.orig_pte:
+        pte_unmap_unlock(vmf)
         memory.put_page(new)
         if old is not None:
             memory.put_page(old)
-        return 0
+        mm.served = Served.SPURIOUS
+        return 0 if mapped else VM_FAULT_RETRY
     entry = format.pte_mkyoung(new.pfn << PAGE_SHIFT | vma.vm_page_prot)
     if not vmf.flags & FAULT_FLAG_UNSHARE:
         entry = format.pte_mkdirty(entry)
@@ -457,6 +583,10 @@ def wp_page_copy(vmf: vm_fault) -> int:
     new._mapcount = 1
     new.exclusive = True
     table.set(vmf.slot, entry)
+    if vma.vm_flags & VM_EXEC or not vmf.flags & FAULT_FLAG_USER or mm.mm_users > 1:
+        # A translation may still hold the old frame: the write that faulted replaces that only where the guest's own
+        # instruction does it, and next.
+        mm.flush_tlb()
     if old is None:
         mm.rss[MM_ANONPAGES] += 1
     else:
@@ -464,12 +594,10 @@ def wp_page_copy(vmf: vm_fault) -> int:
         if not isinstance(old.mapping, anon_vma):
             mm.rss[mm_counter(old)] -= 1
             mm.rss[MM_ANONPAGES] += 1
+        pte_unmap_unlock(vmf)
         memory.put_page(old)  # the entry's
         memory.put_page(old)  # the caller's
-    if vma.vm_flags & VM_EXEC or not vmf.flags & FAULT_FLAG_USER or mm.mm_users > 1:
-        # A translation may still hold the old frame: the write that faulted replaces that only where the guest's own
-        # instruction does it, and next.
-        mm.flush_tlb()
+    pte_unmap_unlock(vmf)
     mm.served = _COW
     return 0
 
@@ -501,10 +629,15 @@ def zap_pte_range(vma: vm_area_struct, start: int, end: int, even_cows: bool = T
     for key in keys:
         low = max(start, key << shift)
         high = min(end, (key << shift) + span)
+        if key not in leaf:
+            continue
         base = leaf[key] + (low >> PAGE_SHIFT & table.leaf_mask)
         count = high - low >> PAGE_SHIFT
+        ptl = table.pte_lock(base)
         raw = table.entries[base : base + count]
         if not any(raw):
+            if ptl is not None:
+                ptl.unlock()
             continue
         for i, bits in enumerate(raw.tolist()):
             if not bits:
@@ -529,17 +662,21 @@ def zap_pte_range(vma: vm_area_struct, start: int, end: int, even_cows: bool = T
             target._mapcount -= 1
             mm.rss[mm_counter(target)] -= 1
             gathered.append(target)
+        if ptl is not None:
+            ptl.unlock()
     if cleared:
         mm.flush_tlb()
     for target in gathered:
         memory.put_page(target)
 
 
-def unmap_vmas(mm: mm_struct, vmas: Iterable[vm_area_struct], start: int, end: int) -> None:
-    """Zap what of [start, end) lies in the VMAs."""
+def unmap_vmas(mm: mm_struct, vmas: Iterable[vm_area_struct], start: int, end: int, mm_wr_locked: bool = False) -> None:
+    """Zap what of [start, end) lies in the VMAs. `mm_wr_locked`: mmap_lock is held for write."""
     for vma in vmas:
         low, high = max(start, vma.vm_start), min(end, vma.vm_end)
         if low < high:
+            if mm_wr_locked:
+                mm.scheme.vma_start_write(vma, "unmap_page_range")
             zap_pte_range(vma, low, high)
 
 
@@ -548,7 +685,9 @@ def zap_page_range_single(vma: vm_area_struct, address: int, size: int) -> None:
     zap_pte_range(vma, address, address + size)
 
 
-def free_pgtables(mm: mm_struct, vmas: Iterable[vm_area_struct], floor: int, ceiling: int) -> None:
+def free_pgtables(
+    mm: mm_struct, vmas: Iterable[vm_area_struct], floor: int, ceiling: int, mm_wr_locked: bool = False
+) -> None:
     """Take the VMAs out of rmap and file, and free tables that only they used.
 
     `floor` is the end of the VMA before them, `ceiling` the start of the one behind (0 = none): a table that one of
@@ -557,6 +696,8 @@ def free_pgtables(mm: mm_struct, vmas: Iterable[vm_area_struct], floor: int, cei
     """
     low, high = 0, 0
     for vma in vmas:
+        if mm_wr_locked:
+            mm.scheme.vma_start_write(vma, "free_pgtables")
         unlink_anon_vmas(vma)
         unlink_file_vma(vma)
         if high == 0:
@@ -613,8 +754,8 @@ def change_protection(vma: vm_area_struct, start: int, end: int, newprot: int, w
     return changed
 
 
-def present_entries(mm: mm_struct, start: int, end: int) -> Iterable[tuple[int, int]]:
-    """(slot, entry) of every present entry of [start, end), in address order."""
+def present_entries(mm: mm_struct, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """(slot, entry) of every present entry of [start, end), in address order; the lock of its page table is held."""
     table = mm.pgtable
     present = table.format.pte_present
     shift = table.leaf_shift
@@ -631,12 +772,17 @@ def present_entries(mm: mm_struct, start: int, end: int) -> Iterable[tuple[int, 
         low = max(start, key << shift)
         high = min(end, key + 1 << shift)
         base += low >> PAGE_SHIFT & table.leaf_mask
-        raw = table.entries[base : base + (high - low >> PAGE_SHIFT)].tolist()
-        for i, bits in enumerate(raw):
-            if bits:
-                pte = table.get(base + i)
-                if present(pte):
-                    yield base + i, pte
+        ptl = table.pte_lock(base)
+        try:
+            raw = table.entries[base : base + (high - low >> PAGE_SHIFT)].tolist()
+            for i, bits in enumerate(raw):
+                if bits:
+                    pte = table.get(base + i)
+                    if present(pte):
+                        yield base + i, pte
+        finally:
+            if ptl is not None:
+                ptl.unlock()
 
 
 def move_page_tables(vma: vm_area_struct, old: int, new_vma: vm_area_struct, new: int, length: int) -> int:
@@ -646,20 +792,30 @@ def move_page_tables(vma: vm_area_struct, old: int, new_vma: vm_area_struct, new
     table = mm.pgtable
     moved = False
     done = length
+    locked: list[spinlock] = []  # of the tables that entries are moved from and to (move_ptes)
     for offset in range(0, length, PAGE_SIZE):
         slot = table.slot(old + offset)
-        if slot < 0:
-            continue
-        pte = table.get(slot)
-        if not pte:
+        if slot < 0 or not table.get(slot):
             continue
         target = table.alloc(new + offset)
         if target < 0:
             done = offset
             break
-        table.set(slot, 0)
-        table.set(target, pte)
-        moved = True
+        if table.locks is not None:
+            needed = list(dict.fromkeys((table.pte_lockptr(slot), table.pte_lockptr(target))))
+            if needed != locked:
+                for ptl in reversed(locked):
+                    ptl.unlock()
+                for ptl in needed:
+                    ptl.lock()
+                locked = needed
+        pte = table.get(slot)
+        if pte:
+            table.set(slot, 0)
+            table.set(target, pte)
+            moved = True
+    for ptl in reversed(locked):
+        ptl.unlock()
     if moved:
         mm.flush_tlb()
     return done

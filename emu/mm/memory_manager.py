@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from emu.hw.ram import Ram
 from emu.locking.rcu import Rcu
-from emu.mm.mm_types import mm_struct, page
+from emu.mm.mm_types import mm_struct, page, vm_area_struct
 from emu.mm.page_alloc import PageAllocator
 from emu.mm.pgtable import PageTable, PageTableFormat
 from emu.mm.schemes.scheme import LockingScheme
@@ -18,7 +18,9 @@ from emu.tracepoint import Tracepoints
 
 SCHEMES = {
     "mmap_lock": "emu.mm.schemes.mmap_lock",
+    "spf": "emu.mm.schemes.spf",
     "rfc": "emu.mm.schemes.rfc",
+    "6.4": "emu.mm.schemes.v6_4",
     "6.18": "emu.mm.schemes.v6_18",
 }
 
@@ -33,11 +35,12 @@ class MemoryManager:
         self.tp = tp
         self.sched = sched if sched is not None else Sched(tp)
         self.mmap_lock_reads = self.mmap_lock_writes = 0  # takings by address spaces that are gone
-        self.rcu = Rcu()
+        self.rcu = Rcu(self.sched)
         self.allocator = PageAllocator(ram)
         self.mem_map = self.allocator.mem_map
         self.totalram = ram.npages
         self.vmstat = new_vmstat()
+        self.vm_area_cachep: list[vm_area_struct] = []  # freed VMAs that may be used again at once (6.18)
         self.scheme: LockingScheme = importlib.import_module(SCHEMES[locking]).Scheme(self)
         self.committed = 0  # pages promised to private writable mappings (vm_committed_as)
         self.overcommit_memory = 0

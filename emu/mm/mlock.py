@@ -45,7 +45,7 @@ def mlock_fixup(vma: vm_area_struct, start: int, end: int, newflags: int) -> int
         mm.locked_vm -= pages
     elif not oldflags & VM_LOCKED:
         mm.locked_vm += pages
-    mm.scheme.vma_start_write(modified)
+    mm.scheme.vma_start_write(modified, "mlock_fixup")
     modified.vm_flags = newflags
     return 0
 

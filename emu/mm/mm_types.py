@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from emu.locking.rcuwait import rcuwait
 from emu.locking.rwsem import rw_semaphore
+from emu.locking.seqlock import seqcount_t
 from emu.tracepoint import Tracepoints
 
 if TYPE_CHECKING:
@@ -85,6 +87,7 @@ FAULT_FLAG_INTERRUPTIBLE = 1 << 9
 FAULT_FLAG_UNSHARE = 1 << 10
 FAULT_FLAG_ORIG_PTE_VALID = 1 << 11
 FAULT_FLAG_VMA_LOCK = 1 << 12
+FAULT_FLAG_SPECULATIVE = 1 << 13  # spf
 FAULT_FLAG_DEFAULT = FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE | FAULT_FLAG_INTERRUPTIBLE
 
 MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES = range(4)
@@ -185,6 +188,14 @@ class vm_area_struct:
     )  # fmt: skip
 
     def __init__(self, mm: mm_struct, start: int, end: int, flags: int = 0, pgoff: int = 0) -> None:
+        # These belong to the locking scheme in force (emu/mm/schemes).
+        self.vm_lock: Any = None  # rw_semaphore or Lock, as the scheme has it
+        self.vm_lock_seq = -1
+        self.vm_refcnt: Any = None  # refcount_t where the scheme has it
+        self.init(mm, start, end, flags, pgoff)
+
+    def init(self, mm: mm_struct, start: int, end: int, flags: int, pgoff: int) -> None:
+        """Make a new VMA of this object (vma_init). A recycled one keeps its lock, at which a reader may still look."""
         self.vm_mm = mm
         self.vm_start = start
         self.vm_end = end  # the first byte after it
@@ -198,10 +209,6 @@ class vm_area_struct:
         self.anon_vma_chain: list[anon_vma] = []
         self.anon_name: str | None = None
         self.id = mm.memory.next_vma_id()  # serial number, for the trace
-        # The fields below belong to the locking scheme in force (emu/mm/schemes).
-        self.vm_lock: rw_semaphore | None = None
-        self.vm_lock_seq = -1
-        self.vm_refcnt = 0
         self.detached = True
         mm.scheme.vma_lock_init(self)
 
@@ -222,8 +229,13 @@ class mm_struct:
         self.tp: Tracepoints = memory.tp
         self.id = memory.next_mm_id()
         self.mm_users = 1
-        self.mmap_lock = rw_semaphore("mmap_lock")
+        self.mm_count = 1  # references to this object itself (mmgrab, mmdrop); all users together have one
+        self.mmap_lock = rw_semaphore(memory.sched, "mmap_lock", self.id)
+        self.mmap_lock_since: dict[int, int] = {}  # tid -> when it took mmap_lock, for the trace
         self.mm_lock_seq = 0
+        self.mmap_seq = seqcount_t(memory.sched)  # spf
+        self.vma_writer_wait = rcuwait(memory.sched)  # 6.18: the writer that waits for readers of a VMA
+        self.vma_free_list: list[vm_area_struct] = []  # rfc: VMAs that wait for others to share a grace period with
         self.map_count = 0
         self.task_size = pgtable.format.task_size
         self.mmap_base = 0  # top of the mmap area; set by exec (mmap_base() of the architecture)
@@ -253,6 +265,16 @@ class mm_struct:
         self.stack_grown = False  # the last lock_mm_and_find_vma grew a stack
         self.served = 0  # what the last fault turned out to be: emu.tracepoint.Served
         self.fatal_signal_pending: Callable[[], bool] = lambda: False
+
+
+def mmgrab(mm: mm_struct) -> None:
+    """Keep the mm_struct, if not what it maps, from going away."""
+    mm.mm_count += 1
+
+
+def mmdrop(mm: mm_struct) -> None:
+    """Drop such a reference."""
+    mm.mm_count -= 1
 
 
 def vma_is_anonymous(vma: vm_area_struct) -> bool:

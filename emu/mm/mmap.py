@@ -371,10 +371,10 @@ def exit_mmap(mm: mm_struct) -> None:
         unmap_vmas(mm, vmas, 0, 1 << 64)
     mmap_read_unlock(mm)
     mmap_write_lock(mm)
-    free_pgtables(mm, vmas, 0, 0)
+    free_pgtables(mm, vmas, 0, 0, True)
     accounted = 0
     for vma in vmas:
-        mm.scheme.vma_start_write(vma)
+        mm.scheme.vma_start_write(vma, "exit_mmap")
     mm.mm_mt.replace(vmas, ())
     for vma in vmas:
         if vma.vm_flags & VM_ACCOUNT:
@@ -383,6 +383,7 @@ def exit_mmap(mm: mm_struct) -> None:
         mm.map_count -= 1
         remove_vma(vma)
     mmap_write_unlock(mm)
+    mm.scheme.drain_free_vmas(mm)
     vm_unacct_memory(mm.memory, accounted)
     mm.memory.rcu.quiescent()
     mm.pgtable.destroy()

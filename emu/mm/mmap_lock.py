@@ -8,6 +8,7 @@ alone for a downgrade, released before the lock is dropped.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from emu.tracepoint import Kind
@@ -24,24 +25,27 @@ def mmap_write_lock(mm: mm_struct) -> None:
     """Take mmap_lock for write, waiting as needed."""
     tp = mm.tp
     if tp.on:
-        tp.emit(_START, mm.id, code=1)
-    mm.mmap_lock.down_write()
-    mm.scheme.mm_lock_begin(mm)
-    if tp.on:
-        tp.emit(_RETURNED, mm.id, code=1, result=1)
+        _traced(mm, 1, mm.mmap_lock.down_write)
+    else:
+        mm.mmap_lock.down_write()
+        mm.scheme.mm_lock_begin(mm)
 
 
 def mmap_write_lock_killable(mm: mm_struct) -> int:
-    """As mmap_write_lock; -EINTR when a fatal signal ends the wait (it cannot with one task)."""
-    mmap_write_lock(mm)
-    return 0
+    """As mmap_write_lock; -EINTR, without the lock, when a fatal signal ends the wait."""
+    if mm.tp.on:
+        return _traced(mm, 1, mm.mmap_lock.down_write_killable)
+    error = mm.mmap_lock.down_write_killable()
+    if not error:
+        mm.scheme.mm_lock_begin(mm)
+    return error
 
 
 def mmap_write_unlock(mm: mm_struct) -> None:
     """Release it, and with it the write locks of all VMAs."""
     tp = mm.tp
     if tp.on:
-        tp.emit(_RELEASED, mm.id, code=1)
+        tp.emit(_RELEASED, mm.id, code=1, duration=_held(mm))
     mm.scheme.vma_end_write_all(mm)
     mm.mmap_lock.up_write()
 
@@ -57,28 +61,29 @@ def mmap_write_downgrade(mm: mm_struct) -> None:
 
 def mmap_read_lock(mm: mm_struct) -> None:
     """Take mmap_lock for read, waiting as needed."""
-    tp = mm.tp
-    if tp.on:
-        tp.emit(_START, mm.id, code=0)
-    mm.mmap_lock.down_read()
-    if tp.on:
-        tp.emit(_RETURNED, mm.id, code=0, result=1)
+    if mm.tp.on:
+        _traced(mm, 0, mm.mmap_lock.down_read)
+    else:
+        mm.mmap_lock.down_read()
 
 
 def mmap_read_lock_killable(mm: mm_struct) -> int:
-    """As mmap_read_lock; -EINTR when a fatal signal ends the wait (it cannot with one task)."""
-    mmap_read_lock(mm)
-    return 0
+    """As mmap_read_lock; -EINTR, without the lock, when a fatal signal ends the wait."""
+    if mm.tp.on:
+        return _traced(mm, 0, mm.mmap_lock.down_read_killable)
+    return mm.mmap_lock.down_read_killable()
 
 
 def mmap_read_trylock(mm: mm_struct) -> bool:
     """Take it for read if nobody must be waited for."""
     tp = mm.tp
-    if tp.on:
-        tp.emit(_START, mm.id, code=0)
+    if not tp.on:
+        return mm.mmap_lock.down_read_trylock()
+    tp.emit(_START, mm.id, code=0)
     taken = mm.mmap_lock.down_read_trylock()
-    if tp.on:
-        tp.emit(_RETURNED, mm.id, code=0, result=int(taken))
+    tp.emit(_RETURNED, mm.id, code=0, result=int(taken))
+    if taken:
+        mm.mmap_lock_since[tp.tid] = tp.clock()
     return taken
 
 
@@ -86,8 +91,30 @@ def mmap_read_unlock(mm: mm_struct) -> None:
     """Release a read lock."""
     tp = mm.tp
     if tp.on:
-        tp.emit(_RELEASED, mm.id, code=0)
+        tp.emit(_RELEASED, mm.id, code=0, duration=_held(mm))
     mm.mmap_lock.up_read()
+
+
+def _traced(mm: mm_struct, write: int, take: Callable[[], int | None]) -> int:
+    """Take the lock, with its events and with what the task waited: 0 or -EINTR."""
+    tp = mm.tp
+    tp.emit(_START, mm.id, code=write)
+    waited = tp.current.wait
+    error = take() or 0
+    if write and not error:
+        mm.scheme.mm_lock_begin(mm)
+    wait = tp.current.wait - waited
+    holder = tp.current.holder if wait else 0
+    tp.emit(_RETURNED, mm.id, code=write, result=int(not error), wait=wait, holder=holder)
+    if not error:
+        mm.mmap_lock_since[tp.tid] = tp.clock()
+    return error
+
+
+def _held(mm: mm_struct) -> int:
+    """How long the running task has held the lock, in ns."""
+    now = mm.tp.clock()
+    return now - mm.mmap_lock_since.pop(mm.tp.tid, now)
 
 
 def mmap_assert_write_locked(mm: mm_struct) -> None:
@@ -111,18 +138,21 @@ def lock_mm_and_find_vma(mm: mm_struct, address: int, user: bool) -> vm_area_str
     from emu.mm.mm_types import VM_GROWSDOWN
     from emu.mm.vma import expand_stack_locked
 
-    mm.stack_grown = False
-    if not mmap_read_trylock(mm):
-        mmap_read_lock_killable(mm)
+    if not mmap_read_trylock(mm) and mmap_read_lock_killable(mm):
+        mm.stack_grown = False
+        return None
     vma = mm.mm_mt.find(address)
+    mm.stack_grown = False
     if vma is not None and vma.vm_start <= address:
         return vma
     if vma is None or not vma.vm_flags & VM_GROWSDOWN:
         mmap_read_unlock(mm)
+        mm.stack_grown = False
         return None
     # The lock cannot be upgraded: take it for write and look again.
     mmap_read_unlock(mm)
     if mmap_write_lock_killable(mm):
+        mm.stack_grown = False
         return None
     vma = mm.mm_mt.find(address)
     if vma is not None and vma.vm_start > address:
@@ -130,6 +160,7 @@ def lock_mm_and_find_vma(mm: mm_struct, address: int, user: bool) -> vm_area_str
             vma = None
     if vma is None:
         mmap_write_unlock(mm)
+        mm.stack_grown = False
         return None
     mmap_write_downgrade(mm)
     mm.stack_grown = True

@@ -58,7 +58,7 @@ def mprotect_fixup(vma: vm_area_struct, start: int, end: int, newflags: int) -> 
         vm_unacct_memory(mm.memory, charged)
         return modified
     vma = modified
-    mm.scheme.vma_start_write(vma)
+    mm.scheme.vma_start_write(vma, "mprotect_fixup")
     vma.vm_flags = newflags
     vma_set_page_prot(vma)
     upgrade = vma_wants_writenotify(vma) if newflags & VM_SHARED else bool(newflags & VM_WRITE)
@@ -155,7 +155,7 @@ def do_mseal(mm: mm_struct, start: int, length: int, flags: int) -> int:
                 if isinstance(modified, int):
                     error = modified
                 else:
-                    mm.scheme.vma_start_write(modified)
+                    mm.scheme.vma_start_write(modified, "mseal_apply")
                     modified.vm_flags |= VM_SEALED
             at = stop
     mmap_write_unlock(mm)

@@ -244,7 +244,7 @@ class _Mremap:
         charge = (self.new_len if keep or not self.old_len else self.new_len - self.old_len) >> PAGE_SHIFT
         if accounted and not vm_enough_memory(memory, charge, privileged=mm.privileged):
             return -ENOMEM
-        mm.scheme.vma_start_write(vma)
+        mm.scheme.vma_start_write(vma, "move_vma")
         pgoff = vma.vm_pgoff + (self.addr - vma.vm_start >> PAGE_SHIFT)
         new = copy_vma(vma, self.new_addr, self.new_len, pgoff)
         if isinstance(new, int):
@@ -265,6 +265,7 @@ class _Mremap:
         if keep:
             source = mm.mm_mt.load(self.addr)
             assert source is not None
+            mm.scheme.vma_start_write(source, "dontunmap_complete")
             if source.vm_flags & VM_LOCKED:
                 mm.locked_vm -= self.old_len >> PAGE_SHIFT
                 source.vm_flags &= ~VM_LOCKED_MASK

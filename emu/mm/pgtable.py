@@ -8,7 +8,10 @@ of an entry.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
+
+from emu.locking.spinlock import spinlock
 
 if TYPE_CHECKING:
     from emu.hw.ram import Ram
@@ -82,6 +85,9 @@ class PageTable:
         self.leaf_mask = (1 << format.bits[-1]) - 1
         self.leaf: dict[int, int] = {}  # address >> leaf_shift -> slot of the table's first entry
         self.tables = 0  # tables of all levels, the top one included
+        # The locks of the lowest-level tables, by slot >> (bits of the index); None on a machine with one CPU.
+        self.locks: dict[int, spinlock] | None = {} if len(memory.sched.rqs) > 1 else None
+        self._leaf_bits = format.bits[-1]
         self._orders = tuple(max(0, (1 << b) * format.entry_size - 1 >> 12).bit_length() for b in format.bits)
         self.root = self._new_table(0)  # physical address
         if self.root < 0:
@@ -116,6 +122,35 @@ class PageTable:
         if first < 0:
             return -1
         return first + (address >> 12 & self.leaf_mask)
+
+    def pte_lockptr(self, slot: int) -> spinlock:
+        """The lock of the lowest-level table that holds `slot`; there must be more than one CPU."""
+        assert self.locks is not None
+        key = slot >> self._leaf_bits
+        lock = self.locks.get(key)
+        if lock is None:
+            lock = self.locks[key] = spinlock(self.memory.sched, "ptl")
+        return lock
+
+    def pte_lock(self, slot: int) -> spinlock | None:
+        """Take that lock, which the caller then unlocks; None where there are no locks."""
+        if self.locks is None:
+            return None
+        lock = self.pte_lockptr(slot)
+        lock.lock()
+        return lock
+
+    def levels(self, address: int) -> int:
+        """How many levels of tables there are on the way to the entry for `address`, the top one included."""
+        format = self.format
+        table = self.root
+        for level in range(len(format.shifts) - 1):
+            index = address >> format.shifts[level] & (1 << format.bits[level]) - 1
+            entry = self.get(table // format.entry_size + index)
+            if not entry:
+                return level + 1
+            table = format.table_paddr(entry)
+        return len(format.shifts)
 
     def alloc(self, address: int) -> int:
         """Slot of the lowest-level entry for `address`, tables made as needed (pte_alloc); -1 = out of memory."""
@@ -171,6 +206,8 @@ class PageTable:
             slot = table // size + (address >> format.shifts[level] & (1 << format.bits[level]) - 1)
             path.append((level, table, slot))
             table = format.table_paddr(self.get(slot))
+        if self.locks is not None:
+            self.locks.pop(self.leaf[key] >> self._leaf_bits, None)
         del self.leaf[key]
         for level, upper, slot in reversed(path):
             self.set(slot, 0)
@@ -181,7 +218,11 @@ class PageTable:
 
     def _free_table(self, paddr: int, level: int) -> None:
         self.tables -= 1
-        self.memory.free_table(paddr >> 12, self._orders[level])
+        memory = self.memory
+        if self.locks is None:
+            memory.free_table(paddr >> 12, self._orders[level])
+        else:  # others may be on their way through it without a lock (tlb_remove_table)
+            memory.rcu.call_rcu(partial(memory.free_table, paddr >> 12, self._orders[level]))
 
     def destroy(self) -> None:
         """Free every table, the top one included (the end of exit_mmap)."""

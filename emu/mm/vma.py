@@ -32,6 +32,7 @@ from emu.mm.mm_types import (
 from emu.mm.mmap_lock import mmap_assert_write_locked, mmap_read_unlock, mmap_write_downgrade
 from emu.mm.overcommit import vm_acct_memory, vm_enough_memory, vm_unacct_memory
 from emu.mm.rmap import anon_vma_clone, anon_vma_prepare, unlink_anon_vmas, unlink_file_vma, vma_link_file
+from emu.mm.vma_init import vm_area_alloc, vm_area_dup, vm_area_free
 from emu.tracepoint import Kind
 
 if TYPE_CHECKING:
@@ -105,27 +106,10 @@ def accountable_mapping(target: file | None, flags: int, noreserve: int) -> bool
 # Construction
 
 
-def new_vma(mm: mm_struct, start: int, end: int, flags: int, pgoff: int) -> vm_area_struct:
-    """A detached VMA (vm_area_alloc)."""
-    return vm_area_struct(mm, start, end, flags, pgoff)
-
-
-def vm_area_dup(old: vm_area_struct, mm: mm_struct | None = None) -> vm_area_struct:
-    """A detached copy in `mm`, or in the same address space; anon_vma is copied, its chain is not."""
-    new = vm_area_struct(mm or old.vm_mm, old.vm_start, old.vm_end, old.vm_flags, old.vm_pgoff)
-    new.vm_page_prot = old.vm_page_prot
-    new.vm_file = old.vm_file
-    new.vm_ops = old.vm_ops
-    new.vm_private_data = old.vm_private_data
-    new.anon_vma = old.anon_vma
-    new.anon_name = old.anon_name
-    return new
-
-
 def vma_link(vma: vm_area_struct) -> None:
     """Put a new VMA into the tree and its file; write-locked from before it can be found."""
     mm = vma.vm_mm
-    mm.scheme.vma_start_write(vma)
+    mm.scheme.vma_start_write(vma, "vma_link")
     mm.mm_mt.store(vma)
     mm.scheme.vma_mark_attached(vma)
     vma_link_file(vma)
@@ -166,6 +150,14 @@ def _dup_anon_vma(dst: vm_area_struct, src: vm_area_struct) -> int:
     return 0
 
 
+def _mark_before_merge(mm: mm_struct, *vmas: vm_area_struct | None) -> None:
+    """In a scheme in which a fault under the VMA lock may change anon_vma, VMAs are locked before it is compared."""
+    if mm.scheme.marks_before_merge:
+        for vma in vmas:
+            if vma is not None:
+                mm.scheme.vma_start_write(vma, "vma_merge")
+
+
 def _remove_merged(vma: vm_area_struct) -> None:
     """A VMA whose range another one has taken over."""
     mm = vma.vm_mm
@@ -176,6 +168,7 @@ def _remove_merged(vma: vm_area_struct) -> None:
     if vma.vm_file is not None:
         vma.vm_file.put()
     _trace(Kind.VMA_MERGE, vma)
+    vm_area_free(vma)
 
 
 def vma_merge_new_range(
@@ -202,6 +195,7 @@ def vma_merge_new_range(
     after = None if just_expand else tree.load(end)
     if after is not None and after.vm_start != end:
         after = None
+    _mark_before_merge(mm, before, after)
     left = (
         before is not None
         and _same_kind(before, target, flags, name, False)
@@ -220,8 +214,8 @@ def vma_merge_new_range(
         if _anon_vmas_agree(before.anon_vma, after.anon_vma, before if before.anon_vma else after) and _same_kind(
             after, target, flags, name, True
         ):
-            scheme.vma_start_write(before)
-            scheme.vma_start_write(after)
+            scheme.vma_start_write(before, "vma_expand")
+            scheme.vma_start_write(after, "vma_expand")
             if _dup_anon_vma(before, after) or (source is not None and _dup_anon_vma(before, source)):
                 return None
             old_end = after.vm_end
@@ -232,7 +226,7 @@ def vma_merge_new_range(
             return before
     if left:
         assert before is not None
-        scheme.vma_start_write(before)
+        scheme.vma_start_write(before, "vma_expand")
         if source is not None and _dup_anon_vma(before, source):
             return None
         _resize(before, before.vm_start, end)
@@ -241,7 +235,7 @@ def vma_merge_new_range(
         return before
     if right:
         assert after is not None
-        scheme.vma_start_write(after)
+        scheme.vma_start_write(after, "vma_expand")
         if source is not None and _dup_anon_vma(after, source):
             return None
         _resize(after, start, after.vm_end)
@@ -268,6 +262,7 @@ def vma_merge_existing_range(
     if after is not None and after.vm_start != end:
         after = None
     pgoff = vma.vm_pgoff + (start - vma.vm_start >> PAGE_SHIFT)
+    _mark_before_merge(mm, before, vma, after)
     whole = at_left and at_right
     if whole and vma.vm_ops is not None and vma.vm_ops.close is not None:
         return None
@@ -290,7 +285,7 @@ def vma_merge_existing_range(
             after, vma.vm_file, flags, name, True
         ):
             for each in (before, vma, after):
-                scheme.vma_start_write(each)
+                scheme.vma_start_write(each, "commit_merge")
             if _dup_anon_vma(before, after if after.anon_vma is not None else vma):
                 return None
             _resize(before, before.vm_start, after.vm_end)
@@ -301,8 +296,8 @@ def vma_merge_existing_range(
             return before
     if left:
         assert before is not None
-        scheme.vma_start_write(before)
-        scheme.vma_start_write(vma)
+        scheme.vma_start_write(before, "commit_merge")
+        scheme.vma_start_write(vma, "commit_merge")
         if _dup_anon_vma(before, vma):
             return None
         _resize(before, before.vm_start, end)
@@ -317,8 +312,8 @@ def vma_merge_existing_range(
         return before
     if right:
         assert after is not None
-        scheme.vma_start_write(after)
-        scheme.vma_start_write(vma)
+        scheme.vma_start_write(after, "commit_merge")
+        scheme.vma_start_write(vma, "commit_merge")
         if _dup_anon_vma(after, vma):
             return None
         _resize(after, start, after.vm_end)
@@ -342,6 +337,8 @@ def __split_vma(vma: vm_area_struct, address: int, new_below: bool) -> vm_area_s
         if error:
             return error
     mm = vma.vm_mm
+    if mm.scheme.marks_before_merge:
+        mm.scheme.vma_start_write(vma, "__split_vma")
     new = vm_area_dup(vma)
     if new_below:
         new.vm_end = address
@@ -349,14 +346,15 @@ def __split_vma(vma: vm_area_struct, address: int, new_below: bool) -> vm_area_s
         _resize(new, address, vma.vm_end)
     error = anon_vma_clone(new, vma)
     if error:
+        vm_area_free(new)
         return error
     if new.vm_file is not None:
         new.vm_file.get()
     if ops is not None and ops.open is not None:
         ops.open(new)
     scheme = mm.scheme
-    scheme.vma_start_write(vma)
-    scheme.vma_start_write(new)
+    scheme.vma_start_write(vma, "vma_shrink")
+    scheme.vma_start_write(new, "__split_vma")
     if new_below:
         _resize(vma, address, vma.vm_end)
     else:
@@ -409,7 +407,7 @@ def extend_vma(vma: vm_area_struct, end: int) -> vm_area_struct:
     if merged is vma:
         return merged
     assert merged is None, "a neighbour took what the VMA itself should have"
-    mm.scheme.vma_start_write(vma)
+    mm.scheme.vma_start_write(vma, "vma_expand")
     _resize(vma, vma.vm_start, end)
     mm.mm_mt.replace((vma,), (vma,))
     _trace(Kind.VMA_RESIZE, vma)
@@ -431,6 +429,7 @@ def copy_vma(source: vm_area_struct, address: int, length: int, pgoff: int) -> v
     new.vm_start, new.vm_end, new.vm_pgoff = address, address + length, pgoff
     error = anon_vma_clone(new, source)
     if error:
+        vm_area_free(new)
         return error
     if new.vm_file is not None:
         new.vm_file.get()
@@ -462,7 +461,7 @@ def do_munmap_gather(mm: mm_struct, start: int, end: int) -> list[vm_area_struct
             if isinstance(new, int):
                 return new
             vma = new
-        mm.scheme.vma_start_write(vma)
+        mm.scheme.vma_start_write(vma, "vms_gather_munmap_vmas")
         found.append(vma)
     return found
 
@@ -477,12 +476,14 @@ def detach_vmas(mm: mm_struct, vmas: list[vm_area_struct]) -> None:
             mm.locked_vm -= vma_pages(vma)
 
 
-def complete_munmap(mm: mm_struct, vmas: list[vm_area_struct], start: int, end: int) -> None:
-    """Unmap detached VMAs and let them go (vms_complete_munmap_vmas without its lock part)."""
+def complete_munmap(mm: mm_struct, vmas: list[vm_area_struct], start: int, end: int, mm_wr_locked: bool) -> None:
+    """Unmap detached VMAs and let them go (vms_complete_munmap_vmas without its lock part). `mm_wr_locked`: mmap_lock
+    is held for write."""
     before = mm.mm_mt.prev(start)
     after = mm.mm_mt.find(end - 1) if end else None
-    unmap_vmas(mm, vmas, start, end)
-    free_pgtables(mm, vmas, before.vm_end if before is not None else 0, after.vm_start if after is not None else 0)
+    floor, ceiling = before.vm_end if before is not None else 0, after.vm_start if after is not None else 0
+    unmap_vmas(mm, vmas, start, end, mm_wr_locked)
+    free_pgtables(mm, vmas, floor, ceiling, mm_wr_locked)
     accounted = 0
     for vma in vmas:
         pages = vma_pages(vma)
@@ -501,6 +502,7 @@ def remove_vma(vma: vm_area_struct) -> None:
     target = vma.vm_file
     if target is not None:
         vma.vm_mm.memory.rcu.call_rcu(target.put)
+    vm_area_free(vma)
 
 
 def do_munmap(mm: mm_struct, start: int, length: int, unlock: bool) -> int:
@@ -530,11 +532,14 @@ def do_align_munmap(mm: mm_struct, start: int, end: int, unlock: bool) -> int:
             mmap_write_unlock(mm)
         return 0
     detach_vmas(mm, vmas)
-    if unlock:
+    downgrade = unlock and mm.scheme.munmap_may_downgrade(mm.mm_mt.find(end - 1))
+    if downgrade:
         mmap_write_downgrade(mm)
-    complete_munmap(mm, vmas, start, end)
-    if unlock:
+    complete_munmap(mm, vmas, start, end, not downgrade)
+    if downgrade:
         mmap_read_unlock(mm)
+    elif unlock:
+        mmap_write_unlock(mm)
     return 0
 
 
@@ -575,7 +580,7 @@ def expand_downwards(vma: vm_area_struct, address: int) -> int:
     error = anon_vma_prepare(vma)
     if error:
         return error
-    mm.scheme.vma_start_write(vma)
+    mm.scheme.vma_start_write(vma, "expand_downwards")
     if address < vma.vm_start:
         grow = vma.vm_start - address >> PAGE_SHIFT
         if grow > vma.vm_pgoff:
@@ -631,13 +636,13 @@ def mmap_region(mm: mm_struct, target: file | None, addr: int, length: int, flag
         flags |= VM_ACCOUNT
     if old:
         detach_vmas(mm, old)
-        complete_munmap(mm, old, addr, end)
+        complete_munmap(mm, old, addr, end, True)
     name = None
     vma = None
     if not (flags & VM_SHARED and target is None):
         vma = vma_merge_new_range(mm, addr, end, flags, pgoff, target, name)
     if vma is None:
-        vma = new_vma(mm, addr, end, flags, pgoff)
+        vma = vm_area_alloc(mm, addr, end, flags, pgoff)
         error = 0
         if target is not None:
             vma.vm_file = target
@@ -649,12 +654,14 @@ def mmap_region(mm: mm_struct, target: file | None, addr: int, length: int, flag
             error = shmem_zero_setup(vma)
         if error:
             vm_unacct_memory(mm_memory, charged)
+            vm_area_free(vma)
             return error
         vma_set_page_prot(vma)
         vma_link(vma)
     vm_stat_account(mm, flags, pages)
     if flags & VM_LOCKED:
         if flags & VM_SPECIAL:
+            mm.scheme.vma_start_write(vma, "mmap_region")
             vma.vm_flags &= ~VM_LOCKED_MASK
         else:
             mm.locked_vm += pages
@@ -678,7 +685,7 @@ def do_brk_flags(mm: mm_struct, before: vm_area_struct | None, addr: int, length
     if before is not None and before.vm_end == addr:
         vma = vma_merge_new_range(mm, addr, addr + length, flags, addr >> PAGE_SHIFT, None, just_expand=True)
     if vma is None:
-        vma = new_vma(mm, addr, addr + length, flags, addr >> PAGE_SHIFT)
+        vma = vm_area_alloc(mm, addr, addr + length, flags, addr >> PAGE_SHIFT)
         vma_link(vma)
     vm_stat_account(mm, flags, pages)
     if flags & VM_LOCKED:
@@ -700,7 +707,7 @@ def install_special_mapping(mm: mm_struct, addr: int, length: int, flags: int, n
         vmf.page = page  # type: ignore[attr-defined]
         return 0
 
-    vma = new_vma(mm, addr, addr + length, flags | mm.def_flags & ~VM_LOCKED_MASK | VM_DONTEXPAND, 0)
+    vma = vm_area_alloc(mm, addr, addr + length, flags | mm.def_flags & ~VM_LOCKED_MASK | VM_DONTEXPAND, 0)
     vma.vm_ops = vm_operations_struct(fault=fault, name=lambda _vma: name, may_split=lambda _vma, _addr: -EINVAL)
     vma_link(vma)
     vm_stat_account(mm, vma.vm_flags, length >> PAGE_SHIFT)

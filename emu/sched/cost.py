@@ -13,7 +13,7 @@ prints the table beside what it finds.
 
 A fault is the sum of its parts. For the first touch of an anonymous page:
 
-    exception 200 + vma_lookup 36 + 2 * atomic 14 + fault_core 164 + anon_fault 124 + page_alloc 185 + clear_page 213
+    exception 200 + vma_lookup 50 + fault_core 164 + anon_fault 124 + page_alloc 185 + clear_page 213
     + memcg_charge 112 + rmap_lru 65 = 1113 ns
 """
 
@@ -60,6 +60,10 @@ class Cost:
     transfer_smt: int = _ns(8, CORE_TO_CORE + "Xeon 8375C (Ice Lake), two threads of a core, 8.1 ns")
     transfer_socket: int = _ns(51, CORE_TO_CORE + "Xeon 8375C (Ice Lake), same socket, 51 ns")
     transfer_remote: int = _ns(108, CORE_TO_CORE + "dual Xeon 8375C (Ice Lake), other socket, 108 ns")
+    transfer_hold: int = _number(
+        80,
+        "calibrated on the mmap_lock column of AGRAWAL: per cent of a transfer that keep others away",
+    )
     ipi: int = _ns(2100, LATR + ": the part that does not grow with the number of CPUs")
     ipi_per_cpu: int = _ns(38, LATR + ": the part that grows, for each CPU interrupted")
     ipi_receive: int = _ns(400, "two exceptions' worth: entry, handler, return (see exception)")
@@ -67,7 +71,7 @@ class Cost:
 
     # A page fault, part by part
     exception: int = _ns(200, SHARE + "exc_page_fault and entry code 18 %")
-    vma_lookup: int = _ns(36, SHARE + "lock_vma_under_rcu with mas_walk 4.5 %, less two atomics")
+    vma_lookup: int = _ns(50, SHARE + "lock_vma_under_rcu with mas_walk and vma_end_read 4.5 %: look-up, lock, unlock")
     fault_core: int = _ns(
         164, MEASURED + "fault_zero_page 896 ns, less exception, look-up and lock: walk, locks, entry"
     )
@@ -142,7 +146,7 @@ def anon_fault_ns(costs: Cost) -> int:
     """What the first touch of an anonymous page takes on one CPU, with nothing to wait for."""
     c = costs
     return (
-        c.exception + c.vma_lookup + 2 * c.atomic + c.fault_core + c.anon_fault + c.page_alloc + c.clear_page
+        c.exception + c.vma_lookup + c.fault_core + c.anon_fault + c.page_alloc + c.clear_page
         + c.memcg_charge + c.rmap_lru
     )  # fmt: skip
 
@@ -162,13 +166,16 @@ def _machine(name: str, fault_ns: float, **different: int) -> Cost:
 ICELAKE = Cost()
 # Sources of what differs: RASMUSSEN and CORE_TO_CORE (Xeon 8275CL, Cascade Lake: 47 ns in a socket, 134 ns across,
 # 7.6 ns between threads of a core: the same mesh and links as Skylake); PAGEVEC_SIZE and MEMCG_CHARGE_BATCH of 5.12.
+# transfer_hold: calibrated on the mmap_lock column of RASMUSSEN, 21 to 112 threads.
 SKYLAKE = _machine(
-    "skylake", 1e9 / 573_600, cores=28, atomic=8, transfer_smt=8, transfer_socket=47, transfer_remote=134, lru_batch=15,
-    memcg_batch=32,
+    "skylake", 1e9 / 573_600, cores=28, atomic=8, transfer_smt=8, transfer_socket=47, transfer_remote=134,
+    transfer_hold=100, lru_batch=15, memcg_batch=32,
 )  # fmt: skip
 # REFCOUNT does not name its machine; 56 threads and 'a rather old Broadwell' in the same letter suggest 2 x 14 cores.
 # CORE_TO_CORE (Xeon E5-2695 v4): 44 ns in a socket, 118 ns across, 7.6 ns between threads of a core.
+# transfer_hold: as SKYLAKE.
 BROADWELL = _machine(
-    "broadwell", 1e9 / 507_566, cores=14, atomic=8, transfer_smt=8, transfer_socket=44, transfer_remote=118
+    "broadwell", 1e9 / 507_566, cores=14, atomic=8, transfer_smt=8, transfer_socket=44, transfer_remote=118,
+    transfer_hold=100,
 )  # fmt: skip
 MACHINES = {machine.name: machine for machine in (ICELAKE, SKYLAKE, BROADWELL)}

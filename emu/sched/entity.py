@@ -45,6 +45,7 @@ class SchedEntity:
         self.need_resched = False
         self.sigpending = False  # look for signals before going back to guest code (TIF_SIGPENDING)
         self.waits = Waits()
+        self.spinners: list[SchedEntity] = []  # who spins for a lock as long as this task, its owner, runs
         self.waiting_for = ""  # what a sleeping task waits for, for reports
         self.utime = 0  # ns in guest code
         self.stime = 0  # ns in the kernel

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from errno import EINTR, ETIMEDOUT
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heappushpop
 from typing import Any, Protocol
 
 from greenlet import getcurrent
@@ -29,8 +29,7 @@ from emu.tracepoint import Kind, Tracepoints
 INFINITY = 1 << 62
 SLICE = 3_000_000  # ns that a task runs while others wait (sysctl_sched_base_slice)
 LOOKAHEAD = 20_000  # ns that guest code may run ahead of other CPUs
-SWITCH_NS = 1200  # a context switch
-WAKE_NS = 900  # from a wake-up on one CPU to the task's first instruction on an idle one
+JITTER = 200  # ns by which a seed delays a CPU at a scheduling point, at most
 # sched_prio_to_weight for nice -20 ... 19, by its rule: a factor of 1.25 for each step, 1024 for nice 0.
 _WEIGHTS = tuple(round(1024 / 1.25**nice) for nice in range(-20, 20))
 
@@ -59,7 +58,7 @@ class SchedTimer:
 class Sched:
     """The CPUs of one machine and what they run. `clock`, `current` and `rq` are those of the CPU that runs now."""
 
-    def __init__(self, tp: Tracepoints, cpus: int = 1, seed: int = 0) -> None:
+    def __init__(self, tp: Tracepoints, cpus: int = 1, seed: int = 0, cost: Cost = ICELAKE) -> None:
         self.tp = tp
         self.rqs = [Rq(number) for number in range(cpus)]
         self.rq = self.rqs[0]
@@ -71,17 +70,17 @@ class Sched:
         self.engine: _Counter = _NoGuest()
         self.mark = 0  # guest code that `clock` contains, in ns of `engine`
         self.on_idle: Callable[[], bool] = lambda: False
-        self.on_switch: Callable[[SchedEntity], None] = lambda task: None
         self.tasks = 0  # that have not ended
         self._busy: list[tuple[int, int]] = []  # (clock, number) of the CPUs that wait for their turn
         self._idle = (1 << cpus) - 1
         self._timers: list[tuple[int, int, SchedTimer]] = []
         self._timer_count = 0
         self._hub: Any = None
+        self._to_start = self.boot  # the new task that the greenlet of `run` is to start; `boot`: `run` ends
         self._noise = seed & (1 << 64) - 1
         self.end = INFINITY  # when the run is over, whatever goes on
         self.timed_out = False
-        self.cost: Cost = ICELAKE
+        self.cost = cost
 
     # Time
 
@@ -129,6 +128,7 @@ class Sched:
         if until > self.end:
             if self.clock >= self.end:
                 self.timed_out = True
+                self._to_start = self.boot
                 self._hub.switch()
             until = self.end
         if timers and timers[0][0] < until:
@@ -146,9 +146,30 @@ class Sched:
 
     def _step_back(self) -> None:
         rq = self.rq
-        rq.clock = self.clock + self.noise(200)
-        heappush(self._busy, (rq.clock, rq.id))
-        self._dispatch(self.current)
+        clock = rq.clock = self.clock + self.noise(JITTER) if self._noise else self.clock
+        busy, timers = self._busy, self._timers
+        if not busy or (timers and timers[0][0] <= busy[0][0]) or busy[0][0] >= self.end:
+            heappush(busy, (clock, rq.id))
+            self._dispatch(self.current)
+            return
+        # What follows is _dispatch for the common case, spelled out: two of these a fault where many CPUs fault (1 us).
+        me = self.current
+        self.clock, number = heappushpop(busy, (clock, rq.id))
+        rq = self.rq = self.rqs[number]
+        task = rq.curr
+        assert task is not None
+        self.current = task
+        horizon = busy[0][0]
+        self.horizon = timers[0][0] if timers and timers[0][0] < horizon else horizon
+        tp = self.tp
+        tp.cpu, tp.pid, tp.tid, tp.current = number, task.tgid, task.pid, task.waits
+        if task is me:
+            return
+        if task.greenlet:
+            task.greenlet.switch()
+        else:
+            self._to_start = task
+            self._hub.switch()
 
     def block(
         self,
@@ -176,6 +197,8 @@ class Sched:
         else:
             task.nvcsw += 1
             self._put_prev(1)
+            for spinner in task.spinners:
+                self.wake(spinner)
         self._dispatch(task)
         if timer is not None:
             timer.function = None
@@ -237,8 +260,6 @@ class Sched:
     def start(self, task: SchedEntity) -> None:
         """A new task becomes runnable (wake_up_new_task). Its `greenlet` is set already."""
         self.tasks += 1
-        if self._hub is not None:
-            task.greenlet.parent = self._hub  # not whoever made it, which may end first
         self._enqueue(task, 0)
 
     def exit_task(self) -> None:
@@ -248,12 +269,18 @@ class Sched:
         self.tasks -= 1
         self._put_prev(2)
         successor = self._pick()
-        task.greenlet.parent = self._hub if successor is self.boot else successor.greenlet
+        if successor.greenlet:
+            task.greenlet.parent = successor.greenlet
+        else:
+            self._to_start = successor
+            task.greenlet.parent = self._hub
 
     def run(self) -> None:
         """Run until no task is left or nothing more can happen (`tasks` tells), or until `end`."""
         self._hub = getcurrent()
-        self._dispatch(self.boot)
+        self._to_start = self._pick()
+        while self._to_start is not self.boot:
+            self._to_start.greenlet.switch()
         self.current = self.boot
         self.tp.pid = self.tp.tid = 0
 
@@ -304,7 +331,8 @@ class Sched:
                 prev = self.rqs[(idle & -idle).bit_length() - 1]
             task.rq = prev
             self._idle &= ~(1 << prev.id)
-            woken = self.clock + WAKE_NS + delay + self.noise(WAKE_NS)
+            wake_ns = self.cost.wakeup + self.cost.idle_exit
+            woken = self.clock + wake_ns + delay + self.noise(wake_ns)
             prev.idle_ns += max(0, woken - prev.clock)
             prev.clock = max(prev.clock, woken)
             self._set_curr(prev, task)
@@ -347,7 +375,7 @@ class Sched:
             self._idle |= 1 << rq.id
             return
         if task is not prev:
-            rq.clock += SWITCH_NS
+            rq.clock += self.cost.context_switch
         self._set_curr(rq, task)
         heappush(self._busy, (rq.clock, rq.id))
 
@@ -368,8 +396,13 @@ class Sched:
     def _dispatch(self, me: SchedEntity) -> None:
         """Go on with the CPU whose clock is smallest; comes back when it is the turn of `me` again."""
         task = self._pick()
-        if task is not me:
-            (self._hub if task is self.boot else task.greenlet).switch()
+        if task is me:
+            return
+        if task.greenlet:
+            task.greenlet.switch()
+        else:  # has never run, or is `boot`: one that starts inside another one would inherit the depth of its stack
+            self._to_start = task
+            self._hub.switch()
 
     def _pick(self) -> SchedEntity:
         busy, timers = self._busy, self._timers
@@ -401,7 +434,6 @@ class Sched:
                 tp.pid = task.tgid
                 tp.tid = task.pid
                 tp.current = task.waits
-                self.on_switch(task)
                 return task
             if self.tasks == 0 or not self.on_idle():
                 return self.boot

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.guests import ROOT, guest, mmscope
+from tests.kernel.test_tasks import SOURCES, has_tasks
 
 QEMU = {"aarch64": "aarch64", "powerpc64": "ppc64", "powerpc64le": "ppc64le", "powerpc": "ppc"}
 # Where qemu-user is no judge, and why.
@@ -35,7 +36,7 @@ OUTSIDE_POWERPC = {
 }
 # What arch/arm64/kernel/traps.c and debug-monitors.c, arch/powerpc/kernel/traps.c send.
 TRAPS = b"illegal 4001\nbreakpoint 5001\njump to nowhere 11001\njump into data 1\n"
-PROGRAMS = sorted(source.stem for source in (ROOT / "guestprogs").glob("*.c"))
+PROGRAMS = [source.stem for source in SOURCES if not has_tasks(source)]
 
 
 def arguments_of(name: str, directory: Path) -> list[str]:

@@ -181,7 +181,6 @@ class AddressSpace(RuleBasedStateMachine):
     @invariant()
     def nothing_is_held_and_every_frame_is_counted(self) -> None:
         assert not self.mm.mmap_lock.is_locked()
-        assert self.box.memory.rcu.nesting == 0
         check_frames(self.box.memory, [self.mm])
         assert self.mm.rss[1] == sum(
             1 for page in self.pages if (found := self.box.page_at(page)) and found.pfn != self.box.memory.zero_pfn

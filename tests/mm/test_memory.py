@@ -240,7 +240,7 @@ def test_paths_and_counters(scheme: str) -> None:
     assert box.touch(BASE + 0x100000) == -1
     assert vmstat["vma_lock_abort"] == 1
     assert box.memory.tp.drain()[-1][4] == Kind.MMAP_LOCK_RELEASED
-    assert box.memory.rcu.nesting == 0
+    assert not box.memory.rcu.pending
 
 
 def test_rfc_does_not_try_the_vma_lock_of_a_single_user() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from emu.mm.mm_types import VM_GROWSDOWN
 from emu.tracepoint import Reason
 
 if TYPE_CHECKING:
@@ -16,12 +17,15 @@ class Scheme:
     """No VMA lock: every function that would take one does nothing."""
 
     name = "mmap_lock"
-    faults_under_vma_lock = False
+    speculative = False
     needs_second_user = False
     signals_under_vma_lock = False
     callee_drops_lock = True
+    counts_retried_faults = True
+    swap_under_vma_lock = False
     madvise_under_vma_lock = False
     fork_marks_late = False
+    marks_before_merge = False
 
     def __init__(self, memory: MemoryManager) -> None:
         self.reason = int(Reason.SCHEME)
@@ -29,10 +33,13 @@ class Scheme:
     def vma_lock_init(self, vma: vm_area_struct) -> None:
         pass
 
+    def vm_area_free(self, vma: vm_area_struct) -> None:
+        pass
+
     def mm_lock_begin(self, mm: mm_struct) -> None:
         pass
 
-    def vma_start_write(self, vma: vm_area_struct) -> None:
+    def vma_start_write(self, vma: vm_area_struct, site: str = "") -> None:
         assert vma.vm_mm.mmap_lock.writer, "a VMA is changed without mmap_lock held for write"
 
     def vma_assert_write_locked(self, vma: vm_area_struct) -> None:
@@ -46,6 +53,13 @@ class Scheme:
 
     def vma_mark_detached(self, vma: vm_area_struct) -> None:
         vma.detached = True
+
+    def munmap_may_downgrade(self, after: vm_area_struct | None) -> bool:
+        """Not beside a stack (until 6.5)."""
+        return after is None or not after.vm_flags & VM_GROWSDOWN
+
+    def drain_free_vmas(self, mm: mm_struct) -> None:
+        pass
 
     def lock_vma_under_rcu(self, mm: mm_struct, address: int) -> vm_area_struct | None:
         return None

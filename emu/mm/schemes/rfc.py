@@ -1,16 +1,50 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The RFC of September 2022: a rwsem in the VMA and two sequence numbers.
+"""Per-VMA locks as proposed in September 2022: 28 patches on 6.0-rc3.
 
-A VMA is write-locked while its vm_lock_seq equals the mm's mm_lock_seq. The rwsem is held for write only for the
-moment in
-which the number is stored, so that readers are waited for; adding one to mm_lock_seq ends all write locks at once.
+A VMA is marked locked while its vm_lock_seq equals the mm's mm_lock_seq. The rwsem in the VMA is held for write only
+for the moment in which the number is stored, so that readers are waited for; adding one to mm_lock_seq ends all marks
+at once. Only anonymous memory, and only while a second task uses the address space.
+
+The patches, the switch that takes the behaviour of each out (`disabled`), and where it is:
+
+    01 CONFIG_PER_VMA_LOCK              "config"          faults go straight to mmap_lock (archs/*/mm/fault.py)
+    02 RCU-safe VMA freeing             "rcu_free"        vm_area_free
+    03 __find_vma without the assertion "find_vma"        lock_vma_under_rcu
+    04 assertions moved                 "asserts"         vma_start_write, vma_assert_write_locked
+    05 the lock and its helpers         "lock"            vma_start_write, _vma_read_trylock, vma_end_write_all
+    06 before vm_flags change           "vm_flags"        sites madvise_update_vma, mlock_fixup, mprotect_fixup ...
+    07 before pages are copied          "fork"            site dup_mmap
+    08 collapse of huge pages           -                 there are no huge pages (emu/mm/khugepaged.py will have it)
+    09 before a memory policy changes   -                 there are no memory policies (emu/mm/mempolicy.py)
+    10 __vma_adjust                     "vma_adjust"      sites vma_expand, vma_shrink, commit_merge
+    11 merge and split                  "merge_split"     sites vma_merge, __split_vma
+    12 mremap                           "mremap"          sites move_vma, copy_vma
+    13 free_pgtables, unmap_page_range  "free_pgtables"   sites free_pgtables, unmap_page_range; not after a downgrade
+    14 before isolation                 "isolate"         vma_mark_detached
+    15 growable neighbours              "growable"        munmap_may_downgrade
+    16 no readers at destruction        "no_readers"      _vm_area_free
+    17 registering an mmu notifier      -                 there are no mmu notifiers
+    18 FAULT_FLAG_VMA_LOCK              "fault_flag"      fault_flag
+    19 swap                             "swap"            swap_under_vma_lock (emu/mm/memory.py do_swap_page)
+    20 statistics                       "stats"           _count
+    21 find_and_lock_anon_vma           "find_and_lock"   lock_vma_under_rcu
+    22, 23 x86                          "x86"             arch_enabled (archs/x86/mm/fault.py)
+    24, 25 arm64                        "arm64"           arch_enabled (archs/arm64/mm/fault.py)
+    26, 27 powerpc                      "powerpc"         arch_enabled (archs/powerpc/mm/fault.py)
+    28 call_rcu in batches              "batch"           vm_area_free, drain_free_vmas
+
+The series lacked what its later versions added; `bugs` brings that back: "address" (the bounds are looked at once more
+after the lock was taken), "anon_vma" (a VMA without anon_vma goes to mmap_lock).
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from functools import partial
 from typing import TYPE_CHECKING
 
 from emu.locking.rwsem import rw_semaphore
+from emu.mm.mm_types import VM_GROWSDOWN
 from emu.mm.mmap_lock import mmap_assert_write_locked
 from emu.tracepoint import Kind, Reason
 
@@ -18,45 +52,89 @@ if TYPE_CHECKING:
     from emu.mm.memory_manager import MemoryManager
     from emu.mm.mm_types import mm_struct, vm_area_struct
 
+VM_AREA_FREE_LIST_MAX = 32
+_SITES = {
+    "madvise_update_vma": "vm_flags",
+    "mlock_fixup": "vm_flags",
+    "mprotect_fixup": "vm_flags",
+    "mmap_region": "vm_flags",
+    "mseal_apply": "vm_flags",
+    "dup_mmap": "fork",
+    "vma_expand": "vma_adjust",
+    "vma_shrink": "vma_adjust",
+    "commit_merge": "vma_adjust",
+    "expand_downwards": "vma_adjust",
+    "vma_merge": "merge_split",
+    "__split_vma": "merge_split",
+    "move_vma": "mremap",
+    "copy_vma": "mremap",
+    "free_pgtables": "free_pgtables",
+    "unmap_page_range": "free_pgtables",
+    "isolate": "isolate",
+}
+
 
 class Scheme:
-    """The RFC's vma_mark_locked, vma_read_trylock and find_and_lock_anon_vma, under the names of the common
-    interface."""
+    """The RFC's functions under the names of the common interface: vma_mark_locked is vma_start_write,
+    find_and_lock_anon_vma is lock_vma_under_rcu, vma_read_unlock is vma_end_read, vma_mark_unlocked_all is
+    vma_end_write_all."""
 
     name = "rfc"
-    faults_under_vma_lock = True
+    speculative = False
     needs_second_user = True  # the entry code tries the VMA lock only while mm_users > 1
     signals_under_vma_lock = False
     callee_drops_lock = False  # the entry code always unlocks, after VM_FAULT_RETRY too
+    counts_retried_faults = True
     madvise_under_vma_lock = False
     fork_marks_late = True
+    marks_before_merge = True
 
-    def __init__(self, memory: MemoryManager) -> None:
+    def __init__(self, memory: MemoryManager, disabled: Collection[str] = (), bugs: Collection[str] = ()) -> None:
+        """`disabled`: patches whose behaviour is taken out; `bugs`: what later versions added is taken out."""
+        self.memory = memory
         self.vmstat = memory.vmstat
+        self.sched = memory.sched
+        self.rcu = memory.rcu
+        self.smp = len(self.sched.rqs) > 1
+        self.lookup_ns = self.sched.cost.vma_lookup
         self.reason = int(Reason.NONE)
+        self.disabled = frozenset(disabled)
+        self.bugs = frozenset(bugs)
+        self.swap_under_vma_lock = "swap" in disabled
+
+    # Writers
 
     def vma_lock_init(self, vma: vm_area_struct) -> None:
-        vma.vm_lock = rw_semaphore("vma->lock")
+        vma.vm_lock = rw_semaphore(self.sched, "vma_lock", vma.vm_mm.id, vma.id)
         vma.vm_lock_seq = -1
 
     def mm_lock_begin(self, mm: mm_struct) -> None:
         pass
 
-    def vma_start_write(self, vma: vm_area_struct) -> None:
+    def vma_start_write(self, vma: vm_area_struct, site: str = "") -> None:
         """vma_mark_locked: wait for readers, then mark."""
+        if self.disabled and ("lock" in self.disabled or _SITES.get(site) in self.disabled):
+            return
         mm = vma.vm_mm
-        mmap_assert_write_locked(mm)
+        if "asserts" not in self.disabled:
+            mmap_assert_write_locked(mm)
         if vma.vm_lock_seq == mm.mm_lock_seq:
             return
-        assert vma.vm_lock is not None
+        waited = mm.tp.current.wait
         vma.vm_lock.down_write()
         vma.vm_lock_seq = mm.mm_lock_seq
         vma.vm_lock.up_write()
         tp = mm.tp
         if tp.on:
-            tp.emit(Kind.VMA_LOCK_WRITE, vma.vm_start, size=vma.vm_end - vma.vm_start, vma=vma.id)
+            wait = tp.current.wait - waited
+            tp.emit(
+                Kind.VMA_LOCK_WRITE, vma.vm_start, size=vma.vm_end - vma.vm_start, vma=vma.id, text=site or None,
+                wait=wait, holder=tp.current.holder if wait else 0,
+            )  # fmt: skip
 
     def vma_assert_write_locked(self, vma: vm_area_struct) -> None:
+        if self.disabled:
+            return
         mmap_assert_write_locked(vma.vm_mm)
         assert vma.vm_lock_seq == vma.vm_mm.mm_lock_seq, "the VMA is not marked locked"
 
@@ -68,59 +146,123 @@ class Scheme:
         vma.detached = False
 
     def vma_mark_detached(self, vma: vm_area_struct) -> None:
-        """Isolation: the RFC marks the VMA and clears its tree node."""
-        self.vma_start_write(vma)
-        vma.detached = True
+        """Isolation (__vma_rb_erase): the VMA is marked, and its tree node cleared."""
+        self.vma_start_write(vma, "isolate")
+        if "isolate" not in self.disabled:
+            vma.detached = True
+
+    def munmap_may_downgrade(self, after: vm_area_struct | None) -> bool:
+        """detach_vmas_to_be_unmapped: not beside a stack, which could grow into the hole under a read lock."""
+        if "growable" not in self.disabled and after is not None and after.vm_flags & VM_GROWSDOWN:
+            self.vma_start_write(after, "detach_vmas_to_be_unmapped")
+            return False
+        return True
+
+    # Freeing
+
+    def vm_area_free(self, vma: vm_area_struct) -> None:
+        """Collect freed VMAs, and let more than VM_AREA_FREE_LIST_MAX of them share a grace period.
+
+        The links of list and callback lie over vm_start and vm_end: a reader that still looks sees kernel addresses.
+        """
+        mm = vma.vm_mm
+        vma.vm_start = vma.vm_end = 0xFFFF_8880_0000_0000
+        if "rcu_free" in self.disabled:
+            self._vm_area_free([vma])
+        elif "batch" in self.disabled:
+            self.rcu.call_rcu(partial(self._vm_area_free, [vma]))
+        else:
+            mm.vma_free_list.append(vma)
+            if len(mm.vma_free_list) > VM_AREA_FREE_LIST_MAX:
+                self.drain_free_vmas(mm)
+
+    def drain_free_vmas(self, mm: mm_struct) -> None:
+        """Free what has been collected; at the end of exit_mmap too."""
+        if mm.vma_free_list:
+            ring, mm.vma_free_list = mm.vma_free_list, []
+            self.rcu.call_rcu(partial(self._vm_area_free, ring))
+
+    def _vm_area_free(self, vmas: list[vm_area_struct]) -> None:
+        for vma in vmas:
+            if "no_readers" not in self.disabled:  # vma_assert_no_reader
+                assert not vma.vm_lock.is_locked() or vma.vm_lock_seq == vma.vm_mm.mm_lock_seq, (
+                    f"VMA {vma.id} is destroyed with a reader inside"
+                )
+            vma.vm_lock = None
+
+    # Readers
 
     def lock_vma_under_rcu(self, mm: mm_struct, address: int) -> vm_area_struct | None:
-        """find_and_lock_anon_vma."""
-        rcu = mm.memory.rcu
-        rcu.nesting += 1
+        """find_and_lock_anon_vma: the VMA of anonymous memory at `address`, read-locked; None with `reason` set."""
+        self.reason = Reason.NONE
+        rcu = self.rcu
+        rcu.rcu_read_lock()
+        vma = self._find_vma_under_rcu(mm, address)
+        rcu.rcu_read_unlock()
+        if vma is None or self.reason:
+            tp = mm.tp
+            if tp.on and vma is not None:
+                tp.emit(Kind.VMA_LOCK_READ_FAILED, address, vma=vma.id, reason=self.reason)
+            return None
+        tp = mm.tp
+        if tp.on:
+            tp.emit(Kind.VMA_LOCK_READ, vma.vm_start, vma=vma.id)
+        return vma
+
+    def _find_vma_under_rcu(self, mm: mm_struct, address: int) -> vm_area_struct | None:
+        """The VMA, locked unless `reason` is set."""
+        if self.smp:
+            self.sched.sync()
         vma = mm.mm_mt.find(address)
-        rcu.nesting -= 1
         if vma is None:
             self.reason = Reason.NO_VMA
             return None
         if vma.vm_start > address:
             self.reason = Reason.OUTSIDE
-            return None
+            return vma
         if vma.vm_ops is not None:
             self.reason = Reason.NOT_ANONYMOUS
-            return None
+            return vma
         if not self._vma_read_trylock(vma):
-            self.vmstat["vma_lock_abort"] += 1
+            self._count("vma_lock_abort")
             self.reason = Reason.WRITE_LOCKED
-            tp = mm.tp
-            if tp.on:
-                tp.emit(Kind.VMA_LOCK_READ_FAILED, vma.vm_start, vma=vma.id, reason=self.reason)
-            return None
+            return vma
         if vma.detached:
             self.vma_end_read(vma)
-            self.vmstat["vma_lock_miss"] += 1
+            self._count("vma_lock_miss")
             self.reason = Reason.DETACHED
-            return None
-        self.reason = Reason.NONE
+        elif not vma.vm_start <= address < vma.vm_end and "address" not in self.bugs:
+            self.vma_end_read(vma)
+            self.reason = Reason.OUTSIDE
+        elif vma.anon_vma is None and "anon_vma" not in self.bugs:
+            self.vma_end_read(vma)
+            self.reason = Reason.NO_ANON_VMA
         return vma
 
     def _vma_read_trylock(self, vma: vm_area_struct) -> bool:
-        assert vma.vm_lock is not None
+        if self.smp:
+            self.sched.charge(self.lookup_ns)
+            self.sched.sync()
         if not vma.vm_lock.down_read_trylock():
             return False
         if vma.vm_lock_seq == vma.vm_mm.mm_lock_seq:
             vma.vm_lock.up_read()
             return False
-        tp = vma.vm_mm.tp
-        if tp.on:
-            tp.emit(Kind.VMA_LOCK_READ, vma.vm_start, vma=vma.id)
         return True
 
     def vma_end_read(self, vma: vm_area_struct) -> None:
-        """vma_read_unlock."""
-        assert vma.vm_lock is not None
+        """vma_read_unlock, in a read-side section as later versions have it."""
+        self.rcu.rcu_read_lock()
         vma.vm_lock.up_read()
+        self.rcu.rcu_read_unlock()
+
+    def _count(self, event: str) -> None:
+        """count_vm_vma_lock_event."""
+        if "stats" not in self.disabled:
+            self.vmstat[event] += 1
 
     def anon_vma_may_prepare(self, vma: vm_area_struct) -> bool:
-        """The RFC prepares the anon_vma under the VMA lock alone."""
+        """With "anon_vma" of `bugs`: under the VMA lock alone, though the neighbours are not locked."""
         return True
 
     def anon_vma_prepared(self, vma: vm_area_struct) -> None:

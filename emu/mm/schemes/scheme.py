@@ -1,5 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a locking scheme is to the memory manager and to the fault entries."""
+"""What a locking scheme is to the memory manager and to the fault entries.
+
+A scheme is what one version of the kernel did about the locking of faults:
+
+    mmap_lock  every fault under mmap_lock
+    spf        speculative faults, Lespinasse's series of January 2022: a copy of the VMA and a sequence count of the mm
+    rfc        per-VMA locks as proposed in September 2022
+    6.4        per-VMA locks as merged: anonymous memory only, swap and userfaultfd under mmap_lock
+    6.18       a reference count in the VMA, files too, madvise under it
+
+Where a version had a bug that was fixed later, the scheme has the fix.
+"""
 
 from __future__ import annotations
 
@@ -11,36 +22,60 @@ if TYPE_CHECKING:
 
 
 class LockingScheme(Protocol):
-    """One version of the VMA lock. `reason` says why the last `lock_vma_under_rcu` gave None."""
+    """One version of the VMA lock. `reason` says why the last attempt to do without mmap_lock failed."""
 
     name: str
-    faults_under_vma_lock: bool  # the fault entry tries the VMA lock at all
-    needs_second_user: bool  # only when mm_users > 1 (rfc)
+    speculative: bool  # the fault entry tries a speculative fault instead of a VMA lock (spf)
+    needs_second_user: bool  # only when mm_users > 1 (spf, rfc)
     signals_under_vma_lock: bool  # an access error is decided under the VMA lock (else: mmap_lock path)
     callee_drops_lock: bool  # handle_mm_fault released the VMA lock when it returns VM_FAULT_RETRY or COMPLETED
+    counts_retried_faults: bool  # pgfault counts an attempt that ends with VM_FAULT_RETRY as well (before 6.4)
     madvise_under_vma_lock: bool
     fork_marks_late: bool  # dup_mmap write-locks a VMA right before its pages are copied (rfc), not before all else
+    marks_before_merge: bool  # VMAs are write-locked before it is decided whether they merge (rfc)
+    swap_under_vma_lock: bool  # an entry that is neither empty nor present is handled under the VMA lock
     reason: int
 
     def __init__(self, memory: MemoryManager) -> None: ...
 
-    def vma_lock_init(self, vma: vm_area_struct) -> None: ...
+    def vma_lock_init(self, vma: vm_area_struct) -> None:
+        """A new VMA, perhaps in a recycled object."""
+        ...
+
+    def vm_area_free(self, vma: vm_area_struct) -> None:
+        """Nobody needs the VMA any more but readers that came before."""
+        ...
+
+    def drain_free_vmas(self, mm: mm_struct) -> None:
+        """The address space ends."""
+        ...
+
+    def munmap_may_downgrade(self, after: vm_area_struct | None) -> bool:
+        """May munmap go on with mmap_lock for read; `after` is the VMA behind the hole."""
+        ...
 
     def mm_lock_begin(self, mm: mm_struct) -> None:
         """mmap_lock was just taken for write."""
         ...
 
-    def vma_start_write(self, vma: vm_area_struct) -> None: ...
+    def vma_start_write(self, vma: vm_area_struct, site: str = "") -> None:
+        """Exclude readers of the VMA until mmap_lock is released or downgraded. `site`: the kernel function that does
+        so, for the trace."""
+        ...
 
     def vma_assert_write_locked(self, vma: vm_area_struct) -> None: ...
 
-    def vma_end_write_all(self, mm: mm_struct) -> None: ...
+    def vma_end_write_all(self, mm: mm_struct) -> None:
+        """mmap_lock is about to be released or downgraded."""
+        ...
 
     def vma_mark_attached(self, vma: vm_area_struct) -> None: ...
 
     def vma_mark_detached(self, vma: vm_area_struct) -> None: ...
 
-    def lock_vma_under_rcu(self, mm: mm_struct, address: int) -> vm_area_struct | None: ...
+    def lock_vma_under_rcu(self, mm: mm_struct, address: int) -> vm_area_struct | None:
+        """The VMA that contains `address`, read-locked; None with `reason` set."""
+        ...
 
     def vma_end_read(self, vma: vm_area_struct) -> None: ...
 

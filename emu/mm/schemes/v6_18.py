@@ -2,67 +2,125 @@
 """The VMA lock as it stands in 6.18: a reference count in the VMA and the sequence count of the mm.
 
 vm_refcnt: 0 detached; 1 attached; more: readers inside. A writer adds VMA_LOCK_OFFSET, waits until only it and the
-attachment
-are left, stores mm_lock_seq in vm_lock_seq, and takes the offset away: from then on the equal numbers keep readers
-out. mm_lock_seq is odd while mmap_lock is held for write.
+attachment are left, stores mm_lock_seq in vm_lock_seq, and takes the offset away: from then on the equal numbers keep
+readers out. mm_lock_seq is odd while mmap_lock is held for write.
+
+A VMA's object is recycled at once when the VMA goes (SLAB_TYPESAFE_BY_RCU): a reader that found it before may get hold
+of another VMA in it, in another address space even, and must look.
 """
 
 from __future__ import annotations
 
+from errno import EAGAIN
 from typing import TYPE_CHECKING
 
+from emu.locking.lock import LCB_F_WRITE, Lock
+from emu.locking.refcount import refcount_t
+from emu.mm.mm_types import mmdrop, mmgrab
 from emu.mm.mmap_lock import mmap_assert_write_locked, mmap_read_trylock, mmap_read_unlock
 from emu.tracepoint import Kind, Reason
 
 if TYPE_CHECKING:
     from emu.mm.memory_manager import MemoryManager
     from emu.mm.mm_types import mm_struct, vm_area_struct
+    from emu.sched.entity import SchedEntity
+    from emu.sched.sched import Sched
 
 VMA_LOCK_OFFSET = 0x40000000
 VMA_REF_LIMIT = VMA_LOCK_OFFSET - 1
+
+
+class vma_lock(Lock):
+    """What belongs to the reference count of a VMA beside it: its cache line, and, for the trace, who is inside."""
+
+    __slots__ = ("last_holder", "readers")
+
+    def __init__(self, sched: Sched, ident: int, vma: int) -> None:
+        super().__init__(sched, "vma_lock", ident, vma)
+        self.readers: list[SchedEntity] = []  # kept where there is more than one CPU
+        self.last_holder = 0  # tid of the reader that let a writer in
 
 
 class Scheme:
     """include/linux/mmap_lock.h and mm/mmap_lock.c of 6.18."""
 
     name = "6.18"
-    faults_under_vma_lock = True
+    speculative = False
     needs_second_user = False
     signals_under_vma_lock = True
     callee_drops_lock = True
+    counts_retried_faults = False
+    swap_under_vma_lock = True
     madvise_under_vma_lock = True
     fork_marks_late = False
+    marks_before_merge = False
 
     def __init__(self, memory: MemoryManager) -> None:
         self.vmstat = memory.vmstat
-        self.rcu = memory.rcu
+        self.sched = memory.sched
+        self.smp = len(self.sched.rqs) > 1
+        self.lookup_ns = self.sched.cost.vma_lookup
+        self.free_vmas = memory.vm_area_cachep
         self.reason = int(Reason.NONE)
+
+    # Writers
 
     def vma_lock_init(self, vma: vm_area_struct) -> None:
         vma.vm_lock_seq = 0xFFFFFFFF
-        vma.vm_refcnt = 0
+        if vma.vm_lock is None:
+            vma.vm_lock = vma_lock(self.sched, vma.vm_mm.id, vma.id)
+            vma.vm_refcnt = refcount_t(0)
+        else:
+            vma.vm_lock.ident, vma.vm_lock.vma = vma.vm_mm.id, vma.id
+
+    def vm_area_free(self, vma: vm_area_struct) -> None:
+        """The object may be another VMA from now on."""
+        assert vma.detached and vma.vm_refcnt.refs in (0, VMA_LOCK_OFFSET), "a VMA is freed that is not detached"
+        self.free_vmas.append(vma)
 
     def mm_lock_begin(self, mm: mm_struct) -> None:
         """mm_lock_seqcount_begin."""
         mm.mm_lock_seq = mm.mm_lock_seq + 1 & 0xFFFFFFFF
 
-    def vma_start_write(self, vma: vm_area_struct) -> None:
+    def vma_start_write(self, vma: vm_area_struct, site: str = "") -> None:
         """Exclude readers until mmap_lock is released or downgraded; nothing when that is so already."""
         mm = vma.vm_mm
         mmap_assert_write_locked(mm)
         if vma.vm_lock_seq == mm.mm_lock_seq:
             return
-        if vma.vm_refcnt:
-            vma.vm_refcnt += VMA_LOCK_OFFSET
-            if vma.vm_refcnt != VMA_LOCK_OFFSET + 1:
-                raise RuntimeError("vma_start_write would wait for a reader that never leaves")
+        waits = mm.tp.current
+        waited = waits.wait
+        if self._vma_enter_locked(vma, VMA_LOCK_OFFSET + 1):
             vma.vm_lock_seq = mm.mm_lock_seq
-            vma.vm_refcnt -= VMA_LOCK_OFFSET
+            detached = vma.vm_refcnt.sub_and_test(VMA_LOCK_OFFSET)
+            assert not detached, "a VMA lost its attachment while a writer waited"
         else:  # detached: no reader can be inside
             vma.vm_lock_seq = mm.mm_lock_seq
         tp = mm.tp
         if tp.on:
-            tp.emit(Kind.VMA_LOCK_WRITE, vma.vm_start, size=vma.vm_end - vma.vm_start, vma=vma.id)
+            wait = tp.current.wait - waited
+            tp.emit(
+                Kind.VMA_LOCK_WRITE, vma.vm_start, size=vma.vm_end - vma.vm_start, vma=vma.id, text=site or None,
+                wait=wait, holder=tp.current.holder if wait else 0,
+            )  # fmt: skip
+
+    def _vma_enter_locked(self, vma: vm_area_struct, target: int) -> bool:
+        """__vma_enter_locked: keep new readers out, and wait until `target` is what is left. False for a VMA that is
+        detached: it has no readers."""
+        if self.smp:
+            sched = self.sched
+            if sched.clock > sched.horizon:
+                sched.sync()
+            vma.vm_lock.line.write(sched)
+        refcnt = vma.vm_refcnt
+        if not refcnt.add_not_zero(VMA_LOCK_OFFSET):
+            return False
+        if refcnt.refs != target:
+            lock = vma.vm_lock
+            begin = lock.contention_begin(LCB_F_WRITE, lock.readers[0] if lock.readers else None)
+            vma.vm_mm.vma_writer_wait.wait_event(lambda: refcnt.refs == target)
+            lock.contention_end(LCB_F_WRITE, begin, lock.last_holder)
+        return True
 
     def vma_assert_write_locked(self, vma: vm_area_struct) -> None:
         mmap_assert_write_locked(vma.vm_mm)
@@ -74,63 +132,117 @@ class Scheme:
 
     def vma_mark_attached(self, vma: vm_area_struct) -> None:
         self.vma_assert_write_locked(vma)
-        assert vma.vm_refcnt == 0, "the VMA is attached already"
-        vma.vm_refcnt = 1
+        assert vma.vm_refcnt.refs == 0, "the VMA is attached already"
+        vma.vm_refcnt.set_release(1)
         vma.detached = False
 
     def vma_mark_detached(self, vma: vm_area_struct) -> None:
+        """Readers can still be there for a moment, until they see that the VMA is write-locked: wait for them."""
         self.vma_assert_write_locked(vma)
-        assert vma.vm_refcnt >= 1, "the VMA is detached already"
-        vma.vm_refcnt -= 1
-        if vma.vm_refcnt:
-            raise RuntimeError("vma_mark_detached would wait for a reader that never leaves")
+        refcnt = vma.vm_refcnt
+        assert refcnt.refs >= 1, "the VMA is detached already"
+        if not refcnt.dec_and_test():
+            if self._vma_enter_locked(vma, VMA_LOCK_OFFSET):
+                detached = refcnt.sub_and_test(VMA_LOCK_OFFSET)
+                assert detached, "a reader got into a VMA that is detached"
         vma.detached = True
+
+    # Readers
+
+    def munmap_may_downgrade(self, after: vm_area_struct | None) -> bool:
+        return True
+
+    def drain_free_vmas(self, mm: mm_struct) -> None:
+        pass
 
     def lock_vma_under_rcu(self, mm: mm_struct, address: int) -> vm_area_struct | None:
         """The VMA that contains `address`, read-locked; None with `reason` set."""
-        rcu = self.rcu
-        rcu.nesting += 1
+        smp = self.smp
+        if smp:
+            sched = self.sched
+            if sched.clock > sched.horizon:
+                sched.sync()
         while True:
             vma = mm.mm_mt.load(address)
             if vma is None:
                 self.reason = Reason.NO_VMA
                 break
-            # vma_start_read
-            if vma.vm_lock_seq == mm.mm_lock_seq:
-                self.reason = Reason.WRITE_LOCKED
-                break
-            count = vma.vm_refcnt
-            if count == 0:  # detached between look-up and lock: look again
+            error = self._vma_start_read(mm, vma)
+            if error == -EAGAIN:  # detached between look-up and lock: look again
                 self.vmstat["vma_lock_miss"] += 1
                 continue
-            if count >= VMA_REF_LIMIT:
-                self.reason = Reason.OVERFLOW if count < VMA_LOCK_OFFSET else Reason.WRITE_LOCKED
+            if error:
                 break
-            vma.vm_refcnt = count + 1
-            if vma.vm_mm is not mm or vma.vm_lock_seq == mm.mm_lock_seq:
-                vma.vm_refcnt -= 1
-                self.reason = Reason.WRITE_LOCKED
-                break
-            rcu.nesting -= 1
             if not vma.vm_start <= address < vma.vm_end:
                 self.vma_end_read(vma)
-                self.vmstat["vma_lock_abort"] += 1
                 self.reason = Reason.OUTSIDE
-                return None
+                break
             tp = mm.tp
             if tp.on:
                 tp.emit(Kind.VMA_LOCK_READ, vma.vm_start, vma=vma.id)
             return vma
-        rcu.nesting -= 1
         self.vmstat["vma_lock_abort"] += 1
         tp = mm.tp
         if tp.on and vma is not None:
-            tp.emit(Kind.VMA_LOCK_READ_FAILED, vma.vm_start, vma=vma.id, reason=self.reason)
+            tp.emit(Kind.VMA_LOCK_READ_FAILED, address, vma=vma.id, reason=self.reason)
         return None
 
+    def _vma_start_read(self, mm: mm_struct, vma: vm_area_struct) -> int:
+        """vma_start_read: 0; -EAGAIN for a VMA that is detached; 1 for one that cannot be had, with `reason` set."""
+        if self.smp:  # it takes time to get here from the root of the tree, and the VMA may be another one by now
+            sched = self.sched
+            sched.charge(self.lookup_ns)
+            if sched.clock > sched.horizon:
+                sched.sync()
+        if vma.vm_lock_seq == mm.mm_lock_seq:
+            self.reason = Reason.WRITE_LOCKED
+            return 1
+        refcnt = vma.vm_refcnt
+        if self.smp:
+            vma.vm_lock.line.write(sched)
+        # refcount_inc_not_zero_limited_acquire
+        old = refcnt.refs
+        if not 0 < old < VMA_REF_LIMIT:
+            if old == 0:
+                return -EAGAIN
+            self.reason = Reason.OVERFLOW if old < VMA_LOCK_OFFSET else Reason.WRITE_LOCKED
+            return 1
+        refcnt.refs = old + 1
+        if self.smp:
+            vma.vm_lock.readers.append(sched.current)
+        if vma.vm_mm is not mm:
+            # The object has become a VMA of another address space, which may end as soon as the reference is dropped.
+            other = vma.vm_mm
+            mmgrab(other)
+            self._vma_refcount_put(vma)
+            mmdrop(other)
+            self.reason = Reason.DETACHED
+            return 1
+        if vma.vm_lock_seq == mm.mm_lock_seq:
+            self._vma_refcount_put(vma)
+            self.reason = Reason.WRITE_LOCKED
+            return 1
+        return 0
+
     def vma_end_read(self, vma: vm_area_struct) -> None:
-        """vma_refcount_put."""
-        vma.vm_refcnt -= 1
+        """Unlock a VMA that lock_vma_under_rcu gave."""
+        self._vma_refcount_put(vma)
+
+    def _vma_refcount_put(self, vma: vm_area_struct) -> None:
+        """Drop a reader's reference; wake the writer that waits for it to be the last."""
+        if self.smp:
+            sched = self.sched
+            if sched.clock > sched.horizon:
+                sched.sync()
+            lock = vma.vm_lock
+            lock.line.write(sched)
+            lock.readers.remove(sched.current)
+        refcnt = vma.vm_refcnt
+        left = refcnt.refs = refcnt.refs - 1
+        assert left > 0, "a VMA lock is released that nobody holds"
+        if left & VMA_LOCK_OFFSET and left <= VMA_LOCK_OFFSET + 1:  # is_vma_writer_only
+            vma.vm_lock.last_holder = self.sched.current.pid
+            vma.vm_mm.vma_writer_wait.wake_up()
 
     def anon_vma_may_prepare(self, vma: vm_area_struct) -> bool:
         """The neighbours are looked at, which takes mmap_lock: try it, without waiting."""

@@ -149,7 +149,7 @@ def test_event_of_a_served_fault() -> None:
     [
         ("6.18", 1, Path.VMA_LOCK, Reason.NONE, 1),
         ("rfc", 1, Path.MMAP_LOCK, Reason.SINGLE_USER, 0),
-        ("rfc", 2, Path.MMAP_LOCK, Reason.ACCESS_ERROR, 0),
+        ("rfc", 2, Path.MMAP_LOCK, Reason.NO_ANON_VMA, 0),  # the VMA has no page yet
         ("mmap_lock", 2, Path.MMAP_LOCK, Reason.SCHEME, 0),
     ],
 )

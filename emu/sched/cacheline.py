@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A cache line that several CPUs use.
+
+A line belongs to the CPU that wrote it last; others may have copies to read. Who writes takes the line away from all
+others, who reads takes a copy from the owner. Either way it travels (Cost.transfer: how far), and a line that many want
+travels from one to the next: requests queue in the order in which they were made. The next journey begins when
+`transfer_hold` per cent of the last one are over, for requests overlap a little.
+
+Call `Sched.sync` before `write` or `read`, or the queue is not in the order of time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from emu.sched.sched import Sched
+
+
+class CacheLine:
+    """`wait` and `transfers`: ns that its users waited for it altogether, and how often it changed hands."""
+
+    __slots__ = ("copies", "free_at", "owner", "transfers", "wait")
+
+    def __init__(self) -> None:
+        self.owner = -1  # the CPU that wrote it last
+        self.copies = 0  # a bit for each other CPU that has read it since
+        self.free_at = 0  # when the journey under way lets the next one begin
+        self.wait = 0
+        self.transfers = 0
+
+    def write(self, sched: Sched) -> None:
+        """The running CPU writes to the line. Its own line costs nothing more than the work that it is part of."""
+        cpu, cost = sched.rq.id, sched.cost
+        owner = self.owner
+        if owner == cpu and not self.copies:
+            return
+        if owner < 0:
+            self.owner = cpu
+            return
+        if owner == cpu:  # only the copies must go: as far as the farthest of them
+            copies, journey = self.copies, 0
+            while copies:
+                low = copies & -copies
+                copies ^= low
+                journey = max(journey, cost.transfer(cpu, low.bit_length() - 1))
+        else:
+            journey = cost.transfer(owner, cpu)
+        self.owner = cpu
+        self.copies = 0
+        self._travel(sched, journey)
+
+    def read(self, sched: Sched) -> None:
+        """The running CPU reads something in the line."""
+        cpu = sched.rq.id
+        owner = self.owner
+        if owner == cpu or owner < 0 or self.copies >> cpu & 1:
+            return
+        journey = sched.cost.transfer(owner, cpu)
+        if self.copies:  # the owner gave it away to read before: this copy keeps nobody waiting
+            begin = max(sched.clock, self.free_at)
+            self.wait += begin + journey - sched.clock
+            sched.clock = begin + journey
+        else:
+            self._travel(sched, journey)
+        self.copies |= 1 << cpu
+
+    def _travel(self, sched: Sched, journey: int) -> None:
+        begin = max(sched.clock, self.free_at)
+        self.free_at = begin + journey * sched.cost.transfer_hold // 100
+        self.wait += begin + journey - sched.clock
+        self.transfers += 1
+        sched.clock = begin + journey

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a cache line costs its users: nothing to its owner, a journey to the next one, a queue to many."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from emu.sched.cacheline import CacheLine
+from emu.sched.cost import ICELAKE, MACHINES, Cost, anon_fault_ns
+
+NEAR, FAR, HOLD = ICELAKE.transfer_socket, ICELAKE.transfer_remote, ICELAKE.transfer_hold
+
+
+class Cpus:
+    """Clocks of CPUs, as much of a Sched as a line uses."""
+
+    def __init__(self) -> None:
+        self.cost = ICELAKE
+        self.clocks: dict[int, int] = {}
+
+    def on(self, cpu: int, use: Any, at: int = 0) -> int:
+        """`cpu` uses a line at `at` ns: how long that takes."""
+        sched = SimpleNamespace(rq=SimpleNamespace(id=cpu), cost=self.cost, clock=at)
+        use(sched)
+        return int(sched.clock) - at
+
+
+def test_the_owner_pays_nothing_and_the_next_one_a_journey() -> None:
+    line, cpus = CacheLine(), Cpus()
+    assert [cpus.on(0, line.write), cpus.on(0, line.write)] == [0, 0]
+    assert cpus.on(1, line.write, 1000) == NEAR
+    assert cpus.on(1, line.write, 2000) == 0
+    assert cpus.on(40, line.write, 3000) == FAR
+    assert cpus.on(40 + 64, line.write, 4000) == ICELAKE.transfer_smt
+    assert line.transfers == 3
+    assert line.wait == NEAR + FAR + ICELAKE.transfer_smt
+
+
+def test_who_comes_while_it_travels_waits_for_its_turn() -> None:
+    line, cpus = CacheLine(), Cpus()
+    cpus.on(0, line.write)
+    took = [cpus.on(cpu, line.write, 1000) for cpu in range(1, 6)]
+    gap = NEAR * HOLD // 100
+    assert took == [NEAR + gap * i for i in range(5)]
+
+
+def test_copies_are_free_to_read_and_cost_the_next_writer_a_journey() -> None:
+    line, cpus = CacheLine(), Cpus()
+    cpus.on(0, line.write)
+    assert cpus.on(0, line.read, 500) == 0
+    assert cpus.on(1, line.read, 1000) == NEAR
+    assert cpus.on(1, line.read, 2000) == 0
+    assert cpus.on(33, line.read, 3000) == FAR
+    assert cpus.on(0, line.write, 4000) == FAR, "the copy on the other socket must go"
+    assert cpus.on(1, line.read, 5000) == NEAR, "and so did the near one"
+
+
+def test_readers_do_not_queue_for_each_other() -> None:
+    line, cpus = CacheLine(), Cpus()
+    cpus.on(0, line.write)
+    first = cpus.on(1, line.read, 1000)
+    rest = [cpus.on(cpu, line.read, 1000) for cpu in range(2, 20)]
+    assert first == NEAR
+    assert set(rest) == {NEAR * HOLD // 100 + NEAR}, "all begin when the first copy is out, none waits for another"
+
+
+def test_a_line_that_nobody_wrote_is_free() -> None:
+    line, cpus = CacheLine(), Cpus()
+    assert cpus.on(3, line.read) == 0
+    assert line.transfers == 0
+
+
+@pytest.mark.parametrize("machine", MACHINES.values(), ids=lambda machine: str(machine.name))
+def test_every_figure_has_a_unit_and_a_source(machine: Cost) -> None:
+    for name, value, unit, source in machine.entries():
+        assert isinstance(value, int) and value > 0, name
+        assert unit in ("", "ns"), name
+        assert len(source) > 20, name
+
+
+@pytest.mark.parametrize(("machine", "rate"), [("icelake", 898_782), ("skylake", 573_600), ("broadwell", 507_566)])
+def test_one_fault_adds_up_to_the_published_rate_of_one_thread(machine: str, rate: int) -> None:
+    assert 1e9 / anon_fault_ns(MACHINES[machine]) == pytest.approx(rate, rel=0.01)
+
+
+def test_distances_are_those_of_linux_numbering() -> None:
+    assert ICELAKE.transfer(0, 0) == 0
+    assert ICELAKE.transfer(0, 31) == ICELAKE.transfer(63, 32) == NEAR
+    assert ICELAKE.transfer(31, 32) == ICELAKE.transfer(0, 96) == FAR
+    assert ICELAKE.transfer(5, 69) == ICELAKE.transfer_smt
