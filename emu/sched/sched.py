@@ -260,6 +260,8 @@ class Sched:
     def start(self, task: SchedEntity) -> None:
         """A new task becomes runnable (wake_up_new_task). Its `greenlet` is set already."""
         self.tasks += 1
+        if self._hub is not None:
+            task.greenlet.parent = self._hub  # not the one that made it: that one may end before, and in this one
         self._enqueue(task, 0)
 
     def exit_task(self) -> None:
