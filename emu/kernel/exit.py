@@ -62,7 +62,7 @@ def do_exit(task: Task) -> None:
             process.group_exit = task.exit_code
         mmap_read_lock(mm)  # acct_collect: the size of the address space
         mm.hiwater_rss = max(mm.hiwater_rss, sum(mm.rss))
-        process.cmaxrss = max(process.cmaxrss, mm.hiwater_rss)
+        process.maxrss = max(process.maxrss, mm.hiwater_rss)
         mmap_read_unlock(mm)
     mm_release(task)
     mmap_read_lock(mm)  # exit_mm
@@ -164,6 +164,25 @@ def release_task(process: Process) -> None:
         process.parent.children.remove(leader)
 
 
+def take_over_leader(task: Task) -> None:
+    """A thread that execs becomes the leader of its process, with the pid of the one that ended (de_thread)."""
+    process = task.signal
+    machine = task.machine
+    leader = process.leader
+    del machine.pids[task.pid]
+    leader.pid, task.pid = task.pid, leader.pid
+    task.start_time = leader.start_time
+    leader.zombie = False
+    machine.pids[task.pid] = task
+    process.leader = task
+    if process.parent is not None:
+        siblings = process.parent.children
+        siblings[siblings.index(leader)] = task
+    if machine.task is leader:
+        machine.task = task
+    machine.tp.tid = task.pid
+
+
 # Waiting
 
 WNOHANG, WUNTRACED, WEXITED, WCONTINUED, WNOWAIT = 1, 2, 4, 8, 0x01000000
@@ -183,9 +202,9 @@ class Waited:
         self.utime, self.stime = process.cpu_ns()
         self.utime += process.cutime
         self.stime += process.cstime
-        self.maxrss = process.cmaxrss
+        self.maxrss = max(process.maxrss, process.cmaxrss)
         self.min_flt = process.min_flt + process.cmin_flt
-        self.nvcsw, self.nivcsw = process.nvcsw, process.nivcsw
+        self.nvcsw, self.nivcsw = process.nvcsw + process.cnvcsw, process.nivcsw + process.cnivcsw
 
 
 def do_wait(task: Task, kind: int, number: int, options: int) -> Waited | int:
@@ -237,11 +256,12 @@ def _consider(task: Task, child: Process, options: int) -> Waited | None:
             found = Waited(child, -code, CLD_KILLED, -code)
         if not options & WNOWAIT:
             parent = task.signal
-            utime, stime = child.cpu_ns()
-            parent.cutime += utime + child.cutime
-            parent.cstime += stime + child.cstime
-            parent.cmin_flt += child.min_flt + child.cmin_flt
-            parent.cmaxrss = max(parent.cmaxrss, child.cmaxrss)
+            parent.cutime += found.utime
+            parent.cstime += found.stime
+            parent.cmin_flt += found.min_flt
+            parent.cnvcsw += found.nvcsw
+            parent.cnivcsw += found.nivcsw
+            parent.cmaxrss = max(parent.cmaxrss, found.maxrss)
             release_task(child)
         return found
     if options & WUNTRACED and child.stopped and not child.stop_reported:

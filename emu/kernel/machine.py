@@ -103,6 +103,7 @@ class Machine:
         self._tables: dict[str, list[Callable[..., int]]] = {}
         self._engines: dict[mm_struct, Cpu] = {}  # least recently attached first
         self._spare: dict[str, list[Cpu]] = {}
+        self._reset: dict[str, Any] = {}
         self._ended_processes = 0
         self.futexes = FutexTable()
         self.vfs: Any = None
@@ -149,7 +150,10 @@ class Machine:
         self.sched.boot.pid = self.sched.boot.tgid = pid  # the events of the exec are this task's
         self.tp.pid = self.tp.tid = pid
         program = self._set_up_files(task, path)
-        load_program(task, image, program, [os.fsencode(a) for a in argv], [os.fsencode(e) for e in env])
+        task.comm = os.path.basename(path)[:15]
+        load_program(
+            task, image, program, os.fsencode(path), [os.fsencode(a) for a in argv], [os.fsencode(e) for e in env]
+        )
         self.sched.boot.pid = self.sched.boot.tgid = 0
         mm.exe_file = program
         task.greenlet = greenlet(lambda *_: self.run_task(task))
@@ -199,6 +203,10 @@ class Machine:
             cpu.engine.on_fault = task.entry.user_fault
         return cpu
 
+    def reset_registers(self, arch: Arch) -> Any:
+        """The registers of a CPU that has run nothing, for its `restore`."""
+        return self._reset[arch.name]
+
     def _attach(self, task: Task) -> Cpu:
         """Give an address space an engine: a spare one, a new one, or that of the one attached longest ago."""
         mm, arch = task.mm, task.arch
@@ -210,6 +218,8 @@ class Machine:
         else:
             cpu = arch.make_cpu(self.ram, self.native, self.serve_inside)
             cpu.clock = self.sched.now
+            if arch.name not in self._reset:
+                self._reset[arch.name] = cpu.save()
         cpu.engine.root = mm.pgtable.root
         mm.flush_tlb = cpu.engine.flush_tlb
         mm.cpu = cpu
@@ -274,10 +284,10 @@ class Machine:
     def run(self) -> int:
         """Run until all tasks have ended: how the first one did, as subprocess.Popen.returncode. A run in which
         nothing can happen any more, or that took too long, gives 124 and says why in `messages`."""
-        task = self.task
-        assert task is not None, "spawn a program first"
+        assert self.task is not None, "spawn a program first"
         sched = self.sched
         sched.run()
+        task = self.task  # a thread that execs may have taken its place
         if sched.timed_out:
             self.messages.append(f"ended after {sched.end / 1e9:g} s of virtual time")
             self._report_waits()
@@ -363,8 +373,6 @@ class Machine:
                         restart = -result
                     else:
                         self.load_registers(task).set_syscall_result(result)
-                elif task.exec_count:  # another program
-                    table, size = self.table(task), len(self.table(task))
                 task.stime += sched.clock - entered
                 if self.sleepers:
                     self.wake_sleepers()

@@ -46,8 +46,8 @@ class Process:
         self.utime = self.stime = 0  # ns of threads that have ended
         self.cutime = self.cstime = 0  # ns of children that were waited for
         self.min_flt = self.cmin_flt = 0
-        self.nvcsw = self.nivcsw = 0
-        self.cmaxrss = 0
+        self.nvcsw = self.nivcsw = self.cnvcsw = self.cnivcsw = 0
+        self.maxrss = self.cmaxrss = 0  # pages: of address spaces that it has left; of children
         self.argv: list[bytes] = []
         self.envp: list[bytes] = []
         self.auxv = b""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from archs.base import SI_KERNEL, SI_USER, SigAction, SigFrameContext, SigInfo
+from archs.base import SI_KERNEL, SI_TIMER, SI_USER, SigAction, SigFrameContext, SigInfo
 from emu.tracepoint import Kind
 
 if TYPE_CHECKING:
@@ -73,6 +73,14 @@ class Pending:
         for signo in [number for number in self.queue if bit(number) & mask]:
             del self.queue[signo]
         self.mask &= ~mask
+
+    def flush_timers(self) -> None:
+        """Forget what POSIX timers sent (flush_itimer_signals)."""
+        for signo, waiting in list(self.queue.items()):
+            waiting[:] = [info for info in waiting if info.code != SI_TIMER]
+            if not waiting:
+                del self.queue[signo]
+                self.mask &= ~bit(signo)
 
     @property
     def count(self) -> int:
@@ -224,6 +232,9 @@ def do_signal(task: Task, restart: int) -> None:
     while task.exit_code is None:
         if process.group_exit is not None:
             task.exit_code = process.group_exit
+            return
+        if process.execing is not None and process.execing is not task:
+            task.exit_code = 0  # another thread executes a program: this one has to go
             return
         if process.stopped:
             process.wait_stopped(task)

@@ -19,6 +19,7 @@ MODULES = (
     "emu.kernel.sys_signal",
     "emu.kernel.sys_process",
     "emu.kernel.fork",
+    "emu.kernel.sys_exec",
     "emu.kernel.futex.syscalls",
     "emu.kernel.sys_time",
     "emu.kernel.sys_read_write",

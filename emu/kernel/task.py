@@ -96,7 +96,6 @@ class Task(SchedEntity):
         self.personality = 0x0040000  # ADDR_NO_RANDOMIZE
         self.dumpable = 1
         self.no_new_privs = 0
-        self.exec_count = 0
         self.context: Any = None  # the registers, while they are not in an engine
         self.files: files_struct
         self.fs: fs_struct
