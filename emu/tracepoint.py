@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum
+from typing import Protocol
 
 
 class Kind(IntEnum):
@@ -138,15 +139,26 @@ class Waits:
         self.holder = 0  # tid of the last holder
 
 
+class Clock(Protocol):
+    """Has the virtual time: `clock`, in ns since the machine started."""
+
+    @property
+    def clock(self) -> int: ...
+
+
+class _Stopped:
+    clock = 0
+
+
 class Tracepoints:
     """Where events go. One for each machine; `on` is False until a listener attaches."""
 
-    __slots__ = ("callchain", "clock", "cpu", "current", "on", "pid", "rows", "tid")
+    __slots__ = ("callchain", "cpu", "current", "on", "pid", "rows", "source", "tid")
 
     def __init__(self) -> None:
         self.on = False
         self.rows: list[Row | list[Row | None]] = []
-        self.clock: Callable[[], int] = lambda: 0  # virtual time in ns
+        self.source: Clock = _Stopped()  # of the time of events
         self.callchain: Callable[[], tuple[int, ...]] | None = None  # the guest's call stack, where it is recorded
         self.cpu = 0
         self.pid = 0
@@ -174,7 +186,7 @@ class Tracepoints:
         """Append one finished event. Call it only when `on` is true."""
         self.rows.append(
             (
-                self.clock(),
+                self.source.clock,
                 self.cpu,
                 self.pid,
                 self.tid,
@@ -198,6 +210,10 @@ class Tracepoints:
             )
         )
 
+    def clock(self) -> int:
+        """The time that an event has which is emitted now, in ns."""
+        return self.source.clock
+
     def reserve(self) -> list[Row | None]:
         """Take the next place for an event that begins now: a cell, whose only item is the row once it is known."""
         cell: list[Row | None] = [None]
@@ -208,11 +224,12 @@ class Tracepoints:
         """Take all rows before the first event that is still open."""
         rows = self.rows
         taken: list[Row] = []
+        append = taken.append
         for count, entry in enumerate(rows):
-            row = entry[0] if isinstance(entry, list) else entry
+            row = entry[0] if entry.__class__ is list else entry
             if row is None:
                 del rows[:count]
                 return taken
-            taken.append(row)
+            append(row)  # type: ignore[arg-type]
         rows.clear()
         return taken

@@ -12,6 +12,8 @@ from emu.kernel.futex.robust import futex_exec_release, futex_exit_release
 from emu.kernel.futex.waitwake import futex_wake
 from emu.kernel.process import CLD_DUMPED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, SA_NOCLDWAIT, Process
 from emu.kernel.signal import SIG_IGN, SIGCHLD, SIGCONT, SIGHUP, send_signal
+from emu.kernel.sys_timer import exit_timers
+from emu.kernel.timers import Timer
 from emu.mm.fork import mmput
 from emu.mm.mmap_lock import mmap_read_lock, mmap_read_unlock
 from emu.sched.entity import State
@@ -56,8 +58,10 @@ def do_exit(task: Task) -> None:
     process.threads.remove(task)
     group_dead = not process.threads
     if group_dead:
-        for timer in (*process.itimers.values(), *process.posix_timers.values()):
-            machine.timers.arm(timer, None, 0)
+        real = process.itimers.get(0)
+        if isinstance(real, Timer):
+            machine.timers.arm(real, None, 0)
+        exit_timers(process)
         if process.group_exit is None:
             process.group_exit = task.exit_code
         mmap_read_lock(mm)  # acct_collect: the size of the address space

@@ -13,12 +13,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from greenlet import greenlet
-
 from archs.base import Arch, Cpu, SigInfo, TrapKind
 from emu.fs.file import File
 from emu.hw.native import library
 from emu.hw.ram import PAGE_SIZE, Ram
+from emu.kernel.cpu_timers import RLIMIT_CPU, run_posix_cpu_timers
 from emu.kernel.elf import ElfImage, ExecError, check_target, read_program
 from emu.kernel.exit import do_exit
 from emu.kernel.futex.core import FutexTable
@@ -108,7 +107,6 @@ class Machine:
         self.futexes = FutexTable()
         self.vfs: Any = None
         self.clock = self.sched.now
-        self.tp.clock = self.sched.now
 
     # Time
 
@@ -156,7 +154,7 @@ class Machine:
         )
         self.sched.boot.pid = self.sched.boot.tgid = 0
         mm.exe_file = program
-        task.greenlet = greenlet(lambda *_: self.run_task(task))
+        task.greenlet = self.sched.new_greenlet(lambda: self.run_task(task))
         self.sched.start(task)
         return task
 
@@ -318,7 +316,7 @@ class Machine:
         tp = self.tp
         signals = task.signals
         process = task.signal
-        memory = self.memory
+        rcu = self.memory.rcu
         syscall, fault, budget_end = TrapKind.SYSCALL, TrapKind.FAULT, TrapKind.BUDGET
         simple = not self.strace
         table = self.table(task)
@@ -336,7 +334,7 @@ class Machine:
                 restart = 0
             if task.exit_code is not None:
                 break
-            memory.rcu.quiescent()
+            rcu.quiescent()
             if len(tp.rows) > 8192:
                 self.on_idle_rows()
             if task.rseq[0] and (sched.rq.nr_switches != switches or sched.rq is not rq):
@@ -350,16 +348,21 @@ class Machine:
                     continue
                 sched.sync()
                 until = sched.user_deadline()
+            if task.cpu_timers or process.cpu_timers or not process.rlimits[RLIMIT_CPU][0] >> 32:
+                left = run_posix_cpu_timers(task)
+                if left is not None:
+                    until = min(until, sched.clock + left)
+                if task.sigpending:
+                    continue
             cpu = self.load_registers(task)
             engine = cpu.engine
-            engine.serve = sched.alone
+            engine.serve = sched.alone and not rcu.pending
             budget = max(4, min(SLICE, until - sched.clock << 2))
             sched.enter_guest(engine)
             kind = cpu.run(budget)
-            task.utime += sched.leave_guest()
+            sched.leave_guest()
             if kind is syscall:
                 number, a0, a1, a2, a3, a4, a5 = cpu.syscall_args()
-                entered = sched.clock
                 sched.clock += SYSCALL_NS
                 self.syscall_count += 1
                 sched.sync()
@@ -373,14 +376,11 @@ class Machine:
                         restart = -result
                     else:
                         self.load_registers(task).set_syscall_result(result)
-                task.stime += sched.clock - entered
                 if self.sleepers:
                     self.wake_sleepers()
             elif kind is fault:
                 if not engine.fault_refused:
-                    entered = sched.clock
                     task.entry.user_fault(cpu.fault_address, cpu.fault_syndrome, cpu.pc)
-                    task.stime += sched.clock - entered
             elif kind is TrapKind.SIGNAL:
                 task.force_sig(cpu.trap_signal)
             elif kind is budget_end:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from archs.base import SI_KERNEL, SI_TIMER, SI_USER, SigAction, SigFrameContext, SigInfo
+from archs.base import SI_KERNEL, SI_USER, SigAction, SigFrameContext, SigInfo
 from emu.tracepoint import Kind
 
 if TYPE_CHECKING:
@@ -33,6 +33,15 @@ _IGNORED_BY_DEFAULT = bit(SIGCONT) | bit(SIGCHLD) | bit(28) | bit(23)
 _STOPS = bit(SIGSTOP) | bit(20) | bit(21) | bit(22)
 _COREDUMP = bit(3) | bit(4) | bit(5) | bit(6) | bit(7) | bit(8) | bit(11) | bit(24) | bit(25) | bit(31)
 RLIMIT_SIGPENDING = 11
+
+
+class TimerSignal(SigInfo):
+    """The signal of a POSIX timer while it is queued."""
+
+    def collect(self) -> SigInfo | None:
+        """It is about to be delivered: what the program shall get; None = nothing, the timer does not want it any
+        more."""
+        raise NotImplementedError
 
 
 class Pending:
@@ -77,7 +86,7 @@ class Pending:
     def flush_timers(self) -> None:
         """Forget what POSIX timers sent (flush_itimer_signals)."""
         for signo, waiting in list(self.queue.items()):
-            waiting[:] = [info for info in waiting if info.code != SI_TIMER]
+            waiting[:] = [info for info in waiting if not isinstance(info, TimerSignal)]
             if not waiting:
                 del self.queue[signo]
                 self.mask &= ~bit(signo)
@@ -138,6 +147,10 @@ class Signals:
         handler = self.actions[signo].handler
         return handler == SIG_IGN or (handler == SIG_DFL and bool(bit(signo) & _IGNORED_BY_DEFAULT))
 
+    def unhandled(self, signo: int) -> bool:
+        """Is there no handler, so that the signal ends the program (unhandled_signal)."""
+        return self.actions[signo].handler in (SIG_DFL, SIG_IGN) and not self.fatal
+
     def force(self, info: SigInfo) -> None:
         """A blocked or ignored one gets its default action, and is unblocked (force_sig_info_to_task)."""
         action = self.actions[info.signo]
@@ -154,7 +167,13 @@ class Signals:
 
     def dequeue(self, mask: int) -> SigInfo | None:
         """Take the next pending signal of `mask`, the thread's own before those of its process (dequeue_signal)."""
-        return self.private.take(mask) or self.shared.take(mask)
+        while True:
+            info = self.private.take(mask) or self.shared.take(mask)
+            if not isinstance(info, TimerSignal):
+                return info
+            collected = info.collect()
+            if collected is not None:
+                return collected
 
     def on_altstack(self, sp: int) -> bool:
         """Is `sp` on the alternate stack."""

@@ -17,6 +17,7 @@ from emu.kernel.elf import ElfImage, ExecError, check_target, parse_program
 from emu.kernel.exec import MAX_ARG_STRLEN, RLIMIT_STACK, load_program
 from emu.kernel.exit import mm_release, take_over_leader
 from emu.kernel.signal import SIGCHLD, SIGSEGV, SS_DISABLE
+from emu.kernel.sys_timer import exit_timers
 from emu.kernel.syscall import NO_RESULT
 from emu.mm.fork import mmput
 from emu.mm.mmap_lock import mmap_read_lock_killable, mmap_read_unlock
@@ -243,9 +244,7 @@ def begin_new_exec(task: Task, bprm: linux_binprm, mm: mm_struct) -> int:
     error = exec_mmap(task, mm)
     if error:
         return error
-    for timer in process.posix_timers.values():
-        task.machine.timers.arm(timer, None, 0)
-    process.posix_timers.clear()
+    exit_timers(process)
     process.shared_pending.flush_timers()
     signals.private.flush_timers()
     if signals.sighand.count > 1:

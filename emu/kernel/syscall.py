@@ -22,6 +22,7 @@ MODULES = (
     "emu.kernel.sys_exec",
     "emu.kernel.futex.syscalls",
     "emu.kernel.sys_time",
+    "emu.kernel.sys_timer",
     "emu.kernel.sys_read_write",
     "emu.kernel.sys_open",
     "emu.kernel.sys_stat",

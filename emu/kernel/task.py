@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from archs.base import SI_KERNEL, Arch, Cpu, FaultEntry, SigInfo
+from emu.kernel.cpu_timers import CpuTimer
 from emu.kernel.process import RLIM_INFINITY, Process
 from emu.kernel.signal import ERESTARTSYS, SIGCHLD, Signals, send_signal
 from emu.kernel.timers import Timer
 from emu.mm.mm_types import mm_struct
+from emu.mm.mmap_lock import mmap_read_trylock, mmap_read_unlock
 from emu.mm.uaccess import Uaccess
 from emu.sched.entity import SchedEntity, State
 from emu.tracepoint import Kind
@@ -82,6 +84,7 @@ class Task(SchedEntity):
         self.zombie = False  # ended, and not yet waited for
         self.start_time = 0
         self.restart_block: Callable[[], int] | None = None  # what restart_syscall goes on with
+        self.cpu_timers: list[CpuTimer] = []  # armed, on clocks of this thread
         self.pdeath_signal = 0
         self.timer_slack_ns = 50_000
         self.thp_disabled = 0
@@ -118,6 +121,15 @@ class Task(SchedEntity):
 
     # What belongs to the process
 
+    def cpu_ns(self) -> int:
+        """ns that it was on a CPU."""
+        return self.machine.sched.cpu_ns(self)
+
+    @property
+    def stime(self) -> int:
+        """ns in the kernel."""
+        return max(0, self.cpu_ns() - self.utime)
+
     @property
     def ppid(self) -> int:
         parent = self.signal.parent
@@ -136,7 +148,7 @@ class Task(SchedEntity):
         return self.signal.rlimits
 
     @property
-    def itimers(self) -> dict[int, Timer]:
+    def itimers(self) -> dict[int, Timer | CpuTimer]:
         return self.signal.itimers
 
     @property
@@ -180,6 +192,10 @@ class Task(SchedEntity):
 
     def force_sig(self, info: SigInfo) -> None:
         """A signal that cannot be blocked or ignored: a fault of the program itself (force_sig_info)."""
+        if self.signals.unhandled(info.signo) and self.arch.show_signal(info):
+            # print_vma_addr: the log names the mapping of the instruction
+            if mmap_read_trylock(self.mm):
+                mmap_read_unlock(self.mm)
         self.signals.force(info)
         self.sigpending = True
         self._trace_generated(info)

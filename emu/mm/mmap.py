@@ -162,7 +162,7 @@ def get_unmapped_area(mm: mm_struct, target: file | None, addr: int, length: int
         return -ENOMEM
     if found & PAGE_SIZE - 1:
         return -EINVAL
-    if flags & MAP_FIXED and found < mm.memory.mmap_min_addr and not mm.privileged:
+    if found < mm.memory.dac_mmap_min_addr and not mm.privileged:  # cap_mmap_addr
         return -EPERM
     return found
 

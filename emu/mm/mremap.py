@@ -273,9 +273,11 @@ class _Mremap:
                 unlink_anon_vmas(source)
             return self.new_addr
         if self.old_len:
+            hiwater_vm = mm.hiwater_vm  # being in two places for a moment is no new peak
             if accounted:  # the charge of the old place goes with the pages
                 vm_acct_memory(memory, self.old_len >> PAGE_SHIFT)
             error = do_munmap(mm, self.addr, self.old_len, unlock=False)
             if error and accounted:
                 vm_unacct_memory(memory, self.old_len >> PAGE_SHIFT)
+            mm.hiwater_vm = hiwater_vm
         return self.new_addr

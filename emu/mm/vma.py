@@ -58,7 +58,7 @@ def vma_special_name(vma: vm_area_struct) -> str | None:
     if vma.vm_ops is not None and vma.vm_ops.name is not None:
         return vma.vm_ops.name(vma)
     mm = vma.vm_mm
-    if vma.vm_start <= mm.brk and vma.vm_end >= mm.start_brk > 0:
+    if vma.vm_start < mm.brk and vma.vm_end > mm.start_brk:  # vma_is_initial_heap
         return "[heap]"
     if vma.vm_start <= mm.start_stack <= vma.vm_end:
         return "[stack]"
@@ -484,6 +484,7 @@ def complete_munmap(mm: mm_struct, vmas: list[vm_area_struct], start: int, end: 
     floor, ceiling = before.vm_end if before is not None else 0, after.vm_start if after is not None else 0
     unmap_vmas(mm, vmas, start, end, mm_wr_locked)
     free_pgtables(mm, vmas, floor, ceiling, mm_wr_locked)
+    mm.hiwater_vm = max(mm.hiwater_vm, mm.total_vm)
     accounted = 0
     for vma in vmas:
         pages = vma_pages(vma)

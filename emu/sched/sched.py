@@ -19,7 +19,7 @@ from errno import EINTR, ETIMEDOUT
 from heapq import heappop, heappush, heappushpop
 from typing import Any, Protocol
 
-from greenlet import getcurrent
+from greenlet import getcurrent, greenlet
 
 from emu.sched.cost import ICELAKE, Cost
 from emu.sched.entity import SCHED_FIFO, SCHED_RR, SchedEntity, State
@@ -60,6 +60,7 @@ class Sched:
 
     def __init__(self, tp: Tracepoints, cpus: int = 1, seed: int = 0, cost: Cost = ICELAKE) -> None:
         self.tp = tp
+        tp.source = self
         self.rqs = [Rq(number) for number in range(cpus)]
         self.rq = self.rqs[0]
         self.boot = SchedEntity(0, "swapper")  # who runs before the first task does, and in timers
@@ -97,13 +98,13 @@ class Sched:
         self.engine = engine
         self.mark = engine.retired() >> 2
 
-    def leave_guest(self) -> int:
-        """Guest code stopped: take what it retired into the clock. ns."""
+    def leave_guest(self) -> None:
+        """Guest code stopped, perhaps for a moment only: take what it retired into the clock."""
         retired = self.engine.retired() >> 2
         ns = retired - self.mark
         self.mark = retired
         self.clock += ns
-        return ns
+        self.current.utime += ns
 
     def noise(self, bound: int) -> int:
         """A number from 0 to bound-1 that depends on the seed; 0 where there is no seed (xorshift64*)."""
@@ -136,6 +137,15 @@ class Sched:
         if self.rq.queue and self.rq.slice_end < until:
             until = self.rq.slice_end
         return until
+
+    def cpu_ns(self, task: SchedEntity) -> int:
+        """How long a task has been on a CPU, in ns, as the clock of that CPU tells it (task_sched_runtime)."""
+        if task is self.current:
+            return task.sum_exec_runtime + self.now() - task.exec_start
+        rq = task.rq
+        if rq is None or rq.curr is not task:
+            return task.sum_exec_runtime
+        return task.sum_exec_runtime + max(0, rq.clock - task.exec_start)
 
     # Scheduling points
 
@@ -257,6 +267,11 @@ class Sched:
 
     # Tasks
 
+    def new_greenlet(self, life: Callable[[], None]) -> Any:
+        """The greenlet of a new task. `life` is called when the task runs first, and must end with `exit_task`."""
+        # Not a child of the greenlet that makes it: that one may end before, and go on to it.
+        return greenlet(lambda *_: life(), self._hub or getcurrent())
+
     def start(self, task: SchedEntity) -> None:
         """A new task becomes runnable (wake_up_new_task). Its `greenlet` is set already."""
         self.tasks += 1
@@ -364,10 +379,13 @@ class Sched:
         rq.nr_switches += 1
         rq.slice_end = rq.clock + self._slice(task)
         task.rq = rq
+        task.exec_start = rq.clock
 
     def _put_prev(self, why: int) -> None:
         """The running task leaves its CPU: the next of its queue, or of another CPU's, takes over, or the CPU idles."""
         rq, prev = self.rq, self.current
+        prev.sum_exec_runtime += self.clock - prev.exec_start
+        prev.exec_start = self.clock
         task = rq.pick() or self._steal(rq)
         rq.clock = self.clock
         if self.tp.on and task is not prev:
