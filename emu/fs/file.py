@@ -171,6 +171,10 @@ class File:
         """POLL* bits that are true now."""
         return DEFAULT_POLLMASK
 
+    def edges(self, events: int) -> int:
+        """How often something happened to it that lets an edge-triggered epoll for POLL* look again."""
+        return 0
+
     def can_poll(self) -> bool:
         """Does it have a poll operation: what has none cannot be watched by epoll."""
         return False

@@ -231,10 +231,17 @@ def do_wait(task: Task, kind: int, number: int, options: int) -> Waited | int:
         if task.signal_pending():
             return -512
         process.waiters.append(task)
-        task.waiting_for = "a child to end"
+        task.waiting_for = _describe(kind, number)
         sched.block(State.INTERRUPTIBLE)
+        task.waiting_for = ""
         if task in process.waiters:
             process.waiters.remove(task)
+
+
+def _describe(kind: int, number: int) -> str:
+    if kind == P_PID:
+        return f"process {number} to end (wait)"
+    return f"a child of group {number} to end (wait)" if kind == P_PGID else "a child to end (wait)"
 
 
 def _eligible(child: Task, kind: int, number: int, options: int) -> bool:

@@ -11,16 +11,17 @@ import os
 import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from archs.base import Arch, Cpu, SigInfo, TrapKind
 from emu.fs.file import File
+from emu.hw.mmu import walk
 from emu.hw.native import library
 from emu.hw.ram import PAGE_SIZE, Ram
 from emu.kernel.cpu_timers import RLIMIT_CPU, run_posix_cpu_timers
 from emu.kernel.elf import ElfImage, ExecError, check_target, read_program
 from emu.kernel.exit import do_exit
-from emu.kernel.futex.core import FutexTable
+from emu.kernel.futex.core import FUTEX_TID_MASK, FutexTable
 from emu.kernel.process import Process
 from emu.kernel.rseq import rseq_handle_notify_resume
 from emu.kernel.signal import ERESTARTSYS, SIGKILL, Sighand, Signals, do_signal
@@ -304,8 +305,25 @@ class Machine:
         """Who waits for what, for the operator."""
         for task in self.pids.values():
             if task.state != State.DEAD and not task.zombie:
-                what = task.waiting_for if task.state != State.RUNNING else "runs"
-                self.messages.append(f"  {task.comm}/{task.pid} (process {task.tgid}): {what or 'sleeps'}")
+                what = "runs" if task.state == State.RUNNING else f"waits for {task.waiting_for or 'a signal'}"
+                self.messages.append(f"  {task.comm}/{task.pid} (process {task.tgid}): {what}{self._owner(task)}")
+
+    def _owner(self, task: Task) -> str:
+        """Which live thread the word names that a task sleeps on, where it holds a thread's number as the locks of C
+        libraries do."""
+        address = task.futex_waited
+        if not address or task.state == State.RUNNING:
+            return ""
+        paddr, _, _ = walk(task.mm.pgtable.format.hw, self.ram, task.mm.pgtable.root, address, 0, False)
+        if paddr < 0:
+            return ""
+        byteorder: Literal["big", "little"] = "big" if task.arch.elf.big_endian else "little"
+        word = int.from_bytes(self.ram.read(paddr + (address & PAGE_SIZE - 1), 4), byteorder)
+        owner = self.pids.get(word & FUTEX_TID_MASK)
+        told = f" = {word:#x}"
+        if owner is not None and owner.signal is task.signal:
+            told += f", which {owner.comm}/{owner.pid} holds"
+        return told
 
     def run_task(self, task: Task, *_: object) -> None:
         """The life of a task: guest code until something happens, then the kernel, until it ends.
