@@ -211,7 +211,9 @@ class Machine:
         mm, arch = task.mm, task.arch
         spare = self._spare.setdefault(arch.name, [])
         if not spare and len(self._engines) >= MAX_ENGINES:
-            self.detach(next(iter(self._engines)))
+            idle = next((other for other in self._engines if not other.engine_pins), None)
+            if idle is not None:
+                self.detach(idle)
         if spare:
             cpu = spare.pop()
         else:

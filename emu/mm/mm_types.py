@@ -255,6 +255,7 @@ class mm_struct:
         self.start_brk = self.brk = self.start_stack = 0
         self.arg_start = self.arg_end = self.env_start = self.env_end = 0
         self.cpu: Any = None  # the CPU with the engine that runs its code, while it has one
+        self.engine_pins = 0  # who relies on `cpu` to stay
         self.vdso = 0  # where exec mapped the vDSO, 0 = nowhere (context.vdso)
         self.exe_file: file | None = None  # the program, as /proc/PID/exe shows it
         self.flush_tlb: Callable[[], None] = lambda: None  # forget all translations of this address space
