@@ -8,6 +8,7 @@ import os
 import sys
 
 from emu import __version__
+from emu.cli import export
 from emu.cli.failure import Failure, tell
 from emu.cli.scale_options import add_scale_options
 from emu.cli.units import parse_size
@@ -97,6 +98,7 @@ def build_parser() -> argparse.ArgumentParser:
     script.add_argument("file", metavar="FILE")
     script.add_argument("--format", choices=("text", "json", "kernel"), default="text", help="default: text")
     script.add_argument("--from-entry", action="store_true", help="drop all before the first fault of the program")
+    export.add_parser(verbs)
     return parser
 
 
@@ -112,6 +114,8 @@ def main(argv: list[str] | None = None) -> int:
             from emu.cli.guest import run_guest
 
             return run_guest(arguments)
+        if arguments.verb == "export":
+            return export.export(arguments)
         from emu.cli.trace_verbs import report, script
 
         return report(arguments) if arguments.verb == "report" else script(arguments)

@@ -54,7 +54,8 @@ class Trace:
                 f"(recorded by mmscope "
                 f"{self.metadata.get('mmscope', '?')})"
             )
-        if not self._reader.schema.equals(schema({})):
+        self.schema = self._reader.schema
+        if not self.schema.equals(schema({})):
             raise TraceError(f"{path}: its columns are not those of a trace")
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -89,18 +90,23 @@ class Trace:
     def rows(self) -> Iterator[Row]:
         """All events as rows in the order of emu.tracepoint.FIELDS."""
         for batch in self.batches():
-            columns = []
-            for name in FIELDS:
-                values = batch.column(name).to_pylist()
-                codes = _CODE_OF.get(name)
-                if codes is not None:
-                    values = [codes.get(value, 0) for value in values]
-                elif name == "text":
-                    values = [value or None for value in values]
-                elif name in LISTS:
-                    values = [tuple(value) if value else None for value in values]
-                columns.append(values)
-            yield from zip(*columns)
+            yield from decode_rows(batch)
+
+
+def decode_rows(batch: pa.RecordBatch) -> Iterator[Row]:
+    """The rows of one batch, in the order of emu.tracepoint.FIELDS."""
+    columns = []
+    for name in FIELDS:
+        values = batch.column(name).to_pylist()
+        codes = _CODE_OF.get(name)
+        if codes is not None:
+            values = [codes.get(value, 0) for value in values]
+        elif name == "text":
+            values = [value or None for value in values]
+        elif name in LISTS:
+            values = [tuple(value) if value else None for value in values]
+        columns.append(values)
+    return zip(*columns)
 
 
 def _short(error: BaseException) -> str:
