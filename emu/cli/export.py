@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 
 from emu.cli.failure import Failure, tell
 from emu.trace.export.output import ExportError, Output, OutputDirectory
@@ -15,7 +16,7 @@ from emu.trace.stacks import WEIGHTS
 FORMATS = ("perfetto", "ftrace", "parquet", "csv", "folded")
 
 
-def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(verbs: Any) -> None:
     """The verb's options."""
     parser = verbs.add_parser("export", help="write a trace in the format of another tool")
     parser.add_argument("--to", choices=FORMATS, required=True, help="the format")

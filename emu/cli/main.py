@@ -89,6 +89,12 @@ def build_parser() -> argparse.ArgumentParser:
     _guest_options(stat)
     record = verbs.add_parser("record", help="run a program and record its events")
     record.add_argument("-o", "--output", required=True, metavar="FILE", help="the trace")
+    record.add_argument(
+        "--call-graph",
+        choices=("fp", "dwarf"),
+        metavar="fp|dwarf",
+        help="record the guest's call stack at each fault and lock wait, by frame pointers or by DWARF call frames",
+    )
     _guest_options(record)
     scale = verbs.add_parser("scale", help="run a program over numbers of CPUs and locking schemes")
     add_scale_options(scale, LOCKINGS, _size, _variable, DEFAULT_MEMORY)

@@ -34,14 +34,15 @@ class Symbols:
                     found.note = f"{printable(path)} has changed since it was recorded: no symbols"
                     return found
                 file.seek(0)
-                found._load(ELFFile(file))
+                found.load(ELFFile(file))
         except OSError as error:
             found.note = f"{printable(path)}: {error.strerror}: no symbols"
         except (ELFError, ValueError, KeyError, AttributeError, UnicodeError, TypeError):
             found.note = f"{printable(path)}: its symbols cannot be read"
         return found
 
-    def _load(self, elf: Any) -> None:
+    def load(self, elf: Any) -> None:
+        """Take the functions of an ELF file. ELFError and what else a damaged file raises."""
         functions: dict[int, tuple[int, str]] = {}
         descriptors = elf.get_section_by_name(".opd") if elf["e_machine"] == "EM_PPC64" else None
         for section in elf.iter_sections():
@@ -59,6 +60,10 @@ class Symbols:
                     functions[start] = size, symbol.name
         self._symbols = [(start, size, name) for start, (size, name) in sorted(functions.items())]
         self._starts = [start for start, _, _ in self._symbols]
+
+    def starts(self) -> list[int]:
+        """Where functions begin, in order."""
+        return [start + self.bias for start in self._starts]
 
     def lookup(self, ip: int) -> tuple[str, int] | None:
         """(function, offset in it) of an address."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -22,8 +23,8 @@ class Output:
     """Bytes for `path`; "-" is standard output. A regular file is written under a name of its own and gets its name in
     `commit`, so that nobody reads half an export; devices and pipes are written as they are.
 
-    As a context manager it commits at the end and leaves nothing behind after an exception. ExportError; BrokenPipeError
-    when the reader of a pipe has gone.
+    As a context manager it commits at the end and leaves nothing behind after an exception. ExportError;
+    BrokenPipeError when the reader of a pipe has gone.
     """
 
     def __init__(self, path: str) -> None:
@@ -77,10 +78,8 @@ class Output:
 
     def abandon(self) -> None:
         """Leave nothing behind."""
-        try:
+        with contextlib.suppress(OSError):
             os.close(self._fd)
-        except OSError:
-            pass
         if self._partial is not None and os.path.exists(self._partial):
             os.unlink(self._partial)
 

@@ -22,7 +22,7 @@ _DRAW_EVERY = 0.1  # seconds
 
 
 class Source:
-    """One trace for one export. `events`: how many there are; `cpus`: the most CPUs that any event names, or the header.
+    """One trace for one export. `events`: how many there are; `cpus`: how many the header or the events name.
 
     Raises TraceError as Trace does. Progress is drawn on stderr where that is a terminal.
     """

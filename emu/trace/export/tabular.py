@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -88,9 +87,6 @@ def write_parquet(source: Source, directory: OutputDirectory, partition: str) ->
     by_kind = partition == "kind"
     parts: dict[str, _Part] = {}
     first = 0
-    make_name: Callable[[str], str] = lambda key: os.path.join(
-        directory.path, f"kind={key}/part-0.parquet" if by_kind else f"part-{key}.parquet"
-    )
     try:
         for batch in source.batches():
             names = batch.schema.names
@@ -109,7 +105,8 @@ def write_parquet(source: Source, directory: OutputDirectory, partition: str) ->
                 if key not in parts:
                     if not by_kind:
                         _close_all(parts)
-                    parts[key] = _Part(make_name(key), piece.schema)
+                    name = f"kind={key}/part-0.parquet" if by_kind else f"part-{key}.parquet"
+                    parts[key] = _Part(os.path.join(directory.path, name), piece.schema)
                 parts[key].add(piece)
             first += batch.num_rows
     finally:

