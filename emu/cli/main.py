@@ -8,7 +8,7 @@ import os
 import sys
 
 from emu import __version__
-from emu.cli import export
+from emu.cli import export, flame
 from emu.cli.failure import Failure, tell
 from emu.cli.scale_options import add_scale_options
 from emu.cli.units import parse_size
@@ -99,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     scale = verbs.add_parser("scale", help="run a program over numbers of CPUs and locking schemes")
     add_scale_options(scale, LOCKINGS, _size, _variable, DEFAULT_MEMORY)
     report = verbs.add_parser("report", help="what happened in a trace")
+    flame.add_options(report)
     report.add_argument("file", metavar="FILE")
     script = verbs.add_parser("script", help="every event of a trace, a line each")
     script.add_argument("file", metavar="FILE")
@@ -122,6 +123,8 @@ def main(argv: list[str] | None = None) -> int:
             return run_guest(arguments)
         if arguments.verb == "export":
             return export.export(arguments)
+        if arguments.verb == "report" and arguments.flame:
+            return flame.write_flame(arguments)
         from emu.cli.trace_verbs import report, script
 
         return report(arguments) if arguments.verb == "report" else script(arguments)

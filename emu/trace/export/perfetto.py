@@ -3,7 +3,7 @@
 
 Every thread has a track, with system calls, faults and waits for locks as slices and the rest as instants; below it
 one track shows how long it held mmap_lock and one for VMA locks. From the release of a lock a flow leads to the waiter
-that got it. CPUs are shown by sched_switch events, as from a kernel: where the trace has none for a CPU, by the tasks of
+that got it. CPUs are shown by sched_switch events, as from a kernel; where the trace has none for a CPU, by tasks of
 its events. Counters: faults by path, bytes mapped by each process, tasks that wait for locks. Times are virtual ns.
 """
 
