@@ -57,7 +57,7 @@ def run_guest(arguments: argparse.Namespace) -> int:
         if arguments.call_graph:
             from emu.trace.callchain import Callchain
 
-            machine.tp.callchain = Callchain(lambda: machine.task, arguments.call_graph)
+            machine.tp.callchain = Callchain(lambda: machine.sched.current, arguments.call_graph)
     _forward_signals(machine)
     # The fault path makes many short-lived tuples and no cycles: collections would only cost time.
     gc.freeze()

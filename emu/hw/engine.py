@@ -410,11 +410,6 @@ class Engine:
         self.flush_tlb()
 
     @property
-    def ip(self) -> int:
-        """Address of the current instruction; exact inside `on_fault` and between runs."""
-        return int(self._state.ip)
-
-    @property
     def tlb_fills(self) -> int:
         """How often the MMU was asked."""
         return int(self._state.fills)

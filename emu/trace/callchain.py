@@ -28,6 +28,7 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
 from archs.arm64.signal import FRAME_SIZE as ARM64_FRAME_SIZE
+from emu.kernel.task import Task
 from emu.trace.cfi import CallFrames
 from emu.trace.symbols import Symbols
 
@@ -140,16 +141,12 @@ def _entry(task: Any) -> int:
 class Callchain:
     """The call stack of the task that runs.
 
-    `current()` gives that task. Its registers are those of its engine, or what `registers(task)` gives (in the order of
-    the CPU's `general`), where a task that sleeps in the kernel has left the engine to another one.
+    `current()` gives that task, or something else where no task runs.
     """
 
-    def __init__(
-        self, current: Callable[[], Any], mode: Mode, registers: Callable[[Any], Sequence[int]] | None = None
-    ) -> None:
+    def __init__(self, current: Callable[[], Any], mode: Mode) -> None:
         self._current = current
         self._mode: Mode = mode
-        self._registers = registers
         self._mm: Any = None
         self._programs: dict[str, _Program] = {}
         self._prologues: dict[int, tuple[int, int]] = {}
@@ -168,7 +165,7 @@ class Callchain:
         name = task.arch.name
         self._layout = LAYOUTS[name]
         self._vdso: bytes = task.arch.vdso
-        self._vdso_address: int = task.cpu.vdso_address
+        self._vdso_address: int = task.mm.vdso
         self._powerpc = name.startswith("powerpc")
         self._signal_frames = {}
         self._prologues = {}
@@ -176,15 +173,17 @@ class Callchain:
             self._programs[task.exe] = _Program(task, self._mode)
         self._program = self._programs[task.exe]
 
-    def __call__(self) -> tuple[int, ...]:
-        """The addresses, innermost first; empty when no program runs yet."""
+    def __call__(self, ip: int) -> tuple[int, ...]:
+        """The addresses, innermost first; empty when no program runs yet. `ip`: the instruction that faults in user
+        mode; 0: the task is in a system call, and its user registers tell."""
         task = self._current()
-        if task is None:
+        if not isinstance(task, Task):
             return ()
-        ip = task.cpu.engine.ip
-        values: Sequence[int] = task.cpu.general.read() if self._registers is None else self._registers(task)
+        cpu = task.cpu  # with this task's registers in it
+        ip = ip or cpu.pc
         if not ip:
             return ()
+        values: Sequence[int] = cpu.general.read()  # type: ignore[attr-defined]
         if task.mm is not self._mm or task.exe != self._exe:
             self._switch(task)
         self._frames: dict[int, int] = {}  # page -> physical address, for this one stack
