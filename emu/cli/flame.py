@@ -27,7 +27,7 @@ def write_flame(arguments: argparse.Namespace) -> int:
     try:
         source = Source(arguments.file)
         symbols = source.symbols()
-        stacks = Folder(source.comm, symbols, arguments.weight).add(source.rows())
+        stacks = Folder(source.metadata, symbols, arguments.weight).add(source.rows())
         meta = source.metadata
         title = f"{meta.get('program')} on {meta.get('arch')}, --locking {meta.get('locking')}: "
         title += UNITS[arguments.weight]

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from emu.trace.escape import printable
+from emu.trace.export.names import Comms
 from emu.trace.symbols import Symbols
 from emu.tracepoint import Kind, Row
 
@@ -41,9 +42,11 @@ class Stacks:
 class Folder:
     """Adds rows, which come in the order of time, up to `stacks`."""
 
-    def __init__(self, comm: str, symbols: Symbols, weight: Weight) -> None:
+    def __init__(self, metadata: dict[str, Any], symbols: Symbols, weight: Weight) -> None:
         self.stacks = Stacks(weight)
-        self._comm = _frame(comm)
+        self._comms = Comms(str(metadata.get("comm", "")))
+        self._program = metadata.get("program")
+        self._others: set[int] = set()  # processes that run another program, whose symbols are not these
         self._symbols = symbols
         self._names: dict[tuple[int, bool], str] = {}
         self._calls: dict[int, tuple[str, int]] = {}  # by tid: name and ip of the system call that is open
@@ -61,13 +64,20 @@ class Folder:
                 amount = 1 if weight == "faults" else row[14] if weight == "wait" else row[19]
                 leaves = self._kernel_leaves(tid, row[17]) if kind == Kind.PAGE_FAULT_KERNEL else ()
                 if amount:
-                    self._count(row[20], row[6], tid, leaves, amount)
+                    self._count(row, row[20], row[6], leaves, amount)
             elif kind == Kind.CONTENTION_END and weight == "wait":
                 stack = row[20] or self._waiting.pop(tid, None)
                 # What a fault waited for is in the fault's own row.
                 amount = row[14] if row[0] > self._fault_end.get(tid, -1) else 0
                 if amount:
-                    self._count(stack, 0, tid, self._kernel_leaves(tid, row[17] or "lock"), amount)
+                    self._count(row, stack, 0, self._kernel_leaves(tid, row[17] or "lock"), amount)
+            elif kind == Kind.EXEC:
+                self._comms.exec(tid, row[17] or "")
+                (self._others.discard if row[17] == self._program else self._others.add)(row[2])
+            elif kind == Kind.SCHED_PROCESS_FORK:
+                self._comms.fork(tid, row[7])
+                if row[2] in self._others:
+                    self._others.add(row[8])
             elif kind == Kind.CONTENTION_BEGIN:
                 self._waiting[tid] = row[20]
             elif kind == Kind.SYS_ENTER:
@@ -85,13 +95,17 @@ class Folder:
         names = ([f"sys_{call[0]}"] if call is not None else []) + [function or "?"]
         return tuple(_frame(name) + "_[k]" for name in names)
 
-    def _count(self, stack: tuple[int, ...] | None, ip: int, tid: int, leaves: tuple[str, ...], amount: int) -> None:
+    def _count(self, row: Row, stack: tuple[int, ...] | None, ip: int, leaves: tuple[str, ...], amount: int) -> None:
+        pid, tid = row[2], row[3]
         if not stack:
             self.stacks.bare += 1
             ip = ip or self._calls.get(tid, ("", 0))[1]
             stack = (ip,) if ip else ()
-        frames = [self._name(at, index > 0) for index, at in enumerate(stack)]
-        self.stacks.counts[(self._comm, *reversed(frames), *leaves)] += amount
+        if pid in self._others:
+            frames = [hex(at) for at in stack]
+        else:
+            frames = [self._name(at, index > 0) for index, at in enumerate(stack)]
+        self.stacks.counts[(_frame(self._comms.of(tid)), *reversed(frames), *leaves)] += amount
 
     def _name(self, address: int, is_return: bool) -> str:
         key = address, is_return

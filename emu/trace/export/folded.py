@@ -11,7 +11,7 @@ from emu.trace.stacks import Folder, Weight, folded_lines
 def write_folded(source: Source, output: Output, weight: Weight) -> str:
     """Write them; the result says what was left out."""
     symbols = source.symbols()
-    stacks = Folder(source.comm, symbols, weight).add(source.rows())
+    stacks = Folder(source.metadata, symbols, weight).add(source.rows())
     for line in folded_lines(stacks):
         output.write(line.encode() + b"\n")
     return "; ".join(part for part in (stacks.note(), symbols.note) if part)

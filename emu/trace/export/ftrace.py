@@ -50,6 +50,7 @@ class FtraceText:
     def __init__(self, comm: str) -> None:
         self.comms = Comms(comm)
         self._lines = 0  # so far: keeps ends of the same time in order
+        self._running: dict[int, int] = {}  # by CPU
         self._live: dict[int, set[int]] = {}  # threads by process, as far as the rows have named them
         self._later: list[tuple[int, int, Row, Event]] = []  # ends of events, by time
         self._format: dict[int, Callable[[Row], list[Event]]] = {
@@ -67,27 +68,32 @@ class FtraceText:
 
     def lines(self, row: Row) -> Iterator[str]:
         """The lines of an event, after the ends of those that ended before it. Rows come in the order of time."""
-        while self._later and self._later[0][0] < row[0]:
-            when, _, earlier, event = heapq.heappop(self._later)
-            yield self._line(when, earlier, event)
-        self._live.setdefault(row[2], set()).add(row[3])
+        when, cpu, pid, tid = row[:4]
+        while self._later and self._later[0][0] < when:
+            yield self._line(*self._end())
+        self._live.setdefault(pid, set()).add(tid)
+        before = self._running.get(cpu, 0)
+        if before != tid:
+            # The trace tells when a task leaves its CPU; that an idle one takes it up is seen by its next event.
+            yield self._line(when, cpu, before, ("d..2.", "sched_switch", self._switched(cpu, before, "R", tid)))
+        self._running[cpu] = row[7] if row[4] == Kind.SCHED_SWITCH else tid
         for event in self._format.get(row[4], self._vma)(row):
-            yield self._line(row[0], row, event)
+            yield self._line(when, cpu, tid, event)
 
     def rest(self) -> Iterator[str]:
         """Lines of events that end after the last row."""
         while self._later:
-            when, _, earlier, event = heapq.heappop(self._later)
-            yield self._line(when, earlier, event)
+            yield self._line(*self._end())
 
-    def _line(self, when: int, row: Row, event: Event) -> str:
+    def _end(self) -> tuple[int, int, int, Event]:
+        when, _, row, event = heapq.heappop(self._later)
+        return when, row[1], row[3], event
+
+    def _line(self, when: int, cpu: int, tid: int, event: Event) -> str:
         self._lines += 1
         flags, name, fields = event
-        tid = row[3]
-        return (
-            f"{self._comm(tid):>16}-{tid:<7d} [{row[1]:03d}] {flags} {when // 10**9:5d}.{when % 10**9:09d}: "
-            f"{name}: {fields}\n"
-        )
+        comm = self._comm(tid) if tid else "<idle>"
+        return f"{comm:>16}-{tid:<7d} [{cpu:03d}] {flags} {when // 10**9:5d}.{when % 10**9:09d}: {name}: {fields}\n"
 
     def _comm(self, tid: int) -> str:
         return self.comms.of(tid)
@@ -180,10 +186,13 @@ class FtraceText:
         return [(".....", "contention_end", f"{lock_address(row):016x} (ret={row[16]})"), *self._wait(row)]
 
     def _switch(self, row: Row) -> list[Event]:
-        cpu, tid, after, state = row[1], row[3], row[7], row[16]
-        fields = f"prev_comm={self._comm_on(cpu, tid)} prev_pid={tid} prev_prio={_PRIO} prev_state={'RSX'[state % 3]}"
-        fields += f" ==> next_comm={self._comm_on(cpu, after)} next_pid={after} next_prio={_PRIO}"
-        return [("d..2.", "sched_switch", fields)]
+        return [("d..2.", "sched_switch", self._switched(row[1], row[3], "RSX"[row[16] % 3], row[7]))]
+
+    def _switched(self, cpu: int, before: int, state: str, after: int) -> str:
+        return (
+            f"prev_comm={self._comm_on(cpu, before)} prev_pid={before} prev_prio={_PRIO} prev_state={state}"
+            f" ==> next_comm={self._comm_on(cpu, after)} next_pid={after} next_prio={_PRIO}"
+        )
 
     def _comm_on(self, cpu: int, tid: int) -> str:
         return self._comm(tid) if tid else f"swapper/{cpu}"
@@ -219,5 +228,5 @@ def write_ftrace(source: Source, output: Output) -> str:
         output.write(line.encode())
     return (
         "the ftrace format has no place for: which process a thread belongs to, the ip of sys_enter; unknown, and "
-        "printed as 0: sa_handler, sa_flags, the sizes in mark_victim"
+        "printed as 0: sa_handler, sa_flags, the sizes in mark_victim; added: sched_switch where an idle CPU goes on"
     )
