@@ -13,7 +13,7 @@ from emu.trace.export.source import Source
 from emu.trace.reader import TraceError
 from emu.trace.stacks import WEIGHTS
 
-FORMATS = ("perfetto", "ftrace", "parquet", "csv", "folded")
+FORMATS = ("perfetto", "ftrace", "trace.dat", "parquet", "csv", "folded")
 
 
 def add_parser(verbs: Any) -> None:
@@ -38,8 +38,8 @@ def export(arguments: argparse.Namespace) -> int:
         source = Source(arguments.file)
         if arguments.to == "parquet" and arguments.output == "-":
             raise Failure("parquet is a directory of files: name one with -o")
-        if arguments.to == "perfetto" and arguments.output == "-" and sys.stdout.isatty():
-            raise Failure("a perfetto trace is binary: name a file with -o")
+        if arguments.to in ("perfetto", "trace.dat") and arguments.output == "-" and sys.stdout.isatty():
+            raise Failure(f"a {arguments.to} trace is binary: name a file with -o")
         note = _write(source, arguments)
     except (TraceError, ExportError) as problem:
         raise Failure(str(problem)) from None
@@ -69,6 +69,10 @@ def _write(source: Source, arguments: argparse.Namespace) -> str:
             from emu.trace.export.ftrace import write_ftrace
 
             return write_ftrace(source, output)
+        if arguments.to == "trace.dat":
+            from emu.trace.export.tracedat import write_tracedat
+
+            return write_tracedat(source, output)
         if arguments.to == "folded":
             from emu.trace.export.folded import write_folded
 

@@ -36,6 +36,8 @@ _SHOOTDOWN = "local MM shootdown"  # TLB_LOCAL_MM_SHOOTDOWN
 
 Event = tuple[str, str, str]
 """Flags, name, fields."""
+Placed = tuple[int, int, int, Event]
+"""Time, CPU, tid, event."""
 
 
 def _flag_names(flags: int) -> str:
@@ -44,12 +46,12 @@ def _flag_names(flags: int) -> str:
     return "|".join(part for part in (known, hex(rest) if rest else "") if part)
 
 
-class FtraceText:
-    """Turns rows into lines."""
+class FtraceEvents:
+    """Turns rows into ftrace's events."""
 
     def __init__(self, comm: str) -> None:
         self.comms = Comms(comm)
-        self._lines = 0  # so far: keeps ends of the same time in order
+        self._ends = 0  # so far: keeps ends of the same time in order
         self._running: dict[int, int] = {}  # by CPU
         self._live: dict[int, set[int]] = {}  # threads by process, as far as the rows have named them
         self._later: list[tuple[int, int, Row, Event]] = []  # ends of events, by time
@@ -66,32 +68,32 @@ class FtraceText:
             Kind.SCHED_PROCESS_FORK: self._fork, Kind.TLB_FLUSH: self._tlb_flush,
         }  # fmt: skip
 
-    def lines(self, row: Row) -> Iterator[str]:
-        """The lines of an event, after the ends of those that ended before it. Rows come in the order of time."""
+    def events(self, row: Row) -> Iterator[Placed]:
+        """The events of a row, after the ends of those that ended before it. Rows come in the order of time."""
         when, cpu, pid, tid = row[:4]
         while self._later and self._later[0][0] < when:
-            yield self._line(*self._end())
+            yield self._end()
         self._live.setdefault(pid, set()).add(tid)
         before = self._running.get(cpu, 0)
         if before != tid:
             # The trace tells when a task leaves its CPU; that an idle one takes it up is seen by its next event.
-            yield self._line(when, cpu, before, ("d..2.", "sched_switch", self._switched(cpu, before, "R", tid)))
+            yield when, cpu, before, ("d..2.", "sched_switch", self._switched(cpu, before, "R", tid))
         self._running[cpu] = row[7] if row[4] == Kind.SCHED_SWITCH else tid
         for event in self._format.get(row[4], self._vma)(row):
-            yield self._line(when, cpu, tid, event)
+            yield when, cpu, tid, event
 
-    def rest(self) -> Iterator[str]:
-        """Lines of events that end after the last row."""
+    def rest(self) -> Iterator[Placed]:
+        """Events that end after the last row."""
         while self._later:
-            yield self._line(*self._end())
+            yield self._end()
 
-    def _end(self) -> tuple[int, int, int, Event]:
+    def _end(self) -> Placed:
         when, _, row, event = heapq.heappop(self._later)
         return when, row[1], row[3], event
 
-    def _line(self, when: int, cpu: int, tid: int, event: Event) -> str:
-        self._lines += 1
-        flags, name, fields = event
+    def line(self, placed: Placed) -> str:
+        """An event as a line."""
+        when, cpu, tid, (flags, name, fields) = placed
         comm = self._comm(tid) if tid else "<idle>"
         return f"{comm:>16}-{tid:<7d} [{cpu:03d}] {flags} {when // 10**9:5d}.{when % 10**9:09d}: {name}: {fields}\n"
 
@@ -110,7 +112,8 @@ class FtraceText:
             fields += f" pte={args[0]:#x} new_pte={args[1]:#x}"
         if stack:
             fields += " stack=" + ",".join(f"{frame:#x}" for frame in stack)
-        heapq.heappush(self._later, (row[0] + row[19], self._lines, row, (".....", "page_fault_served", fields)))
+        self._ends += 1
+        heapq.heappush(self._later, (row[0] + row[19], self._ends, row, (".....", "page_fault_served", fields)))
         name = "page_fault_user" if user else "page_fault_kernel"
         return [("d....", name, f"address={address:#x} ip={where} error_code={code:#x}")]
 
@@ -217,16 +220,19 @@ class FtraceText:
         return [("d..1.", "tlb_flush", f"pages:{row[8] or -1} reason:{_SHOOTDOWN} (3)")]
 
 
+LEFT_OUT = (
+    "the ftrace format has no place for: which process a thread belongs to, the ip of sys_enter; unknown, and "
+    "printed as 0: sa_handler, sa_flags, the sizes in mark_victim; added: sched_switch where an idle CPU goes on"
+)
+
+
 def write_ftrace(source: Source, output: Output) -> str:
     """All events as ftrace text. The result says what of them has no place in it."""
-    text = FtraceText(source.comm)
+    events = FtraceEvents(source.comm)
     output.write(_HEADER.encode())
     for row in source.rows():
-        for line in text.lines(row):
-            output.write(line.encode())
-    for line in text.rest():
-        output.write(line.encode())
-    return (
-        "the ftrace format has no place for: which process a thread belongs to, the ip of sys_enter; unknown, and "
-        "printed as 0: sa_handler, sa_flags, the sizes in mark_victim; added: sched_switch where an idle CPU goes on"
-    )
+        for placed in events.events(row):
+            output.write(events.line(placed).encode())
+    for placed in events.rest():
+        output.write(events.line(placed).encode())
+    return LEFT_OUT
