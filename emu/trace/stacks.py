@@ -105,7 +105,7 @@ class Folder:
             frames = [hex(at) for at in stack]
         else:
             frames = [self._name(at, index > 0) for index, at in enumerate(stack)]
-        self.stacks.counts[(_frame(self._comms.of(tid)), *reversed(frames), *leaves)] += amount
+        self.stacks.counts[(_separated(self._comms.of(tid)), *reversed(frames), *leaves)] += amount
 
     def _name(self, address: int, is_return: bool) -> str:
         key = address, is_return
@@ -118,7 +118,11 @@ class Folder:
 
 def _frame(name: str) -> str:
     """A name that can stand in a line of folded stacks: no separator, no control character."""
-    return printable(name).replace(";", ":").replace(" ", "_") or "?"
+    return _separated(printable(name)) or "?"
+
+
+def _separated(name: str) -> str:
+    return name.replace(";", ":").replace(" ", "_")
 
 
 def folded_lines(stacks: Stacks) -> list[str]:
