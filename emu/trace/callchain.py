@@ -149,6 +149,7 @@ class Callchain:
         self._mode: Mode = mode
         self._mm: Any = None
         self._programs: dict[str, _Program] = {}
+        self._depths: dict[int, int] = {}  # x86-64, by ip: how far below the return address the stack pointer is
         self._prologues: dict[int, tuple[int, int]] = {}
         self._signal_frames: dict[int, SignalFrame | None] = {}  # by return address
 
@@ -159,6 +160,8 @@ class Callchain:
         self._table = task.mm.pgtable
         self._format = self._table.format
         self._u8 = self._table.ram.u8
+        self._u64 = self._table.ram.u64
+        self._little = not task.arch.elf.big_endian
         self._word = task.word
         self._order: Literal["little", "big"] = "big" if task.arch.elf.big_endian else "little"
         self._task_size: int = task.mm.task_size
@@ -169,6 +172,7 @@ class Callchain:
         self._powerpc = name.startswith("powerpc")
         self._signal_frames = {}
         self._prologues = {}
+        self._depths = {}
         if task.exe not in self._programs:
             self._programs[task.exe] = _Program(task, self._mode)
         self._program = self._programs[task.exe]
@@ -199,6 +203,9 @@ class Callchain:
 
     def _read(self, address: int, size: int) -> int | None:
         """An unsigned value from guest memory, by a look into the page tables that leaves them as they are."""
+        frame = self._frames.get(address >> 12, -1)
+        if frame >= 0 and size == 8 and not address & 7 and self._little:  # most of all reads
+            return int(self._u64[frame + (address & _PAGE) >> 3])
         if (address & _PAGE) + size > _PAGE + 1:
             low = self._bytes(address, _PAGE + 1 - (address & _PAGE))
             high = self._bytes(address + len(low or b""), size - len(low or b"")) if low else None
@@ -286,12 +293,13 @@ class Callchain:
             if lr != saved and self._leaves_function(ip, lr):
                 chain.append(lr)
             return
-        for start, depth in ((ip, 0), (ip - 1, word)):  # at the entry, or behind the push of the frame pointer
-            if self._starts_at(start):
-                address = self._read(sp + depth, word)
-                if address is not None and self._is_code(address):
-                    chain.append(address)
-                return
+        depth = self._depths.get(ip)
+        if depth is None:  # at the entry, or behind the push of the frame pointer
+            depth = self._depths[ip] = 0 if self._starts_at(ip) else word if self._starts_at(ip - 1) else -1
+        if depth >= 0:
+            address = self._read(sp + depth, word)
+            if address is not None and self._is_code(address):
+                chain.append(address)
 
     def _starts_at(self, address: int) -> bool:
         found = self._program.symbols.lookup(address)

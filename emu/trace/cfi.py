@@ -124,6 +124,7 @@ class CallFrames:
         self.bias = bias
         self._fdes: list[tuple[int, int, FDE]] = []
         self._tables: dict[int, tuple[list[int], list[dict[Any, Any]], int, str]] = {}
+        self._rules: dict[int, tuple[Any, list[tuple[int, Any]], int, int]] = {}  # by pc
         self._expressions: dict[bytes, list[Any]] = {}
         self._parser: DWARFExprParser | None = None
         found: dict[int, tuple[int, FDE]] = {}
@@ -171,15 +172,10 @@ class CallFrames:
 
         None: there is no information for `pc`, or no caller, or it cannot be found.
         """
-        table = self._table(pc - self.bias)
-        if table is None:
-            return None
-        starts, rows, ra, augmentation = table
-        index = bisect_right(starts, pc - self.bias) - 1
-        if index < 0:
-            return None
-        row = rows[index]
-        rule = row.get("cfa")
+        known = self._rules.get(pc)
+        if known is None:
+            known = self._rules[pc] = self._find_rules(pc - self.bias)
+        rule, saved, ra, interrupted = known
         if rule is None:
             return None
         mask = (1 << 8 * word) - 1
@@ -190,16 +186,32 @@ class CallFrames:
                 cfa = registers[rule.reg] + rule.offset & mask
             caller = dict(registers)
             caller[sp] = cfa
-            for register, how in row.items():
-                if isinstance(register, int):
+            for register, how in saved:
+                if how.type == "OFFSET":
+                    value = read(cfa + how.arg & mask, word)
+                    if value is None:
+                        caller.pop(register, None)
+                    else:
+                        caller[register] = value
+                else:
                     self._apply(register, how, cfa, registers, caller, read, word)
             if ra not in caller:
                 return None
         except (Uncomputable, KeyError):
             return None
         caller[-1] = caller[ra]
-        caller[-2] = int("S" in augmentation)
+        caller[-2] = interrupted
         return caller
+
+    def _find_rules(self, at: int) -> tuple[Any, list[tuple[int, Any]], int, int]:
+        """The rules at a file address: of the CFA (None: there is none), of registers, the column of the return
+        address, whether this is a signal frame."""
+        starts, rows, ra, augmentation = self._table(at) or ([], [], 0, "")
+        index = bisect_right(starts, at) - 1
+        if index < 0:
+            return None, [], 0, 0
+        saved = [(register, how) for register, how in rows[index].items() if isinstance(register, int)]
+        return rows[index].get("cfa"), saved, ra, int("S" in augmentation)
 
     def _apply(
         self, register: int, how: Any, cfa: int, old: dict[int, int], new: dict[int, int], read: Reader, word: int
@@ -210,9 +222,8 @@ class CallFrames:
             new.pop(register, None)
         elif kind == "SAME_VALUE":
             pass
-        elif kind in ("OFFSET", "EXPRESSION"):
-            at = cfa + how.arg if kind == "OFFSET" else evaluate(self._parse(how.arg), old, read, word, cfa)
-            value = read(at & mask, word)
+        elif kind == "EXPRESSION":
+            value = read(evaluate(self._parse(how.arg), old, read, word, cfa), word)
             if value is None:
                 new.pop(register, None)
             else:
