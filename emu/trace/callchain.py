@@ -220,8 +220,7 @@ class Callchain:
         if frame is None:
             frame = -1
             if 0 <= address < self._task_size:
-                slot = self._table.slot(address)
-                entry = self._table.get(slot) if slot >= 0 else 0
+                entry = self._table.peek(address)
                 if entry and self._format.pte_present(entry):
                     frame = entry & self._format.pfn_mask
             self._frames[page] = frame
