@@ -90,7 +90,7 @@ class RecordedFaultEntry:
         sched.leave_guest()
         begin = sched.clock
         cell = tp.reserve()
-        stack = tp.callchain() if tp.callchain is not None else None
+        stack = tp.callchain(ip) if tp.callchain is not None else None
         waits = tp.current
         waits.wait = waits.holder = 0
         peek = self.mm.pgtable.peek

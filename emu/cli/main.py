@@ -17,6 +17,7 @@ from emu.trace.timespan import parse_time
 
 LOCKINGS = ("mmap_lock", "spf", "rfc", "6.4", "6.18")
 DEFAULT_MEMORY = 1 << 30
+WEIGHTS = ("faults", "wait", "duration")  # what a call stack counts for
 
 
 def _size(text: str) -> int:
@@ -129,11 +130,17 @@ def build_parser() -> argparse.ArgumentParser:
     _guest_options(stat)
     record = verbs.add_parser("record", help="run a program and record its events")
     record.add_argument("-o", "--output", required=True, metavar="FILE", help="the trace")
+    record.add_argument(
+        "--call-graph",
+        choices=("fp", "dwarf"),
+        metavar="fp|dwarf",
+        help="record the guest's call stack at each fault and lock wait, by frame pointers or by DWARF call frames",
+    )
     _guest_options(record)
     scale = verbs.add_parser("scale", help="run a program over numbers of CPUs and locking schemes")
     add_scale_options(scale, LOCKINGS, _size, _variable, DEFAULT_MEMORY)
     scale.set_defaults(run="emu.cli.scale:scale")
-    for add in (_report, _script, _maps, _diff, _query):
+    for add in (_report, _script, _maps, _diff, _query, _export):
         add(verbs)
     return parser
 
@@ -160,9 +167,38 @@ def _report(verbs: argparse._SubParsersAction[_Parser]) -> None:
         "-k", "--key", choices=("contended", "wait_total", "wait_max", "wait_min", "avg_wait"), default="wait_total",
         help="with --lock-waits: what to sort by (default: wait_total)",
     )  # fmt: skip
+    parser.add_argument(
+        "--html", metavar="OUT.html", help="write pictures and tables as one page that needs no network"
+    )
+    parser.add_argument("--svg", metavar="OUT.svg", help="write one static picture")
+    parser.add_argument("--flame", metavar="OUT.svg", help="write a flame graph of the guest's call stacks")
+    parser.add_argument(
+        "--weight", choices=WEIGHTS, default="faults", help="with --flame: what counts, times in ns (default: faults)"
+    )
     parser.add_argument("-E", "--entries", type=_count, default=40, metavar="N", help="lines of a table (default: 40)")
     parser.add_argument("--program", metavar="ELF", help="take symbols and lines from this file")
     parser.set_defaults(run="emu.cli.trace_verbs:report")
+
+
+def _export(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    parser = verbs.add_parser("export", help="write a trace in the format of another tool")
+    parser.add_argument(
+        "--to",
+        choices=("perfetto", "ftrace", "trace.dat", "parquet", "csv", "folded"),
+        required=True,
+        help="the format",
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="OUT", help='a file, or "-"; a new directory for parquet'
+    )
+    parser.add_argument(
+        "--weight", choices=WEIGHTS, default="faults", help="folded: what counts, times in ns (default: faults)"
+    )
+    parser.add_argument(
+        "--partition", choices=("kind", "time"), default="kind", help="parquet: what files hold (default: kind)"
+    )
+    parser.add_argument("file", metavar="FILE")
+    parser.set_defaults(run="emu.cli.export:export")
 
 
 def _script(verbs: argparse._SubParsersAction[_Parser]) -> None:
