@@ -52,7 +52,7 @@ class _Parser(argparse.ArgumentParser):
         sys.exit(2)
 
 
-def _guest_options(parser: argparse.ArgumentParser) -> None:
+def _guest_options(parser: argparse.ArgumentParser, *, program: bool = True) -> None:
     parser.add_argument("--locking", choices=LOCKINGS, default="6.18", help="how page faults lock (default: 6.18)")
     parser.add_argument(
         "--memory", type=_size, default=DEFAULT_MEMORY, metavar="SIZE", help="guest RAM: 64M, 2G ... (default: 1G)"
@@ -71,7 +71,7 @@ def _guest_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--strace", action="store_true", help="print system calls on stderr")
     parser.add_argument("--pure", action="store_true", help="do without the C extension (slower, the same trace)")
-    parser.add_argument("program", metavar="PROGRAM", help="a static ELF program")
+    parser.add_argument("program", nargs=None if program else "?", metavar="PROGRAM", help="a static ELF program")
     parser.add_argument("args", nargs=argparse.REMAINDER, metavar="ARG", help="its arguments")
 
 
@@ -97,7 +97,15 @@ def build_parser() -> argparse.ArgumentParser:
     script.add_argument("file", metavar="FILE")
     script.add_argument("--format", choices=("text", "json", "kernel"), default="text", help="default: text")
     script.add_argument("--from-entry", action="store_true", help="drop all before the first fault of the program")
+    _top_options(verbs)
     return parser
+
+
+def _top_options(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    top = verbs.add_parser("top", help="watch a program while it runs, or a trace")
+    top.add_argument("--replay", metavar="FILE", help="show this trace instead of running a program")
+    top.add_argument("-o", "--output", metavar="FILE", help="keep the trace of the run")
+    _guest_options(top, program=False)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -112,6 +120,10 @@ def main(argv: list[str] | None = None) -> int:
             from emu.cli.guest import run_guest
 
             return run_guest(arguments)
+        if arguments.verb == "top":
+            from emu.cli.top import top
+
+            return top(arguments)
         from emu.cli.trace_verbs import report, script
 
         return report(arguments) if arguments.verb == "report" else script(arguments)
