@@ -61,6 +61,8 @@ class LiveSender:
         self._written = 0
         self._written_at = self._begun = time.monotonic()
         self._spent = 0.0
+        self._stopped = False
+        self.period = PERIOD
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
@@ -68,10 +70,16 @@ class LiveSender:
         """Send from now on; the first datagram, without events, says that the file is there."""
         self._send(None, 0)
         signal.signal(signal.SIGALRM, self._on_alarm)
-        signal.setitimer(signal.ITIMER_REAL, PERIOD, PERIOD)
+        self._arm()
+
+    def _arm(self) -> None:
+        """One signal, which asks for the next when it is done: so that none comes within another."""
+        if not self._stopped:
+            signal.setitimer(signal.ITIMER_REAL, self.period)
 
     def stop(self) -> None:
         """Send no more."""
+        self._stopped = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_IGN)
 
@@ -79,14 +87,14 @@ class LiveSender:
         now = time.monotonic()
         if self._recorder.events != self._written:
             self._written, self._written_at = self._recorder.events, now
-        if self._spent > SHARE * (now - self._begun):
-            return
-        batch, first = None, 0
-        if now - self._written_at >= PATIENCE:
-            first = max(self._sent, self._written)
-            batch = self._recorder.peek(first, ROWS)
-        self._send(batch, first)
-        self._spent += time.monotonic() - now
+        if self._spent <= SHARE * (now - self._begun):
+            batch, first = None, 0
+            if now - self._written_at >= PATIENCE:
+                first = max(self._sent, self._written)
+                batch = self._recorder.peek(first, ROWS)
+            self._send(batch, first)
+            self._spent += time.monotonic() - now
+        self._arm()
 
     def _send(self, batch: pa.RecordBatch | None, first: int) -> None:
         try:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import time
 from pathlib import Path
@@ -101,9 +100,9 @@ def test_watching_leaves_the_trace_as_it_is_and_shows_what_waits(tmp_path: Path)
     recorder.start(tp, METADATA)
     gone: list[int] = []
     sender = LiveSender(theirs, recorder, lambda: 42, lambda: gone.append(1))
-    sender.start()
-    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    sender.period = 0.0002
     sender._spent = -100.0  # it may send as often as it likes
+    sender.start()
     try:
         everything = rows(0, 3 * BATCH + 100)
         for at, found in enumerate(everything):
