@@ -39,15 +39,15 @@ def fault(time: int, tid: int, cpu: int, address: int, vma: int = HEAP, **fields
 def storm(rounds: int = 10, names: tuple[str, str] = ("[heap]", "/lib/libc.so")) -> list[Row]:
     """Each round takes ROUND_NS: thread 1000 on CPU 0 unmaps under mmap_lock for 5000 ns; 1001 to 1003 on CPUs 1 to 3
     fault in the heap under the VMA lock, and 1001 once under mmap_lock, for which it waits 4000 ns."""
-    rows = [
-        row(Kind.EXEC, 0, text="/nowhere/storm"),
-        row(Kind.VMA_CREATE, 0, address=0x10000, size=0x100000, flags=3, vma=HEAP, text=names[0]),
-        row(Kind.VMA_CREATE, 0, address=0x7F0000, size=0x10000, flags=5, vma=FILE, text=names[1]),
-        row(Kind.VMA_CREATE, 0, address=0x7FFF0000, size=0x10000, flags=0x103, vma=STACK, text="[stack]"),
-    ]
+    rows = [row(Kind.EXEC, 0, text="/nowhere/storm")]
     for cpu in (1, 2, 3):
         rows.append(row(Kind.SCHED_PROCESS_FORK, 0, code=MAIN + cpu, size=MAIN, flags=0x100))
         rows.append(row(Kind.SCHED_SWITCH, 0, tid=0, cpu=cpu, code=MAIN + cpu))
+    rows += [
+        row(Kind.VMA_CREATE, 500, address=0x10000, size=0x100000, flags=3, vma=HEAP, text=names[0]),
+        row(Kind.VMA_CREATE, 500, address=0x7F0000, size=0x10000, flags=5, vma=FILE, text=names[1]),
+        row(Kind.VMA_CREATE, 500, address=0x7FFF0000, size=0x10000, flags=0x103, vma=STACK, text="[stack]"),
+    ]
     for number in range(rounds):
         at = 1000 + number * ROUND_NS
         page = 0x10000 + number % 256 * 0x1000

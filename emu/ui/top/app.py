@@ -296,7 +296,7 @@ class Dashboard(App[int]):
 
     def _key_seek(self, part: float) -> None:
         end = max(self.player.source.end_time(), self.player.model.now)
-        self.player.seek(int(self.player.clock + part * end))
+        self.player.seek(int(self.player.target + part * end))
 
     def _key_home(self) -> None:
         self.player.seek(0)

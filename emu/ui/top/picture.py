@@ -81,9 +81,10 @@ def layout(width: int, height: int) -> list[Region]:
 
 def head(run: Run, model: Model, found: Totals, view: View, width: int) -> list[Line]:
     """Two lines: what runs, and where in time the picture is."""
-    first: Line = [("mmscope top ", "title"), (printable(run.title), ""), ("  ", ""), (run.state, run.state_style)]
+    first: Line = [("mmscope top  ", "title"), (run.state, run.state_style)]
     if str(view.chosen):
         first += [("  only ", "note"), (str(view.chosen), "note")]
+    first += [("  ", ""), (printable(run.title), "")]
     room = 12 if width < 100 else 30
     part = min(1.0, run.clock / run.end) if run.end else 1.0
     filled = int(part * room)

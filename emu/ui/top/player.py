@@ -130,6 +130,11 @@ class Player:
         return self.source.at(self.model.events) is None
 
     @property
+    def target(self) -> float:
+        """The time that is shown, or that is being sought."""
+        return self.clock if self._goal is None else float(self._goal)
+
+    @property
     def seeking(self) -> bool:
         """Is the model still on its way to where it was told to go."""
         return self._goal is not None
@@ -142,7 +147,7 @@ class Player:
         self.source.poll()
         if self._goal is not None:
             if self._advance(self._goal, deadline):
-                self.clock = max(float(self._goal), self.clock)
+                self.clock = float(self._goal)
                 self._goal = None
             else:
                 self.clock = float(self.model.now)
@@ -189,7 +194,7 @@ class Player:
         if moment < self.model.now:
             known = [entry for entry in self._checkpoints if entry[1].now <= moment]
             self.model = known[-1][1].copy() if known else Model()
-        self.clock = float(moment)
+            self.clock = float(self.model.now)
         self._goal = moment
 
     def seek_end(self) -> None:

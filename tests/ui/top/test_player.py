@@ -15,7 +15,7 @@ from emu.ui.top.player import CHECKPOINTS, PIECE, SPEEDS, Player, Source
 from tests.trace.synthetic import METADATA, ROUND_NS, batch, fault, storm, write
 from tests.ui.top.test_model import comparable
 
-ROUNDS = 30_000  # 360,000 events
+ROUNDS = 10_000  # 120,000 events
 
 
 @pytest.fixture(scope="module")
