@@ -121,7 +121,7 @@ def _watch(arguments: argparse.Namespace) -> int:
     try:
         guest = Guest(run, terminal=screen)
         _pass_on_signals(guest)
-        status = _show(arguments, guest, screen)
+        status = _show(arguments, guest, screen, temporary)
     finally:
         if guest is not None:
             ended = guest.end()
@@ -143,7 +143,7 @@ def _pass_on_signals(guest: Guest) -> None:
         signal.signal(number, forward)
 
 
-def _show(arguments: argparse.Namespace, guest: Guest, screen: bool) -> int | None:
+def _show(arguments: argparse.Namespace, guest: Guest, screen: bool, temporary: str | None) -> int | None:
     """Show the guest until the person leaves or, without a screen, it ends: a status, or None for the guest's."""
     if screen:
         import emu.ui.top.app as app
@@ -155,6 +155,8 @@ def _show(arguments: argparse.Namespace, guest: Guest, screen: bool) -> int | No
     if not guest.wait_ready():
         return None
     player: Player = Player(Source(Follower(arguments.output), growing=True), live=True)
+    if temporary is not None:
+        os.unlink(temporary)  # both sides have it open
     if screen:
         _keys_from_terminal()
         title = f"{os.path.basename(arguments.program)}, --locking {arguments.locking}"
