@@ -7,6 +7,7 @@ Arrow's group_by; only the rare ones, which change a state (waits, calls, VMAs, 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ MAX_VMAS = 4096  # removed ones beyond it are added up in VMA_OTHERS
 MAX_TASKS = 4096
 VMA_OTHERS = -1
 TID_OTHERS = -1
+LCB_F_WRITE = 4  # of lock:contention_begin
 RECENT = 64  # waits of a lock that are kept one by one
 
 _FAULTS = (int(Kind.PAGE_FAULT_USER), int(Kind.PAGE_FAULT_KERNEL))
@@ -138,6 +140,7 @@ class Model:
         self.bins: dict[BinKey, dict[int, int]] = {}
         self.locks: dict[LockKey, Lock] = {}
         self.vmas: dict[int, Vma] = {}
+        self._spaces: dict[int, list[tuple[int, int]]] = {}  # (start, number) of the VMAs that are there, by process
         self.tasks: dict[int, Task] = {}
         self.cpus: dict[int, int] = {}  # the task that runs on a CPU, 0: none
         self.refused: dict[int, int] = {}  # VMA_LOCK_READ_FAILED by reason
@@ -152,6 +155,7 @@ class Model:
         new.bins = {key: dict(value) for key, value in self.bins.items()}
         new.locks = {key: lock.copy() for key, lock in self.locks.items()}
         new.vmas = {key: replace(vma) for key, vma in self.vmas.items()}
+        new._spaces = {key: list(value) for key, value in self._spaces.items()}
         new.tasks = {key: replace(task) for key, task in self.tasks.items()}
         new.cpus = dict(self.cpus)
         new.refused = dict(self.refused)
@@ -308,7 +312,7 @@ class Model:
             elif kind == Kind.CONTENTION_BEGIN:
                 task = self.task(tid, pid)
                 task.state = "D"
-                task.waiting = self._lock_key(text, address, vma), bool(code & 1), holder, time
+                task.waiting = self._lock_key(text, address, vma), bool(code & 1 or flags & LCB_F_WRITE), holder, time
             elif kind == Kind.CONTENTION_END:
                 task = self.task(tid, pid)
                 waiting, task.waiting = task.waiting, None
@@ -350,30 +354,43 @@ class Model:
     def _follow_vma(
         self, kind: int, time: int, pid: int, start: int, size: int, flags: int, number: int, text: str | None
     ) -> None:
-        known = self.vmas.get(number)
+        vma = self.vmas.get(number)
         if kind == Kind.VMA_REMOVE:
-            if known is not None:
-                known.removed = time or 1
+            if vma is not None:
+                self._take_out(vma)
+                vma.removed = time or 1
             return
-        if known is None:
-            self.vmas[number] = Vma(number, pid, start, size, flags, text or "", time)
-            if kind == Kind.VMA_SPLIT:
-                self._cut(pid, number, start, start + size)
-            return
-        known.start, known.size, known.flags, known.removed = start, size, flags, 0
-        known.name = text or ""
+        if vma is None:
+            vma = self.vmas[number] = Vma(number, pid, start, size, flags, "", time)
+        else:
+            self._take_out(vma)
+        vma.start, vma.size, vma.flags, vma.name, vma.removed = start, size, flags, text or "", 0
+        self._put_in(vma, time)
 
-    def _cut(self, pid: int, number: int, start: int, end: int) -> None:
-        """A split tells the new part only: take it off the VMA that it was cut from."""
-        for vma in self.vmas.values():
-            if vma.pid == pid and vma.id != number and not vma.removed:
-                if vma.start < end and start < vma.start + vma.size:
-                    last = vma.start + vma.size
-                    if start <= vma.start:
-                        vma.start, vma.size = end, last - end
-                    else:
-                        vma.size = start - vma.start
-                    return
+    def _take_out(self, vma: Vma) -> None:
+        space = self._spaces.get(vma.pid, [])
+        at = bisect_left(space, (vma.start, vma.id))
+        if at < len(space) and space[at] == (vma.start, vma.id):
+            del space[at]
+
+    def _put_in(self, vma: Vma, time: int) -> None:
+        """A VMA has its range for itself: a split tells the new part only, a merge the one that grew. What others
+        had of the range is taken off them."""
+        space = self._spaces.setdefault(vma.pid, [])
+        end = vma.start + vma.size
+        at = bisect_left(space, (vma.start, 0))
+        if at and (other := self.vmas[space[at - 1][1]]).start + other.size > vma.start:
+            other.size = vma.start - other.start
+        while at < len(space) and space[at][0] < end:
+            other = self.vmas[space[at][1]]
+            del space[at]
+            last = other.start + other.size
+            if last > end:
+                other.start, other.size = end, last - end
+                space.insert(at, (end, other.id))
+                break
+            other.removed = time or 1
+        space.insert(at, (vma.start, vma.id))
 
     def lock(self, key: LockKey, pid: int = 0) -> Lock:
         """The lock of this key, made when it is new."""

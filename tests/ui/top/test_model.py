@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
+from pathlib import Path as FilePath
 
 import pytest
 
+from emu.trace.reader import Trace
 from emu.tracepoint import Kind, Path, Reason, Served
 from emu.ui.top.histogram import Histogram
 from emu.ui.top.model import BINS, MAX_VMAS, VMA_OTHERS, Model
 from emu.ui.top.totals import Filter, totals
+from tests.guests import guest, record
 from tests.trace.synthetic import HEAP, MAIN, ROUND_NS, batch, fault, row, storm
 
 ROUNDS = 50
@@ -158,3 +162,23 @@ def test_quantiles_are_close() -> None:
         assert exact <= found.quantile(part) <= exact * (1 + 1 / 16) + 1
     assert sum(number for _, number in found.octaves()) == 5000
     assert Histogram().quantile(0.5) == 0
+
+
+def test_the_vmas_are_those_of_the_guest(tmp_path: FilePath) -> None:
+    """Whatever happens to a VMA, the list never has two of one process in one place, and none that is empty."""
+    trace = tmp_path / "t"
+    for program, options in (("mm_storm", {"cpus": 4}), ("mremap", {}), ("merge", {}), ("forks", {"cpus": 2})):
+        assert record(trace, guest(program), **options).status == 0
+        model = Model()
+        for found in Trace(str(trace)).batches():
+            for at in range(0, found.num_rows, 500):
+                model.feed(found.slice(at, 500))
+                spaces: dict[int, list[tuple[int, int]]] = {}
+                for vma in model.vmas.values():
+                    assert vma.size > 0
+                    if not vma.removed:
+                        spaces.setdefault(vma.pid, []).append((vma.start, vma.start + vma.size))
+                for space in spaces.values():
+                    space.sort()
+                    assert all(before[1] <= after[0] for before, after in pairwise(space))
+        assert model.events and not any(not vma.removed for vma in model.vmas.values()), program
