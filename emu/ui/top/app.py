@@ -104,7 +104,7 @@ class Dashboard(App[int]):
         self.player = player
         self.guest = guest
         self.run_title = title
-        self.view = View()
+        self.view = View(panes=PANES if guest is not None else PANES[:-1])
         self.message = ""
         self.prompt: tuple[str, str] | None = None  # key that asked, what was typed
         self.canvas = Canvas()
@@ -309,7 +309,8 @@ class Dashboard(App[int]):
 
     def _key_pane(self, step: int) -> None:
         self.view.page = None
-        self.view.focus = PANES[(PANES.index(self.view.focus) + step) % len(PANES)]
+        panes = self.view.panes
+        self.view.focus = panes[(panes.index(self.view.focus) + step) % len(panes)]
 
     def _key_move(self, step: int) -> None:
         if self.view.focus == "output":
@@ -383,7 +384,7 @@ class Dashboard(App[int]):
         size = self.canvas.size
         if self.view.page is not None or size.width < LEAST_WIDTH or size.height < LEAST_HEIGHT:
             return
-        for region in layout(size.width, size.height):
+        for region in layout(size.width, size.height, "output" in self.view.panes):
             x, y = event.screen_x - region.x, event.screen_y - region.y
             if 0 <= x < region.width and 0 <= y < region.height:
                 self.view.focus = region.pane

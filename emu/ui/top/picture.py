@@ -44,10 +44,11 @@ class Region:
     height: int
 
 
-def layout(width: int, height: int) -> list[Region]:
-    """The panes of a screen of at least LEAST_WIDTH x LEAST_HEIGHT cells; two lines above and one below are left."""
+def layout(width: int, height: int, output: bool = True) -> list[Region]:
+    """The panes of a screen of at least LEAST_WIDTH x LEAST_HEIGHT cells; two lines above and one below are left.
+    `output`: with that of the guest."""
     top, room = 2, height - 3
-    out = max(2, room // 7)
+    out = max(2, room // 7) if output else 0
     rest = room - out
     left = width * 46 // 80 if width < WIDE else width * 60 // 100
     right = width - left - 1
@@ -75,7 +76,8 @@ def layout(width: int, height: int) -> list[Region]:
             Region("threads", left + 1, y + half, right, lower - half),
         ]
     regions[:0] = [Region("faults", 0, top, left, upper), Region("paths", left + 1, top, right, upper)]
-    regions.append(Region("output", 0, height - 1 - out, width, out))
+    if output:
+        regions.append(Region("output", 0, height - 1 - out, width, out))
     return regions
 
 
@@ -157,7 +159,7 @@ def draw(run: Run, model: Model, view: View, width: int, height: int) -> list[Li
             lines += output(model, found, view, width, body)
         return [*lines, foot(run, width)]
     rows: list[dict[int, Line]] = [{} for _ in range(height)]
-    for region in layout(width, height):
+    for region in layout(width, height, "output" in view.panes):
         for at, line in enumerate(DRAW[region.pane](model, found, view, region.width, region.height)):
             rows[region.y + at][region.x] = line
     for row in rows[2 : height - 1]:

@@ -32,6 +32,7 @@ class View:
     sort: dict[str, int] = field(default_factory=dict)  # index in SORTS
     chosen: Filter = field(default_factory=Filter)
     page: tuple[str, object] | None = None  # ("vma", number), ("lock", key), ("output", None)
+    panes: tuple[str, ...] = PANES
     output: Sequence[str] = ()  # the guest's last lines, harmless already
     scroll: int = 0
 
@@ -200,10 +201,9 @@ def paths(model: Model, totals: Totals, view: View, width: int, height: int) -> 
         rows.append([name_of(Path, path) if path else "no lock", count(number), share(number, totals.faults), cell])
     rows.append(["after a retry", count(totals.retries), share(totals.retries, totals.faults), ""])
     for reason, number in sorted(totals.by_reason.items(), key=lambda item: (-item[1], item[0])):
-        rows.append([
-            ("- " + name_of(Reason, reason), "warm"), count(number), share(number, totals.faults),
-            ("of all fell back", "dim") if reason != Reason.SCHEME else ("no VMA lock", "dim"),
-        ])  # fmt: skip
+        part = number / totals.faults if totals.faults else 0
+        label = "- " + name_of(Reason, reason), "warm"
+        rows.append([label, count(number), share(number, totals.faults), (bar(part, heat)[0], "dim")])
     return _draw(view, "paths", columns, rows, width, height, len(rows))
 
 
@@ -268,7 +268,9 @@ def waits_for(task: Task, model: Model) -> str:
     if task.waiting is None:
         return ""
     key, write, holder, _ = task.waiting
-    text = f"{lock_name(key, model)} {'write' if write else 'read'}"
+    vma = model.vmas.get(key[1]) if key[0] == "vma_lock" else None
+    name = printable(key[0]) + (f" {vma.start:x}" if vma is not None else "")
+    text = f"{name} {'W' if write else 'R'}"
     if holder:
         other = model.tasks.get(holder)
         call = printable(other.call) if other is not None else ""
