@@ -217,6 +217,17 @@ def test_the_status_is_the_guests_and_no_file_is_left(tmp_path: Path) -> None:
             assert terminal.wait_end() == expected
 
 
+def test_threads_on_several_cpus(tmp_path: Path) -> None:
+    with Terminal("top", "--cpus", "4", guest("mm_storm"), columns=160, rows=50) as terminal:
+        text = terminal.wait("guest ended: status 0", 90)
+        assert number(r"mmap_lock pid 1000 +\d+ +(\d+)", text) > 0, "mm_storm's threads wait for each other"
+        for cpu in range(4):
+            assert re.search(rf"  {cpu}  idle", text), cpu
+        assert re.search(r"100[1-8] +X +\d+ +\d+ [\d.]+ [nu]s has ended", text)
+        terminal.press("q")
+        assert terminal.wait_end() == 0
+
+
 def running(*arguments: str | Path) -> Terminal:
     """A guest that computes for long."""
     terminal = Terminal("top", *arguments, guest("compute"), "100000000")

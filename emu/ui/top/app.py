@@ -32,7 +32,8 @@ from emu.ui.top.views import PANES, SORTS, View, lock_rows, name_of, sorting, th
 FRAME = 0.1  # seconds between two pictures, at least
 SHARE = 0.05  # of the run's time that drawing may take
 BURST = 0.2  # seconds of drawing that may be taken in advance: the first pictures
-WORK = 0.05  # seconds of reading events in each frame
+WORK = 0.05  # seconds of reading events in each frame of a live run
+SEEK_WORK = 0.3  # the same on the way to another place: keys wait no longer than this
 _TIME = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(ns|us|µs|ms|s|%)?\s*")
 _UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, None: 10**9}
 
@@ -157,7 +158,7 @@ class Dashboard(App[int]):
         begin = time.thread_time()
         if self._live is not None:
             self._live.update()
-        self.player.tick(min(elapsed, 1.0), WORK)
+        self.player.tick(min(elapsed, 1.0), WORK if self.player.live else SEEK_WORK)
         self.work_seconds += time.thread_time() - begin
         if self._due or self.draw_seconds <= BURST + SHARE * (now - self._begun):
             self._show(now)
