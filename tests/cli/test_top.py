@@ -140,7 +140,7 @@ def test_pages_of_locks_and_vmas(replay: Terminal) -> None:
     at_end(replay)
     replay.press("tab", "tab", "enter")
     text = replay.wait("How long it was waited for")
-    for part in ("Held meanwhile by", "1000 munmap", "1001 user mode", "The last waits", "p99 4.0 us",
+    for part in ("Held meanwhile by", "1000 munmap", "1001 page fault", "The last waits", "p99 4.0 us",
                  "longest hold: 4.9 us by 1000 in munmap"):  # fmt: skip
         assert part in text, part
     replay.press("escape")

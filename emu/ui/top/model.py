@@ -140,6 +140,7 @@ class Model:
         self.bins: dict[BinKey, dict[int, int]] = {}
         self.locks: dict[LockKey, Lock] = {}
         self.vmas: dict[int, Vma] = {}
+        self._begun: dict[int, tuple[int, str]] = {}  # who held the lock that a thread began to wait for, in which call
         self._spaces: dict[int, list[tuple[int, int]]] = {}  # (start, number) of the VMAs that are there, by process
         self.tasks: dict[int, Task] = {}
         self.cpus: dict[int, int] = {}  # the task that runs on a CPU, 0: none
@@ -155,6 +156,7 @@ class Model:
         new.bins = {key: dict(value) for key, value in self.bins.items()}
         new.locks = {key: lock.copy() for key, lock in self.locks.items()}
         new.vmas = {key: replace(vma) for key, vma in self.vmas.items()}
+        new._begun = dict(self._begun)
         new._spaces = {key: list(value) for key, value in self._spaces.items()}
         new.tasks = {key: replace(task) for key, task in self.tasks.items()}
         new.cpus = dict(self.cpus)
@@ -184,9 +186,13 @@ class Model:
         if not present.isdisjoint(_LOCKS):
             self._count_locks(table.filter(_member(columns["kind"], _LOCKS)), calls)
         self._follow_cpus(table)
-        states = [code for code in _STATES if code in present]
-        if states:
-            self._follow_states(table.filter(_member(columns["kind"], states)), calls)
+        rare = _member(columns["kind"], _STATES)
+        if not present.isdisjoint(_ACQUIRED):
+            waited = pc.and_(pc.greater(columns["wait"], 0), _member(columns["kind"], _ACQUIRED))
+            rare = pc.or_(rare, waited)
+        rows = table.filter(rare)
+        if rows.num_rows:
+            self._follow_states(rows, calls)
         calls.finish()
         if len(self.vmas) > MAX_VMAS:
             self._fold_vmas()
@@ -232,16 +238,11 @@ class Model:
         table = table.append_column("lock", identity)
         names = ["kind", "code", "result", "reason", "lock", "pid"]
         groups = table.group_by(names, use_threads=False).aggregate(
-            [([], "count_all"), ("wait", "max"), ("duration", "sum"), ("duration", "max")]
+            [([], "count_all"), ("duration", "sum"), ("duration", "max")]
         )
-        columns = [
-            groups.column(name).to_pylist()
-            for name in (*names, "count_all", "wait_max", "duration_sum", "duration_max")
-        ]
-        waited = False
-        for code, write, result, reason, number, pid, count, wait, duration, longest in zip(*columns):
+        columns = [groups.column(name).to_pylist() for name in (*names, "count_all", "duration_sum", "duration_max")]
+        for code, write, result, reason, number, pid, count, duration, longest in zip(*columns):
             lock = self.lock(("vma_lock" if code in _VMA_LOCKS else "mmap_lock", number), pid)
-            waited |= wait > 0
             if code in (Kind.MMAP_LOCK_RELEASED, Kind.VMA_LOCK_RELEASED):
                 lock.holds += count
                 lock.held += duration
@@ -256,12 +257,6 @@ class Model:
                 lock.writes += count
             else:
                 lock.reads += count
-        if waited:
-            found = table.filter(pc.and_(pc.greater(table.column("wait"), 0), _member(kind, _ACQUIRED)))
-            names = ["row", "time", "tid", "pid", "kind", "lock", "code", "holder", "wait"]
-            for row, time, tid, pid, code, number, write, holder, wait in _rows(found, names):
-                key = "vma_lock" if code in _VMA_LOCKS else "mmap_lock", number
-                self._waited(key, pid, row, time, tid, bool(write) or code == Kind.VMA_LOCK_WRITE, holder, wait, calls)
 
     def _longest(self, lock: Lock, table: pa.Table, code: int, duration: int, calls: _Calls) -> None:
         mask = pc.and_(
@@ -279,7 +274,9 @@ class Model:
         lock = self.lock(key, pid)
         lock.waits.add(wait)
         call = calls.of(tid, row)
-        holder_call = calls.of(holder, row) if holder else ""
+        begun, holder_call = self._begun.pop(tid, (0, ""))
+        if begun != holder:  # another one had it in the end
+            holder_call = calls.of(holder, row)
         for entry in (
             lock.waiters.setdefault((tid, call), [0, 0]),
             lock.holders.setdefault((holder, holder_call), [0, 0]),
@@ -312,6 +309,7 @@ class Model:
             elif kind == Kind.CONTENTION_BEGIN:
                 task = self.task(tid, pid)
                 task.state = "D"
+                self._begun[tid] = holder, calls.of(holder, row)
                 task.waiting = self._lock_key(text, address, vma), bool(code & 1 or flags & LCB_F_WRITE), holder, time
             elif kind == Kind.CONTENTION_END:
                 task = self.task(tid, pid)
@@ -325,6 +323,10 @@ class Model:
                         write = bool(code & 1) or (waiting is not None and waiting[1])
                         holder = holder or (waiting[2] if waiting is not None else 0)
                         self._waited(key, pid, row, time, tid, write, holder, wait, calls)
+            elif kind in _ACQUIRED:
+                write = bool(code) or kind == Kind.VMA_LOCK_WRITE
+                key = ("vma_lock", vma) if kind in _VMA_LOCKS else ("mmap_lock", address)
+                self._waited(key, pid, row, time, tid, write, holder, wait, calls)
             elif kind == Kind.SCHED_SWITCH:
                 if tid:
                     task = self.task(tid, pid)
@@ -472,11 +474,9 @@ class _Calls:
         """The call that `tid` is in at `row`; "" when in none."""
         task = self._model.tasks.get(tid)
         call = task.call if task is not None else ""
-        for at, name in self._collect().get(tid, ()):
-            if at >= row:
-                break
-            call = name
-        return call
+        rows = self._collect().get(tid)
+        at = bisect_left(rows, (row, "")) if rows else 0
+        return rows[at - 1][1] if rows and at else call
 
     def finish(self) -> None:
         """Note the call that each thread is in at the end of the batch."""

@@ -121,7 +121,7 @@ def lock_page(model: Model, key: LockKey, span: float, width: int, height: int) 
     lines.append(fit([("waits: ", "dim"), (text, "")], width))
     if lock.longest_hold:
         text = (
-            f"{duration(lock.longest_hold)} by {lock.longest_holder} in {printable(lock.longest_call) or 'user mode'}"
+            f"{duration(lock.longest_hold)} by {lock.longest_holder} in {printable(lock.longest_call) or 'page fault'}"
         )
         mean = duration(lock.held / lock.holds) if lock.holds else "-"
         lines.append(fit([("longest hold: ", "dim"), (f"{text}; mean {mean}", "")], width))
@@ -136,7 +136,7 @@ def lock_page(model: Model, key: LockKey, span: float, width: int, height: int) 
             lines.append(fit([(heading, "title")], width))
             order = sorted(found.items(), key=lambda item: -item[1][1])
             for (tid, call), (number, wait) in order[:limit]:
-                name = f"{tid or 'unknown'} {printable(call) or 'user mode'}"
+                name = f"{tid or 'unknown'} {printable(call) or 'page fault'}"
                 part = bar(wait / waits.total if waits.total else 0, min(24, width))
                 lines.append(
                     fit([(f"  {name[:28]:<28} {count(number):>6} waits {duration(wait):>8} ", ""), part], width)
@@ -148,8 +148,8 @@ def lock_page(model: Model, key: LockKey, span: float, width: int, height: int) 
         for last in reversed(lock.recent):
             mode = "write" if last.write else "read"
             line = (
-                f"  {seconds(last.time)} s  {last.tid} {printable(last.call) or 'user mode'} ({mode}) "
-                f"<- {last.holder or 'unknown'} {printable(last.holder_call) or 'user mode'}  {duration(last.wait)}"
+                f"  {seconds(last.time)} s  {last.tid} {printable(last.call) or 'page fault'} ({mode}) "
+                f"<- {last.holder or 'unknown'} {printable(last.holder_call) or 'page fault'}  {duration(last.wait)}"
             )
             lines.append(fit([(line, "")], width))
     return _cut(lines, width, height)

@@ -59,6 +59,16 @@ def test_a_lock_knows_its_waits_and_who_held_it_in_which_call() -> None:
     assert lock.recent[-1].wait == 4000
 
 
+def test_the_call_of_a_holder_is_that_in_which_it_was_waited_for() -> None:
+    """The waiter goes on when the holder has left its call."""
+    rows = storm(1)
+    end = next(at for at, found in enumerate(rows) if found[4] == Kind.SYS_EXIT)
+    wait = next(at for at, found in enumerate(rows) if found[4] == Kind.CONTENTION_END)
+    rows.insert(wait, rows.pop(end))
+    for piece in (1, 1000):
+        assert list(fed(rows, piece).locks["mmap_lock", 1].holders) == [(MAIN, "munmap")]
+
+
 def test_other_locks_are_known_by_their_contention() -> None:
     model = fed([
         row(Kind.CONTENTION_BEGIN, 10, address=5, holder=1001, text="page_table_lock", code=1),
