@@ -197,7 +197,7 @@ def test_a_live_run_shows_the_guest_and_its_output_and_keeps_the_trace(tmp_path:
         assert "Output of the guest" in text
         terminal.wait("beyond the end of the file")
         expected = sum(1 for line in mmscope("script", kept).out.splitlines() if b": page_fault_" in line)
-        assert re.search(rf"all +{expected} ", text), (expected, text)
+        terminal.wait(lambda text: re.search(rf"all +{expected} ", text) is not None)
         terminal.press("q")
         assert terminal.wait_end() == 0
         assert b"[ mmscope top: " in terminal.raw.split(LEAVE_ALT_SCREEN)[-1]
