@@ -40,6 +40,7 @@ bench: guests
 
 pictures: guests
 	$(BIN)/python docs/pictures.py
+	$(BIN)/python docs/top_pictures.py
 
 kernel-traces: guests
 	$(BIN)/python traces/record.py
