@@ -79,6 +79,7 @@ class Cpu(Protocol):
     name: str  # of the architecture
     engine: Engine
     task: Any  # whose registers are in the engine; None = nobody's
+    pins: int  # tasks that hold this CPU while they wait: it must stay with its address space
     clock: Callable[[], int]  # virtual ns, for the guest's counters
     fault_address: int
     fault_syndrome: int

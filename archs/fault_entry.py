@@ -68,9 +68,22 @@ class RecordedFaultEntry:
 
     def kernel_fault(self, address: int, syndrome: int, function: str) -> bool:
         """A fault by the kernel itself in `function`: True when served, False when the access must fail."""
-        if not self.tp.on:
-            return self.handle(address, syndrome, False)
-        return self._recorded(_KERNEL, address, syndrome, 0, function)
+        owner = self.owner
+        cpu = self.mm.cpu
+        mine = owner is not None and cpu is not None and cpu.task is owner
+        if mine:
+            cpu.pins += 1
+        if self.tp.on:
+            served = self._recorded(_KERNEL, address, syndrome, 0, function)
+        else:
+            served = self.handle(address, syndrome, False)
+        if mine:
+            # Others may have run meanwhile. Whoever copies to or from the guest may hold this CPU, and finds it as
+            # it was.
+            cpu.pins -= 1
+            if cpu.task is not owner:
+                owner.machine.load_registers(owner)
+        return served
 
     def _recorded(self, kind: int, address: int, syndrome: int, ip: int, function: str | None) -> bool:
         tp = self.tp
@@ -78,7 +91,7 @@ class RecordedFaultEntry:
         sched.leave_guest()
         begin = sched.clock
         cell = tp.reserve()
-        stack = tp.callchain() if tp.callchain is not None else None
+        stack = tp.callchain(ip) if tp.callchain is not None else None
         waits = tp.current
         waits.wait = waits.holder = 0
         peek = self.mm.pgtable.peek

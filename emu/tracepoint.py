@@ -44,6 +44,7 @@ class Kind(IntEnum):
     SCHED_WAKEUP = 25
     SCHED_PROCESS_FORK = 26
     TLB_FLUSH = 27
+    VMA_MODIFY = 28  # the flags or the name of a VMA changed, its range did not
 
 
 class Path(IntEnum):
@@ -109,7 +110,8 @@ FIELDS = (
     "address",  # fault: the address; mmap_lock, contention: the mm's serial number; VMA: vm_start; syscall: 0
     "ip",  # guest instruction pointer (0 where there is none)
     "code",  # fault: the syndrome (error_code, ESR, trap<<32|DSISR); syscall, signal: its number; lock and
-    # contention: 1 = write; sched_switch: tid that runs next (0 = idle); wakeup, fork: the tid woken or made
+    # contention: 1 = write; sched_switch: tid that runs next (0 = idle); wakeup, fork: the tid woken or made;
+    # vma_remove: 1 = the whole address space goes
     "size",  # VMA events: length in bytes; tlb_flush: pages (0 = all); wakeup: the CPU; fork: the new task's pid
     "flags",  # fault: FAULT_FLAG_*; VMA events: vm_flags; contention: LCB_F_*; fork: CLONE_*
     "vma",  # serial number of the VMA, 0 = none
@@ -121,7 +123,8 @@ FIELDS = (
     "result",  # fault: vm_fault_t; syscall: return value; lock acquired: 1 success, 0 failure; signal: si_code;
     # contention_end: 0 or -errno; sched_switch: 0 = still runnable, 1 = sleeps, 2 = has ended
     "text",  # str or None: kernel function of a kernel fault, name of a mapping, name of a syscall ...
-    "args",  # tuple of ints or None: syscall arguments; signal: (si_addr,); fault: (entry before, entry after)
+    "args",  # tuple of ints or None: syscall arguments; signal: (si_addr,); fault: (entry before, entry after);
+    # VMA events: (mm, offset in the file in bytes, device, inode); exec, fork: (mm of the task from then on,)
     "duration",  # ns from the begin of the event to its end: fault, sys_exit; lock released: how long it was held
     "stack",  # tuple of return addresses, innermost first, or None; only where call stacks are recorded
 )
@@ -159,7 +162,8 @@ class Tracepoints:
         self.on = False
         self.rows: list[Row | list[Row | None]] = []
         self.source: Clock = _Stopped()  # of the time of events
-        self.callchain: Callable[[], tuple[int, ...]] | None = None  # the guest's call stack, where it is recorded
+        # The guest's call stack where it is recorded, given the ip of a fault in user mode, or 0 in a system call.
+        self.callchain: Callable[[int], tuple[int, ...]] | None = None
         self.cpu = 0
         self.pid = 0
         self.tid = 0
@@ -184,6 +188,8 @@ class Tracepoints:
         stack: tuple[int, ...] | None = None,
     ) -> None:
         """Append one finished event. Call it only when `on` is true."""
+        if self.callchain is not None and kind == Kind.CONTENTION_BEGIN:
+            stack = self.callchain(0)
         self.rows.append(
             (
                 self.source.clock,

@@ -102,6 +102,7 @@ class X86Cpu:
         self.clock: Callable[[], int] = lambda: self.engine.retired() // 4  # virtual ns, for RDTSC
         self.name = "x86_64"
         self.task: Any = None  # whose registers are in the engine
+        self.pins = 0
         self.vdso_address = 0
         self.fault_address = 0
         self.fault_syndrome = 0

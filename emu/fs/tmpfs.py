@@ -521,4 +521,6 @@ def memfd_file(fs: TmpFs, name: bytes, flags: int, task: Current) -> TmpFile:
     place = Dentry(None, b"/memfd:" + name, inode)
     place.unlinked = True
     place.mount_writable = True
-    return TmpFile(place, O_RDWR, inode)
+    file = TmpFile(place, O_RDWR, inode)
+    file.write_access = False
+    return file

@@ -173,7 +173,9 @@ def copy_process(
     child.greenlet = machine.sched.new_greenlet(lambda: machine.run_task(child))
     if machine.tp.on:
         tp = machine.tp
-        tp.emit(Kind.SCHED_PROCESS_FORK, code=number, size=child.tgid, flags=flags, text=child.comm)
+        tp.emit(
+            Kind.SCHED_PROCESS_FORK, code=number, size=child.tgid, flags=flags, text=child.comm, args=(child.mm.id,)
+        )  # fmt: skip
         if not flags & CLONE_VM:
             tp.pid, tp.tid = child.tgid, child.pid
             trace_forked_vmas(mm)

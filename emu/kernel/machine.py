@@ -30,6 +30,7 @@ from emu.kernel.task import DEFAULT_RLIMITS, Task
 from emu.kernel.timers import Timers
 from emu.mm.memory_manager import MemoryManager
 from emu.mm.mm_types import mm_struct
+from emu.mm.vma import trace_vma_modify, vma_special_name
 from emu.sched.cost import ICELAKE, Cost
 from emu.sched.entity import State
 from emu.sched.sched import INFINITY, Sched
@@ -211,9 +212,9 @@ class Machine:
         mm, arch = task.mm, task.arch
         spare = self._spare.setdefault(arch.name, [])
         if not spare and len(self._engines) >= MAX_ENGINES:
-            idle = next((other for other in self._engines if not other.engine_pins), None)
-            if idle is not None:
-                self.detach(idle)
+            victim = next((other for other, its in self._engines.items() if not its.pins), None)
+            if victim is not None:
+                self.detach(victim)
         if spare:
             cpu = spare.pop()
         else:
@@ -276,9 +277,13 @@ class Machine:
         return self._vdso_frames[arch.name]
 
     def trace_exec(self, task: Task, bias: int, entry: int) -> None:
-        """Tell listeners which program runs: address = load bias, ip = entry point."""
+        """Tell listeners which program runs, address = load bias, ip = entry point, and which VMAs have got their names
+        since they were made."""
         if self.tp.on:
-            self.tp.emit(Kind.EXEC, bias, ip=entry, text=task.exe)
+            self.tp.emit(Kind.EXEC, bias, ip=entry, text=task.exe, args=(task.mm.id,))
+            for vma in task.mm.mm_mt:
+                if vma.vm_file is None and vma_special_name(vma) in ("[heap]", "[stack]"):
+                    trace_vma_modify(vma)
 
     # Running
 

@@ -323,9 +323,7 @@ def _handle_signal(task: Task, info: SigInfo, action: SigAction) -> None:
         fault_syndrome=task.cpu.fault_syndrome,
         trap_number=task.cpu.trap_number,
     )
-    with task.registers_held() as cpu:
-        done = task.arch.setup_rt_frame(cpu, task.access, frame)
-    if not done:
+    if not task.arch.setup_rt_frame(task.cpu, task.access, frame):
         # force_sigsegv: no stack to run the handler on.
         if info.signo == SIGSEGV:
             signals.actions[SIGSEGV] = SigAction()

@@ -77,7 +77,9 @@ def _open_for_writing(task: Task, place: Dentry) -> bool:
     key = place.inode.key
     tables = {id(other.files): other.files for other in task.machine.pids.values() if not other.exiting}
     return any(
-        file.f_mode & FMODE_WRITE and file.f_inode.key == key for files in tables.values() for file in files.fd.values()
+        file.f_mode & FMODE_WRITE and file.write_access and file.f_inode.key == key
+        for files in tables.values()
+        for file in files.fd.values()
     )
 
 
@@ -265,13 +267,13 @@ def begin_new_exec(task: Task, bprm: linux_binprm, mm: mm_struct) -> int:
 
 def do_execveat(task: Task, dfd: int, name: int, argv: int, envp: int, flags: int) -> Any:
     """Run another program: -errno, or NO_RESULT with the registers of the new program (do_execveat_common)."""
-    if flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH):
-        return -errno.EINVAL
     path = getname(task, name)
     if isinstance(path, int):
         return path
     if not path and not flags & AT_EMPTY_PATH:
         return -errno.ENOENT
+    if flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH):
+        return -errno.EINVAL
     start = starting_point(task, dfd, path)
     if isinstance(start, int):
         return start

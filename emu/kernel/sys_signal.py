@@ -327,8 +327,7 @@ def sys_sigaltstack(task: Task, new: int, old: int, *_: int) -> int:
 
 def sys_rt_sigreturn(task: Task, *_: int) -> Any:
     """Back from a handler: registers, mask and alternate stack are those of the frame."""
-    with task.registers_held() as cpu:
-        found = task.arch.rt_sigreturn(cpu, task.access)
+    found = task.arch.rt_sigreturn(task.cpu, task.access)
     if found is None:
         task.force_sig(SigInfo(SIGSEGV, 0x80))
         return NO_RESULT
@@ -340,8 +339,7 @@ def sys_rt_sigreturn(task: Task, *_: int) -> Any:
 
 def sys_sigreturn(task: Task, *_: int) -> Any:
     """Back from a handler that was not given siginfo."""
-    with task.registers_held() as cpu:
-        mask = task.arch.sigreturn(cpu, task.access)
+    mask = task.arch.sigreturn(task.cpu, task.access)
     if mask is None:
         task.force_sig(SigInfo(SIGSEGV, 0x80))
     else:

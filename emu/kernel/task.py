@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -120,19 +119,6 @@ class Task(SchedEntity):
     def cpu(self) -> Cpu:
         """The CPU with this task's registers in it."""
         return self.machine.load_registers(self)
-
-    @contextmanager
-    def registers_held(self) -> Iterator[Cpu]:
-        """The CPU with this task's registers in it for as long as the block runs, even where accesses to user memory
-        fault and other threads of the same address space run meanwhile."""
-        machine, access, mm = self.machine, self.access, self.mm
-        mm.engine_pins += 1
-        access.after_fault = lambda: machine.load_registers(self)
-        try:
-            yield machine.load_registers(self)
-        finally:
-            access.after_fault = None
-            mm.engine_pins -= 1
 
     # What belongs to the process
 

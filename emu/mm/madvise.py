@@ -41,7 +41,7 @@ from emu.mm.mmap_lock import (
     mmap_write_unlock,
 )
 from emu.mm.rmap import anon_vma, anon_vma_prepare
-from emu.mm.vma import vma_modify
+from emu.mm.vma import trace_vma_modify, vma_modify
 
 MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_DONTNEED = range(5)
 MADV_FREE, MADV_REMOVE, MADV_DONTFORK, MADV_DOFORK = 8, 9, 10, 11
@@ -211,7 +211,9 @@ def _update_vma(vma: vm_area_struct, start: int, end: int, flags: int) -> int:
     if isinstance(modified, int):
         return modified
     vma.vm_mm.scheme.vma_start_write(modified, "madvise_update_vma")
-    modified.vm_flags = flags
+    if modified.vm_flags != flags:
+        modified.vm_flags = flags
+        trace_vma_modify(modified)
     return 0
 
 
@@ -349,6 +351,8 @@ def _name_vmas(mm: mm_struct, start: int, end: int, name: str | None) -> int:
             if isinstance(modified, int):
                 return -EAGAIN if modified == -ENOMEM else modified
             mm.scheme.vma_start_write(modified, "madvise_update_vma")
-            modified.anon_name = name
+            if modified.anon_name != name:
+                modified.anon_name = name
+                trace_vma_modify(modified)
         start = stop
     return unmapped

@@ -381,7 +381,7 @@ def exit_mmap(mm: mm_struct) -> None:
             accounted += vma_pages(vma)
         mm.scheme.vma_mark_detached(vma)
         mm.map_count -= 1
-        remove_vma(vma)
+        remove_vma(vma, teardown=True)
     mmap_write_unlock(mm)
     mm.scheme.drain_free_vmas(mm)
     vm_unacct_memory(mm.memory, accounted)

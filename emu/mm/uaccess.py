@@ -32,7 +32,6 @@ class Uaccess:
         self.hw = mm.pgtable.format.hw
         self.byteorder: Literal["little", "big"] = byteorder
         self.kernel_fault = kernel_fault
-        self.after_fault: Callable[[], object] | None = None  # called after a fault, in which other tasks may have run
         self.word = 8 if mm.task_size >> 32 else 4
 
     def _translate(self, address: int, access: int, function: str) -> int:
@@ -42,10 +41,7 @@ class Uaccess:
             paddr, _perms, syndrome = walk(self.hw, self.ram, root, address, access, False)
             if paddr >= 0:
                 return paddr + (address & PAGE_SIZE - 1)
-            served = self.kernel_fault(address, syndrome, function)
-            if self.after_fault is not None:
-                self.after_fault()
-            if not served:
+            if not self.kernel_fault(address, syndrome, function):
                 return -1
 
     def writable(self, address: int, function: str) -> bool:
