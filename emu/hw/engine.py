@@ -63,6 +63,9 @@ class Stop(IntEnum):
     HALTED = 3  # the engine gave up: `Engine.error` says why
 
 
+_BUDGET, _FAULT, _TRAP, _HALTED, _SPLIT_FETCH = range(5)  # what mmscope_run returns
+
+
 @dataclass(frozen=True)
 class EngineModel:
     """What kind of CPU to emulate."""
@@ -105,6 +108,9 @@ class _EngineState(ctypes.Structure):
         ("reg_read", ctypes.c_void_p),
         ("emu_stop", ctypes.c_void_p),
         ("on_fault", ctypes.c_void_p),
+        ("emu_start", ctypes.c_void_p),
+        ("pc", ctypes.c_uint64),
+        ("error", ctypes.c_int32),
     )
 
 
@@ -120,6 +126,11 @@ _ILLEGAL = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_void_p)
 _emu_start = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_size_t
 )(ctypes.cast(uclib.uc_emu_start, ctypes.c_void_p).value or 0)
+_run: Any = None
+if library is not None:
+    _run = library.mmscope_run
+    _run.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
+    _run.restype = ctypes.c_int
 _TLB_FLUSH = UC_CTL_IO_WRITE << 30 | UC_CTL_TLB_FLUSH
 _FILLS = ("x86_64", "aarch64", "ppc64", "ppc")
 
@@ -266,6 +277,7 @@ class Engine:
         uc.mem_map_ptr(0, ram.size, UC_PROT_ALL, ram.address)
         self._uch = uc._uch
         state = self._state = _EngineState()
+        self._state_address = ctypes.addressof(state)
         state.ram = ram.address
         state.code_map = ram.code_map_address
         state.format = model.format
@@ -273,6 +285,7 @@ class Engine:
         state.trap = _NO_TRAP
         state.reg_read = _address_of(uclib.uc_reg_read)
         state.emu_stop = _address_of(uclib.uc_emu_stop)
+        state.emu_start = _address_of(uclib.uc_emu_start)
         state.interposed = int(self.serve_inside)
         self._on_fault: Callable[[int, int, int], bool] | None = None
         self._on_fault_c: Any = None
@@ -446,39 +459,50 @@ class Engine:
     def run(self, pc: int, budget: int) -> Stop:
         """Run from `pc` to the end of the block in which `budget` bytes of code are used up, or to a fault or trap."""
         state = self._state
+        self.fault_refused = False
+        how = _run(self._state_address, self._uch, pc, budget) if self.native else self._run(pc, budget)
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            raise pending
+        if how == _SPLIT_FETCH:
+            return self._step_to_split_fetch()
+        self.pc = state.pc
+        if how == _FAULT:
+            self.fault_address = self._failed_address()
+            self.fault_syndrome = state.syndrome
+            self.fault_access = state.access
+            return Stop.FAULT
+        if how == _TRAP:
+            self.trap_number = state.trap
+            return Stop.TRAP
+        if how == _HALTED:
+            self.error = state.error
+            return Stop.HALTED
+        return Stop.BUDGET
+
+    def _run(self, pc: int, budget: int) -> int:
+        """The twin of mmscope_run."""
+        state = self._state
         state.limit = state.count + budget
         state.over = 0
         state.trap = _NO_TRAP
         state.split_fetch = 0
-        self.fault_refused = False
-        error = _emu_start(self._uch, pc, 0, 0, 0)
-        if self._pending is not None:
-            pending, self._pending = self._pending, None
-            raise pending
+        error = state.error = _emu_start(self._uch, pc, 0, 0, 0)
         trap = state.trap
-        if trap != _NO_TRAP:
-            self.pc = self._read_pc()
-            self.trap_number = trap
-            if trap >= 0:  # the rest of the block has not run
-                self._uncount(self.pc)
-            else:
-                self._settle_stop(self.pc)
-            return Stop.TRAP
-        if error == UC_ERR_EXCEPTION:
+        if trap == _NO_TRAP and error == UC_ERR_EXCEPTION:
             if state.split_fetch:
-                return self._step_to_split_fetch()
-            self.pc = state.ip
-            self.fault_address = self._failed_address()
-            self.fault_syndrome = state.syndrome
-            self.fault_access = state.access
-            self._uncount(self.pc)
-            return Stop.FAULT
-        self.pc = self._read_pc()
-        self._settle_stop(self.pc)
-        if error == 0 and state.over:
-            return Stop.BUDGET
-        self.error = error
-        return Stop.HALTED
+                return _SPLIT_FETCH
+            self._uncount(state.ip)
+            return _FAULT
+        at = self._read_pc()
+        if trap != _NO_TRAP:
+            if trap >= 0:  # the rest of the block has not run
+                self._uncount(at)
+            else:
+                self._settle_stop(at)
+            return _TRAP
+        self._settle_stop(at)
+        return _BUDGET if error == 0 and state.over else _HALTED
 
     def _read_pc(self) -> int:
         self._pc_value.value = 0
@@ -498,12 +522,12 @@ class Engine:
         if state.block_start <= pc < end:
             state.count -= end - pc
             state.block_size = pc - state.block_start
-        state.ip = pc
-        state.retired = state.count
+        self._settle_stop(pc)
 
     def _settle_stop(self, pc: int) -> None:
-        self._state.ip = pc
-        self._state.retired = self._state.count
+        state = self._state
+        state.pc = state.ip = pc
+        state.retired = state.count
 
     def _step_to_split_fetch(self) -> Stop:
         """The translator ran into a page that is not there while instructions before it have not run: go one by one.
