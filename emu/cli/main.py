@@ -13,7 +13,6 @@ from emu import __version__
 from emu.cli.failure import Failure, tell
 from emu.cli.scale_options import add_scale_options
 from emu.cli.units import parse_size
-from emu.trace.timespan import parse_time
 
 LOCKINGS = ("mmap_lock", "spf", "rfc", "6.4", "6.18")
 DEFAULT_MEMORY = 1 << 30
@@ -45,6 +44,8 @@ def _seconds(text: str) -> int:
 
 
 def _time(text: str) -> int:
+    from emu.trace.timespan import parse_time
+
     try:
         return parse_time(text)
     except ValueError as problem:
