@@ -30,7 +30,8 @@ check: $(VENV)/.installed
 	$(BIN)/mypy
 
 test: check guests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto -m 'not timing'
+	$(BIN)/python -m pytest -m timing
 
 fuzz: guests
 	$(BIN)/python -m pytest tests --hypothesis-profile=long -m fuzz

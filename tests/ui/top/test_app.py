@@ -16,6 +16,7 @@ from emu.ui.top.player import Player, Source
 from tests.trace.synthetic import storm, write
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("heavy", [False, True])
 def test_drawing_keeps_its_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heavy: bool) -> None:
     """Every frame differs. With pictures that take long, there are fewer."""
