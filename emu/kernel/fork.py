@@ -7,6 +7,8 @@ import errno
 import struct
 from typing import TYPE_CHECKING
 
+from greenlet import greenlet
+
 from emu.kernel.args import order, s32
 from emu.kernel.process import RLIM_INFINITY, Process
 from emu.kernel.signal import NSIG, SIGCHLD, SS_DISABLE, Signals
@@ -170,7 +172,7 @@ def copy_process(
         machine.set_mm_owner(child)
         if process.parent is not None:
             process.parent.children.append(child)
-    child.greenlet = machine.sched.new_greenlet(lambda: machine.run_task(child))
+    child.greenlet = greenlet(lambda *_: machine.run_task(child))
     if machine.tp.on:
         tp = machine.tp
         tp.emit(

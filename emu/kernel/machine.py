@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
+from greenlet import greenlet
+
 from archs.base import Arch, Cpu, SigInfo, TrapKind
 from emu.fs.file import File
 from emu.hw.mmu import walk
@@ -156,7 +158,7 @@ class Machine:
         )
         self.sched.boot.pid = self.sched.boot.tgid = 0
         mm.exe_file = program
-        task.greenlet = self.sched.new_greenlet(lambda: self.run_task(task))
+        task.greenlet = greenlet(lambda *_: self.run_task(task))
         self.sched.start(task)
         return task
 

@@ -19,7 +19,7 @@ from errno import EINTR, ETIMEDOUT
 from heapq import heappop, heappush, heappushpop
 from typing import Any, Protocol
 
-from greenlet import getcurrent, greenlet
+from greenlet import getcurrent
 
 from emu.sched.cost import ICELAKE, Cost
 from emu.sched.entity import SCHED_FIFO, SCHED_RR, SchedEntity, State
@@ -267,16 +267,12 @@ class Sched:
 
     # Tasks
 
-    def new_greenlet(self, life: Callable[[], None]) -> Any:
-        """The greenlet of a new task. `life` is called when the task runs first, and must end with `exit_task`."""
-        # Not a child of the greenlet that makes it: that one may end before, and go on to it.
-        return greenlet(lambda *_: life(), self._hub or getcurrent())
-
     def start(self, task: SchedEntity) -> None:
-        """A new task becomes runnable (wake_up_new_task). Its `greenlet` is set already."""
+        """A new task becomes runnable (wake_up_new_task). Its `greenlet` is set already; what that runs must end with
+        `exit_task`."""
         self.tasks += 1
         if self._hub is not None:
-            task.greenlet.parent = self._hub  # not the one that made it: that one may end before, and in this one
+            task.greenlet.parent = self._hub  # not the one that made it: that one may end before, and go on to this one
         self._enqueue(task, 0)
 
     def exit_task(self) -> None:
