@@ -78,9 +78,9 @@ class RecordedFaultEntry:
         else:
             served = self.handle(address, syndrome, False)
         if mine:
+            # Others may have run meanwhile. Whoever copies to or from the guest may hold this CPU, and finds it as
+            # it was.
             cpu.pins -= 1
-            # Others may have run meanwhile. Whoever copies to or from the guest may hold this CPU, and finds it as it
-            # was.
             if cpu.task is not owner:
                 owner.machine.load_registers(owner)
         return served
@@ -91,7 +91,7 @@ class RecordedFaultEntry:
         sched.leave_guest()
         begin = sched.clock
         cell = tp.reserve()
-        stack = tp.callchain() if tp.callchain is not None else None
+        stack = tp.callchain(ip) if tp.callchain is not None else None
         waits = tp.current
         waits.wait = waits.holder = 0
         peek = self.mm.pgtable.peek

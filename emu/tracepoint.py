@@ -162,7 +162,8 @@ class Tracepoints:
         self.on = False
         self.rows: list[Row | list[Row | None]] = []
         self.source: Clock = _Stopped()  # of the time of events
-        self.callchain: Callable[[], tuple[int, ...]] | None = None  # the guest's call stack, where it is recorded
+        # The guest's call stack where it is recorded, given the ip of a fault in user mode, or 0 in a system call.
+        self.callchain: Callable[[int], tuple[int, ...]] | None = None
         self.cpu = 0
         self.pid = 0
         self.tid = 0
@@ -187,6 +188,8 @@ class Tracepoints:
         stack: tuple[int, ...] | None = None,
     ) -> None:
         """Append one finished event. Call it only when `on` is true."""
+        if self.callchain is not None and kind == Kind.CONTENTION_BEGIN:
+            stack = self.callchain(0)
         self.rows.append(
             (
                 self.source.clock,

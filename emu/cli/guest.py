@@ -10,6 +10,8 @@ import signal
 import sys
 import time
 import traceback
+from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,8 @@ from emu.locking.lockdep import Violation, print_stack
 from emu.trace.escape import printable
 
 if TYPE_CHECKING:
+    import socket
+
     from emu.trace.recorder import Recorder
 
 _QUIET = (signal.SIGINT, signal.SIGPIPE, signal.SIGTERM)
@@ -29,11 +33,20 @@ _QUIET = (signal.SIGINT, signal.SIGPIPE, signal.SIGTERM)
 CHECK_FAILED = 125
 
 
-def run_guest(arguments: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class Watched:
+    """How a guest runs that a dashboard watches."""
+
+    stdio: tuple[int, int, int]  # descriptors for the guest
+    socket: socket.socket  # where the recording is shown while it is made (emu.trace.live)
+    keep: bool  # somebody wants the trace afterwards
+
+
+def run_guest(arguments: argparse.Namespace, watched: Watched | None = None) -> int:
     """Run the program as the options say: its exit status, 128 + N when signal N killed it, CHECK_FAILED after the
     report of what a check found (those of --check, and the assertions that are always on)."""
     try:
-        return _run_guest(arguments)
+        return _run_guest(arguments, watched)
     except Violation as found:
         lines = found.lines
     except AssertionError as bug:
@@ -45,8 +58,8 @@ def run_guest(arguments: argparse.Namespace) -> int:
     return CHECK_FAILED
 
 
-def _run_guest(arguments: argparse.Namespace) -> int:
-    recorder = None
+def _run_guest(arguments: argparse.Namespace, watched: Watched | None) -> int:
+    recorder = sender = None
     try:
         machine = Machine(
             memory=arguments.memory,
@@ -58,12 +71,13 @@ def _run_guest(arguments: argparse.Namespace) -> int:
             cpus=arguments.cpus,
             timeout=arguments.timeout,
             check=arguments.check,
+            stdio=(0, 1, 2) if watched is None else watched.stdio,
         )
     except (MemoryError, OSError) as problem:
         raise Failure(f"cannot make guest RAM of {arguments.memory} bytes: {problem}") from None
     argv = [arguments.program, *arguments.args]
     try:
-        if arguments.verb == "record":
+        if arguments.verb in ("record", "top"):
             recorder = _start_recording(machine, arguments)
         machine.spawn(arguments.program, argv, arguments.env)
     except ExecError as problem:
@@ -75,14 +89,27 @@ def _run_guest(arguments: argparse.Namespace) -> int:
 
         recorder.start(machine.tp, header(machine, arguments.program, argv, arguments.env, __version__))
         machine.on_idle_rows = recorder.drain
+        if arguments.call_graph:
+            from emu.trace.callchain import Callchain
+
+            machine.tp.callchain = Callchain(lambda: machine.sched.current, arguments.call_graph)
+        if watched is not None:
+            from emu.trace.live import LiveSender
+
+            hang_up = partial(machine.request_signal, signal.SIGHUP)
+            sender = LiveSender(watched.socket, recorder, machine.clock, hang_up)
     _forward_signals(machine)
     # The fault path makes many short-lived tuples and no cycles: collections would only cost time.
     gc.freeze()
     gc.disable()
+    if sender is not None:
+        sender.start()
     begun = time.perf_counter()
     try:
         status = machine.run()
     finally:
+        if sender is not None:
+            sender.stop()
         if recorder is not None:
             recorder.close()
     elapsed = time.perf_counter() - begun
@@ -91,11 +118,12 @@ def _run_guest(arguments: argparse.Namespace) -> int:
     if recorder is not None:
         if recorder.problem:
             tell(recorder.problem)
-        per_event = recorder.bytes_written / recorder.events if recorder.events else 0
-        sys.stderr.write(
-            f"[ mmscope record: {recorder.events} events, {recorder.bytes_written} bytes ({per_event:.1f} an event) "
-            f"in {printable(arguments.output)} ]\n"
-        )
+        if watched is None or watched.keep:
+            per_event = recorder.bytes_written / recorder.events if recorder.events else 0
+            sys.stderr.write(
+                f"[ mmscope {arguments.verb}: {recorder.events} events, {recorder.bytes_written} bytes "
+                f"({per_event:.1f} an event) in {printable(arguments.output)} ]\n"
+            )
     if arguments.verb == "stat":
         from emu.cli.stat import print_stat
 

@@ -13,10 +13,10 @@ from emu import __version__
 from emu.cli.failure import Failure, tell
 from emu.cli.scale_options import add_scale_options
 from emu.cli.units import parse_size
-from emu.trace.timespan import parse_time
 
 LOCKINGS = ("mmap_lock", "spf", "rfc", "6.4", "6.18")
 DEFAULT_MEMORY = 1 << 30
+WEIGHTS = ("faults", "wait", "duration")  # what a call stack counts for
 
 
 def _size(text: str) -> int:
@@ -44,6 +44,8 @@ def _seconds(text: str) -> int:
 
 
 def _time(text: str) -> int:
+    from emu.trace.timespan import parse_time
+
     try:
         return parse_time(text)
     except ValueError as problem:
@@ -92,7 +94,7 @@ class _Parser(argparse.ArgumentParser):
         sys.exit(2)
 
 
-def _guest_options(parser: argparse.ArgumentParser) -> None:
+def _guest_options(parser: argparse.ArgumentParser, *, program: bool = True) -> None:
     parser.add_argument("--locking", choices=LOCKINGS, default="6.18", help="how page faults lock (default: 6.18)")
     parser.add_argument(
         "--memory", type=_size, default=DEFAULT_MEMORY, metavar="SIZE", help="guest RAM: 64M, 2G ... (default: 1G)"
@@ -116,7 +118,7 @@ def _guest_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--strace", action="store_true", help="print system calls on stderr")
     parser.add_argument("--pure", action="store_true", help="do without the C extension (slower, the same trace)")
-    parser.add_argument("program", metavar="PROGRAM", help="a static ELF program")
+    parser.add_argument("program", nargs=None if program else "?", metavar="PROGRAM", help="a static ELF program")
     parser.add_argument("args", nargs=argparse.REMAINDER, metavar="ARG", help="its arguments")
     parser.set_defaults(run="emu.cli.guest:run_guest")
 
@@ -134,13 +136,27 @@ def build_parser() -> argparse.ArgumentParser:
     _guest_options(stat)
     record = verbs.add_parser("record", help="run a program and record its events")
     record.add_argument("-o", "--output", required=True, metavar="FILE", help="the trace")
+    record.add_argument(
+        "--call-graph",
+        choices=("fp", "dwarf"),
+        metavar="fp|dwarf",
+        help="record the guest's call stack at each fault and lock wait, by frame pointers or by DWARF call frames",
+    )
     _guest_options(record)
     scale = verbs.add_parser("scale", help="run a program over numbers of CPUs and locking schemes")
     add_scale_options(scale, LOCKINGS, _size, _variable, DEFAULT_MEMORY)
     scale.set_defaults(run="emu.cli.scale:scale")
-    for add in (_report, _script, _maps, _diff, _query):
+    for add in (_report, _script, _maps, _diff, _query, _export, _top):
         add(verbs)
     return parser
+
+
+def _top(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    parser = verbs.add_parser("top", help="watch a program while it runs, or a trace")
+    parser.add_argument("--replay", metavar="FILE", help="show this trace instead of running a program")
+    parser.add_argument("-o", "--output", metavar="FILE", help="keep the trace of the run")
+    _guest_options(parser, program=False)
+    parser.set_defaults(run="emu.cli.top:top", call_graph=None)
 
 
 def _report(verbs: argparse._SubParsersAction[_Parser]) -> None:
@@ -165,9 +181,34 @@ def _report(verbs: argparse._SubParsersAction[_Parser]) -> None:
         "-k", "--key", choices=("contended", "wait_total", "wait_max", "wait_min", "avg_wait"), default="wait_total",
         help="with --lock-waits: what to sort by (default: wait_total)",
     )  # fmt: skip
+    parser.add_argument(
+        "--html", metavar="OUT.html", help="write pictures and tables as one page that needs no network"
+    )
+    parser.add_argument("--svg", metavar="OUT.svg", help="write one static picture")
+    parser.add_argument("--flame", metavar="OUT.svg", help="write a flame graph of the guest's call stacks")
+    parser.add_argument(
+        "--weight", choices=WEIGHTS, default="faults", help="with --flame: what counts, times in ns (default: faults)"
+    )
     parser.add_argument("-E", "--entries", type=_count, default=40, metavar="N", help="lines of a table (default: 40)")
     parser.add_argument("--program", metavar="ELF", help="take symbols and lines from this file")
     parser.set_defaults(run="emu.cli.trace_verbs:report")
+
+
+def _export(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    parser = verbs.add_parser("export", help="write a trace in the format of another tool")
+    formats = ("perfetto", "ftrace", "trace.dat", "parquet", "csv", "folded")
+    parser.add_argument("--to", choices=formats, required=True, help="the format")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="OUT", help='a file, or "-"; a new directory for parquet'
+    )
+    parser.add_argument(
+        "--weight", choices=WEIGHTS, default="faults", help="folded: what counts, times in ns (default: faults)"
+    )
+    parser.add_argument(
+        "--partition", choices=("kind", "time"), default="kind", help="parquet: what files hold (default: kind)"
+    )
+    parser.add_argument("file", metavar="FILE")
+    parser.set_defaults(run="emu.cli.export:export")
 
 
 def _script(verbs: argparse._SubParsersAction[_Parser]) -> None:

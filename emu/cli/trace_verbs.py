@@ -16,6 +16,14 @@ from emu.tracepoint import Kind, Row
 
 def report(arguments: argparse.Namespace) -> int:
     """Print the summary of a trace, or what the options ask for instead."""
+    if arguments.html or arguments.svg:
+        from emu.cli.pictures import pictures
+
+        return pictures(arguments)
+    if arguments.flame:
+        from emu.cli.flame import write_flame
+
+        return write_flame(arguments)
     trace = open_trace(arguments.file)
     console = stdout_console()
     if arguments.by:

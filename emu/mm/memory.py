@@ -16,6 +16,7 @@ from emu.mm.mm_types import (
     FAULT_FLAG_RETRY_NOWAIT,
     FAULT_FLAG_SPECULATIVE,
     FAULT_FLAG_UNSHARE,
+    FAULT_FLAG_USER,
     FAULT_FLAG_VMA_LOCK,
     FAULT_FLAG_WRITE,
     MM_ANONPAGES,
@@ -580,6 +581,10 @@ def wp_page_copy(vmf: vm_fault) -> int:
     new._mapcount = 1
     new.exclusive = True
     table.set(vmf.slot, entry)
+    if vma.vm_flags & VM_EXEC or not vmf.flags & FAULT_FLAG_USER or mm.mm_users > 1:
+        # A translation may still hold the old frame: the write that faulted replaces that only where the guest's own
+        # instruction does it, and next.
+        mm.flush_tlb()
     if old is None:
         mm.rss[MM_ANONPAGES] += 1
     else:
@@ -591,8 +596,6 @@ def wp_page_copy(vmf: vm_fault) -> int:
         memory.put_page(old)  # the entry's
         memory.put_page(old)  # the caller's
     pte_unmap_unlock(vmf)
-    if vma.vm_flags & VM_EXEC:
-        mm.flush_tlb()  # a translation for execution may still hold the old frame
     mm.served = _COW
     return 0
 

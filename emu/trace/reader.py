@@ -52,6 +52,7 @@ class Trace:
             raise TraceError(f"{path}: is not a trace of mmscope")
         if self.metadata["format"] != FORMAT:
             raise TraceError(f"{path}: {_other_format(self.metadata)}")
+        self.schema: pa.Schema = found
         if not found.equals(schema({})):
             raise TraceError(f"{path}: its columns are not those of a trace")
 

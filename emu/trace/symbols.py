@@ -65,14 +65,15 @@ class Symbols:
                 else:
                     if changed:
                         found.note = f"{shown} is not the file that was recorded: its symbols may be wrong"
-                    found._load(elf)
+                    found.load(elf)
         except OSError as error:
             found.note = f"{shown}: {error.strerror}: no symbols"
         except ERRORS:
             found.note = f"{shown}: its symbols cannot be read"
         return found
 
-    def _load(self, elf: Any) -> None:
+    def load(self, elf: Any) -> None:
+        """Take the functions of an ELF file. ELFError and what else a damaged file raises."""
         for segment in elf.iter_segments():
             if segment["p_type"] != "PT_LOAD":
                 continue
@@ -106,6 +107,10 @@ class Symbols:
                 size = symbol["st_size"]
                 if start not in functions or functions[start][0] < size:
                     functions[start] = size, symbol.name
+
+    def starts(self) -> list[int]:
+        """Where functions begin, in order."""
+        return [start + self.bias for start in self._starts]
 
     def lookup(self, ip: int) -> tuple[str, int] | None:
         """(function, offset in it) of an address."""

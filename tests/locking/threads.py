@@ -38,7 +38,10 @@ class Threads:
 
     def start(self, function: Callable[[], object], comm: str = "") -> KThread:
         """A thread that runs `function` on the first CPU that is idle."""
-        task = KThread(100 + len(self.threads), comm)
+        return self.adopt(KThread(100 + len(self.threads), comm), function)
+
+    def adopt(self, task: KThread, function: Callable[[], object]) -> KThread:
+        """The same for a thread that was prepared."""
 
         def body() -> None:
             function()

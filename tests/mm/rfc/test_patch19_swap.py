@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Patch 19, do_swap_page gives up under the VMA lock: entries that is not empty and not present. (No swap here, but
+"""Patch 19, do_swap_page gives up under the VMA lock: entries that are not empty and not present. (No swap here, but
 the markers of guard pages are such entries.)"""
 
 from __future__ import annotations
