@@ -25,6 +25,9 @@ class RecordedFaultEntry:
         self.force_sig = force_sig
         self.scheme = mm.scheme
         self.vmstat = mm.memory.vmstat
+        self.sched = mm.memory.sched
+        self.entry_ns = mm.memory.costs.entry
+        self.smp = mm.memory.costs.batches is not None
         self.path = 0
         self.reason = 0
         self.flags = 0
@@ -44,12 +47,17 @@ class RecordedFaultEntry:
     def user_fault(self, address: int, syndrome: int, ip: int) -> bool:
         """A page fault in user mode: True when served, False when a signal was sent instead."""
         if not self.tp.on:
+            if self.smp:
+                self.sched.charge(self.entry_ns)
+            else:
+                self.sched.clock += self.entry_ns
             return self.handle(address, syndrome, True)
         return self._recorded(_USER, address, syndrome, ip, None)
 
     def kernel_fault(self, address: int, syndrome: int, function: str) -> bool:
         """A fault by the kernel itself in `function`: True when served, False when the access must fail."""
         if not self.tp.on:
+            self.sched.charge(self.entry_ns)
             return self.handle(address, syndrome, False)
         return self._recorded(_KERNEL, address, syndrome, 0, function)
 
@@ -65,6 +73,7 @@ class RecordedFaultEntry:
         slot = table.slot(address)
         before = table.get(slot) if slot >= 0 else 0
         self.served = 0
+        self.sched.charge(self.entry_ns)
         served = self.handle(address, syndrome, kind == _USER)
         slot = table.slot(address)
         row: Row = (

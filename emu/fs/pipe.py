@@ -154,6 +154,7 @@ class PipeFile(File):
     def read_iter(self, task: Current, iocb: kiocb, to: iov_iter) -> int:
         """anon_pipe_read."""
         pipe = self.pipe
+        task.machine.sched.charge(task.machine.sched.cost.pipe)
         wanted = to.count
         done = 0
         if not wanted:
@@ -189,6 +190,7 @@ class PipeFile(File):
     def write_iter(self, task: Current, iocb: kiocb, source: iov_iter) -> int:
         """anon_pipe_write."""
         pipe = self.pipe
+        task.machine.sched.charge(task.machine.sched.cost.pipe)
         total = source.count
         done = 0
         if not total:

@@ -223,6 +223,7 @@ def filemap_map_pages(vmf: vm_fault, start_pgoff: int, end_pgoff: int) -> int:
         if pgoff == vmf.pgoff:
             ret = VM_FAULT_NOPAGE
     mm.rss[mm_counter_file(mapping)] += mapped
+    mm.memory.sched.charge(mapped * mm.memory.costs.map_around)
     return ret
 
 

@@ -42,6 +42,7 @@ from emu.mm.mm_types import (
     vm_area_struct,
 )
 from emu.mm.rmap import anon_vma, anon_vma_prepare, unlink_anon_vmas, unlink_file_vma
+from emu.mm.tlb import flush_tlb_mm
 from emu.tracepoint import Served
 
 if TYPE_CHECKING:
@@ -83,6 +84,9 @@ def handle_mm_fault(vma: vm_area_struct, address: int, flags: int) -> int:
     `callee_drops_lock`), and the VMA must not be touched.
     """
     mm = vma.vm_mm
+    costs = mm.memory.costs
+    if costs.batches is not None:
+        costs.sched.charge(costs.core)
     if flags & (_WRITE_OR_UNSHARE | FAULT_FLAG_RETRY_NOWAIT):
         ret = sanitize_fault_flags(vma, flags)
         if ret:
@@ -280,6 +284,7 @@ def do_anonymous_page(vmf: vm_fault) -> int:
     new = memory.allocator.alloc_page()
     if new is None:
         return VM_FAULT_OOM
+    memory.costs.new_anon()
     if locking:
         mapped = pte_map_lock(vmf)
         if not mapped or table.get(slot):
@@ -355,10 +360,12 @@ def do_read_fault(vmf: vm_fault) -> int:
     ret = _call_fault(vmf)
     if ret & _ERROR_OR_GONE:
         return ret
+    memory = vmf.vma.vm_mm.memory
+    memory.sched.charge(memory.costs.filemap_get)
     ret |= finish_fault(vmf)
     if ret & _ERROR_OR_GONE:
         assert vmf.page is not None
-        vmf.vma.vm_mm.memory.put_page(vmf.page)
+        memory.put_page(vmf.page)
         return ret
     vmf.vma.vm_mm.served = Served.FILE_READ
     return ret
@@ -374,6 +381,7 @@ def do_cow_fault(vmf: vm_fault) -> int:
     vmf.cow_page = memory.alloc_page(zero=False)
     if vmf.cow_page is None:
         return VM_FAULT_OOM
+    memory.costs.new_copy(memory.costs.filemap_get)
     ret = _call_fault(vmf)
     if ret & _ERROR_OR_GONE:
         memory.put_page(vmf.cow_page)
@@ -401,7 +409,9 @@ def do_shared_fault(vmf: vm_fault) -> int:
     if ret & _ERROR_OR_GONE:
         return ret
     assert vmf.page is not None
+    memory.sched.charge(memory.costs.filemap_get)
     if ops.page_mkwrite is not None:
+        memory.sched.charge(memory.costs.mkwrite)
         error = ops.page_mkwrite(vmf)
         if error & (VM_FAULT_ERROR | VM_FAULT_NOPAGE):
             memory.put_page(vmf.page)
@@ -507,6 +517,8 @@ def wp_can_reuse_anon_folio(old: page, vma: vm_area_struct) -> bool:
 def wp_page_reuse(vmf: vm_fault) -> None:
     """Make the mapped page writable in place."""
     vma = vmf.vma
+    memory = vma.vm_mm.memory
+    memory.sched.charge(memory.costs.reuse)
     format = vma.vm_mm.pgtable.format
     entry = format.pte_mkdirty(format.pte_mkyoung(vmf.orig_pte))
     if vma.vm_flags & VM_WRITE:
@@ -525,6 +537,8 @@ def wp_page_shared(vmf: vm_fault) -> int:
         pte_unmap_unlock(vmf)
         ret = vmf_can_call_fault(vmf)
         if not ret:
+            memory = vma.vm_mm.memory
+            memory.sched.charge(memory.costs.mkwrite)
             ret = ops.page_mkwrite(vmf) & (VM_FAULT_ERROR | VM_FAULT_NOPAGE)
         if not ret:
             pte_map_lock(vmf)
@@ -560,6 +574,10 @@ def wp_page_copy(vmf: vm_fault) -> int:
         return ret
     if old is not None:
         memory.ram.copy(new.pfn, old.pfn)
+        memory.costs.new_copy(0)
+    else:
+        memory.costs.new_anon()
+        memory.sched.charge(memory.costs.clear_flush)
     table = mm.pgtable
     format = table.format
     mapped = True
@@ -594,7 +612,7 @@ def wp_page_copy(vmf: vm_fault) -> int:
         memory.put_page(old)  # the caller's
     pte_unmap_unlock(vmf)
     if vma.vm_flags & VM_EXEC:
-        mm.flush_tlb()  # a translation for execution may still hold the old frame
+        flush_tlb_mm(mm, 1)  # a translation for execution may still hold the old frame
     mm.served = _COW
     return 0
 
@@ -622,7 +640,7 @@ def zap_pte_range(vma: vm_area_struct, start: int, end: int, even_cows: bool = T
     else:
         keys = [k for k in range(first_key, last_key + 1) if k in leaf]
     gathered: list[page] = []
-    cleared = False
+    cleared = 0
     for key in keys:
         low = max(start, key << shift)
         high = min(end, (key << shift) + span)
@@ -645,7 +663,7 @@ def zap_pte_range(vma: vm_area_struct, start: int, end: int, even_cows: bool = T
                 continue
             if format.pte_special(pte):
                 table.entries[base + i] = 0
-                cleared = True
+                cleared += 1
                 continue
             target = memory.mem_map[(pte & format.pfn_mask) >> PAGE_SHIFT]
             assert target is not None and target._mapcount > 0, f"entry {pte:#x} maps a page that is not mapped"
@@ -653,7 +671,7 @@ def zap_pte_range(vma: vm_area_struct, start: int, end: int, even_cows: bool = T
             if anonymous and not even_cows:
                 continue
             table.entries[base + i] = 0
-            cleared = True
+            cleared += 1
             if not anonymous and format.pte_dirty(pte):
                 target.dirty = True
             target._mapcount -= 1
@@ -662,9 +680,12 @@ def zap_pte_range(vma: vm_area_struct, start: int, end: int, even_cows: bool = T
         if ptl is not None:
             ptl.unlock()
     if cleared:
-        mm.flush_tlb()
+        flush_tlb_mm(mm, cleared)
+    freed = memory.allocator.freed
     for target in gathered:
         memory.put_page(target)
+    if cleared:
+        memory.costs.zapped(cleared, memory.allocator.freed - freed)
 
 
 def unmap_vmas(mm: mm_struct, vmas: Iterable[vm_area_struct], start: int, end: int, mm_wr_locked: bool = False) -> None:
@@ -747,7 +768,7 @@ def change_protection(vma: vm_area_struct, start: int, end: int, newprot: int, w
         if entry != pte:
             table.set(slot, entry)
     if changed:
-        mm.flush_tlb()
+        flush_tlb_mm(mm, changed)
     return changed
 
 
@@ -814,5 +835,5 @@ def move_page_tables(vma: vm_area_struct, old: int, new_vma: vm_area_struct, new
     for ptl in reversed(locked):
         ptl.unlock()
     if moved:
-        mm.flush_tlb()
+        flush_tlb_mm(mm, length >> PAGE_SHIFT)
     return done

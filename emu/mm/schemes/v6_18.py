@@ -199,7 +199,7 @@ class Scheme:
             return 1
         refcnt = vma.vm_refcnt
         if self.smp:
-            vma.vm_lock.line.write(sched)
+            vma.vm_lock.line.cmpxchg(sched)
         # refcount_inc_not_zero_limited_acquire
         old = refcnt.refs
         if not 0 < old < VMA_REF_LIMIT:
