@@ -150,10 +150,8 @@ class rw_semaphore(Lock):
         self.holders.append(sched.current)
         self.reader_owned = True
         self.read_count += 1
-        if line is not None:
-            if sched.clock > sched.horizon:
-                sched.sync()
-            (self.owner_line or line).write(sched)
+        if self.owner_line is not None:
+            self.owner_line.write(sched)
         return True
 
     def up_read(self) -> None:

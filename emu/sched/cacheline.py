@@ -66,11 +66,9 @@ class CacheLine:
         self.copies |= 1 << cpu
 
     def cmpxchg(self, sched: Sched) -> None:
-        """The running CPU loads a word, looks at it, and exchanges it: it takes a copy first, then the line, and others
-        may come between."""
+        """The running CPU loads a word, looks at it, and exchanges it: it takes a copy first, then the line. These
+        follow each other within the few ns for which a core that has a line keeps it, so nobody comes between."""
         self.read(sched)
-        if sched.clock > sched.horizon:
-            sched.sync()
         self.write(sched)
 
     def _travel(self, sched: Sched, journey: int) -> None:

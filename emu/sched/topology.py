@@ -4,7 +4,8 @@
 A new task goes to the socket with the most idle CPUs, but stays where its parent is while the difference is no more
 than a pair of tasks (sched_balance_find_dst_group with NUMA_IMBALANCE_MIN); there to a core of which no thread is busy,
 and to any idle CPU where there is no such core. A task that wakes goes to the CPU that it ran on if that is idle, else
-to an idle core, else an idle CPU of the same socket (select_idle_sibling), else an idle CPU elsewhere.
+as a new one (select_idle_sibling). Linux looks no further than the socket for it at first, and its balancer levels the
+sockets some 100 ms later; runs here are often shorter than that, so it is done at once.
 """
 
 from __future__ import annotations
@@ -61,7 +62,4 @@ class Topology:
 
     def for_woken(self, idle: int, allowed: int, prev: int) -> int:
         """An idle CPU for a task that ran on CPU `prev`; -1 where none is idle that it may use."""
-        if idle & allowed & 1 << prev:
-            return prev
-        cpu = self._choose(idle, allowed & self.sockets[self.socket_of[prev]])
-        return cpu if cpu >= 0 else self._choose(idle, allowed)
+        return prev if idle & allowed & 1 << prev else self.for_new(idle, allowed, prev)
