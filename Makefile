@@ -3,12 +3,13 @@
 # make test           all checks: format, lint, types, tests
 # make fuzz           the fuzzing tests for longer
 # make bench          how fast it is, beside qemu-user and a bare pager
+# make pictures       the pictures of docs/img afresh
 # make kernel-traces  record the real kernel afresh (root, x86-64, MMSCOPE_KERNEL_TRACE names the tool)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check fuzz bench kernel-traces guests clean
+.PHONY: demo test check fuzz bench pictures kernel-traces guests clean
 
 $(VENV)/.installed: pyproject.toml setup.py $(wildcard emu/hw/*.c)
 	@echo "installing mmscope and its tools into $(VENV) ..."
@@ -36,6 +37,9 @@ fuzz: guests
 
 bench: guests
 	$(BIN)/python bench/bench.py
+
+pictures: guests
+	$(BIN)/python docs/pictures.py
 
 kernel-traces: guests
 	$(BIN)/python traces/record.py

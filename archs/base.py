@@ -79,6 +79,7 @@ class Cpu(Protocol):
     name: str  # of the architecture
     engine: Engine
     task: Any  # whose registers are in the engine; None = nobody's
+    pins: int  # tasks that hold this CPU while they wait: it must stay with its address space
     clock: Callable[[], int]  # virtual ns, for the guest's counters
     fault_address: int
     fault_syndrome: int
@@ -201,6 +202,10 @@ class Arch(Protocol):
 
     def sigreturn(self, cpu: Cpu, access: UserAccess) -> int | None:
         """Likewise for the frame without siginfo, of those that have one: the blocked mask, or None."""
+        ...
+
+    def show_signal(self, info: SigInfo) -> bool:
+        """Is the signal one that the kernel writes into its log when nobody handles it (show_unhandled_signals)."""
         ...
 
     def pack_siginfo(self, info: SigInfo) -> bytes:

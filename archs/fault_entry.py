@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from archs.base import SigInfo
-from emu.mm.mm_types import mm_struct
-from emu.tracepoint import Kind, Row
+from emu.mm.memory import handle_mm_fault
+from emu.mm.mm_types import FAULT_FLAG_SPECULATIVE, VM_FAULT_RETRY, mm_struct, vm_area_struct
+from emu.tracepoint import Kind, Path, Row
 
 _USER, _KERNEL = int(Kind.PAGE_FAULT_USER), int(Kind.PAGE_FAULT_KERNEL)
 
@@ -44,6 +45,23 @@ class RecordedFaultEntry:
         """The architecture's page-fault function. True: go on at the same instruction."""
         raise NotImplementedError
 
+    def speculate(self, vma: vm_area_struct | None, address: int, flags: int) -> int:
+        """The second part of a speculative fault, which all architectures have alike: handle it on a copy of the VMA,
+        None = the attempt was given up already. A vm_fault_t; VM_FAULT_RETRY: go on under mmap_lock."""
+        fault = VM_FAULT_RETRY
+        if vma is not None:
+            self.vma_id = vma.id
+            self.flags = flags | FAULT_FLAG_SPECULATIVE
+            fault = handle_mm_fault(vma, address, self.flags)
+        if fault & VM_FAULT_RETRY:
+            self.vmstat["spf_abort"] += 1
+            self.reason = self.scheme.reason
+        else:
+            self.served = self.mm.served
+            self.path = Path.SPECULATIVE
+            self.result = fault
+        return fault
+
     def user_fault(self, address: int, syndrome: int, ip: int) -> bool:
         """A page fault in user mode: True when served, False when a signal was sent instead."""
         if not self.tp.on:
@@ -56,30 +74,42 @@ class RecordedFaultEntry:
 
     def kernel_fault(self, address: int, syndrome: int, function: str) -> bool:
         """A fault by the kernel itself in `function`: True when served, False when the access must fail."""
-        if not self.tp.on:
+        owner = self.owner
+        cpu = self.mm.cpu
+        mine = owner is not None and cpu is not None and cpu.task is owner
+        if mine:
+            cpu.pins += 1
+        if self.tp.on:
+            served = self._recorded(_KERNEL, address, syndrome, 0, function)
+        else:
             self.sched.charge(self.entry_ns)
-            return self.handle(address, syndrome, False)
-        return self._recorded(_KERNEL, address, syndrome, 0, function)
+            served = self.handle(address, syndrome, False)
+        if mine:
+            # Others may have run meanwhile. Whoever copies to or from the guest may hold this CPU, and finds it as
+            # it was.
+            cpu.pins -= 1
+            if cpu.task is not owner:
+                owner.machine.load_registers(owner)
+        return served
 
     def _recorded(self, kind: int, address: int, syndrome: int, ip: int, function: str | None) -> bool:
         tp = self.tp
-        now = tp.clock()
+        sched = self.sched
+        sched.leave_guest()
+        begin = sched.clock
         cell = tp.reserve()
-        stack = tp.callchain() if tp.callchain is not None else None
-        pid, tid = tp.pid, tp.tid
+        stack = tp.callchain(ip) if tp.callchain is not None else None
         waits = tp.current
         waits.wait = waits.holder = 0
-        table = self.mm.pgtable
-        slot = table.slot(address)
-        before = table.get(slot) if slot >= 0 else 0
+        peek = self.mm.pgtable.peek
+        before = peek(address)
         self.served = 0
         self.sched.charge(self.entry_ns)
         served = self.handle(address, syndrome, kind == _USER)
-        slot = table.slot(address)
         row: Row = (
-            now, tp.cpu, pid, tid, kind, address, ip, syndrome, 0, self.flags, self.vma_id, self.path, self.reason,
-            self.served, waits.wait, waits.holder, self.result, function,
-            (before, table.get(slot) if slot >= 0 else 0), tp.clock() - now, stack,
+            begin, tp.cpu, tp.pid, tp.tid, kind, address, ip, syndrome, 0, self.flags, self.vma_id, self.path,
+            self.reason, self.served, waits.wait, waits.holder, self.result, function, (before, peek(address)),
+            sched.clock - begin, stack,
         )  # fmt: skip
         cell[0] = row
         return served

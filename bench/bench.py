@@ -40,6 +40,8 @@ MEMORY_ROUNDS = "20000"
 TOUCH_MIB = 256
 REFILL_MIB, REFILL_ROUNDS = 16, 400
 SYSCALLS = 200_000
+THREADS, THREAD_PAGES = 64, 2048
+FORKS = 1000
 PAGE = 4096
 
 
@@ -198,6 +200,32 @@ def start_to_exit(figures: Figures) -> None:
     figures.add("resident growth when 64 MiB are touched", f"{growth:.0f} MiB", value=growth, most=128, shown="")
 
 
+def many_cpus(figures: Figures, scratch: Path) -> None:
+    """64 threads that fault all the time: recorded, on one virtual CPU and on 64."""
+
+    def command(cpus: int, pages: int) -> list[str | Path]:
+        program = guest("page_fault1", "threads", str(THREADS), str(pages))
+        return [MMSCOPE, "record", "--cpus", str(cpus), "-o", scratch / f"cpus{cpus}.mmscope", *program]
+
+    one, one_start, many, many_start = best(
+        command(1, THREAD_PAGES), command(1, 1), command(THREADS, THREAD_PAGES), command(THREADS, 1)
+    )
+    count = THREADS * (THREAD_PAGES - 1)
+    a, b = (one.seconds - one_start.seconds) / count, (many.seconds - many_start.seconds) / count
+    figures.add(f"faults a second, {THREADS} threads on {THREADS} CPUs", f"{1 / b:,.0f}", value=1 / b, least=25_000,
+                shown="")  # fmt: skip
+    figures.add("host time a fault, the same", f"{b * 1e6:.1f} us", f"on one CPU {a * 1e6:.1f} us", b / a, most=1.5)
+
+
+def forks(figures: Figures) -> None:
+    """Processes forked one after another leave nothing behind."""
+    few, many = best([MMSCOPE, "run", *guest("forks", "20")], [MMSCOPE, "run", *guest("forks", str(FORKS))])
+    growth = (many.rss - few.rss) / 2**20
+    rate = (FORKS - 20) / (many.seconds - few.seconds)
+    figures.add(f"resident growth by {FORKS} forks", f"{growth:.1f} MiB", value=growth, most=8, shown="")
+    figures.add("forks with exit and wait a second", f"{rate:,.0f}")
+
+
 def profile() -> str:
     """Where a first-touch fault spends its time: the Python functions of it, with their share."""
     from emu.kernel.machine import Machine
@@ -236,6 +264,9 @@ def main() -> int:
         console.print("[dim]faults and records ...[/dim]")
         faults(figures, scratch)
         recording(figures, scratch)
+        console.print("[dim]many CPUs, many processes ...[/dim]")
+        many_cpus(figures, scratch)
+        forks(figures)
     console.print(figures.table)
     console.print("Where the time of a first-touch fault goes (cProfile; it makes small functions look larger):")
     console.print(profile(), markup=False, highlight=False)

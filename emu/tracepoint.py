@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum
+from typing import Protocol
 
 
 class Kind(IntEnum):
@@ -43,6 +44,7 @@ class Kind(IntEnum):
     SCHED_WAKEUP = 25
     SCHED_PROCESS_FORK = 26
     TLB_FLUSH = 27
+    VMA_MODIFY = 28  # the flags or the name of a VMA changed, its range did not
 
 
 class Path(IntEnum):
@@ -108,7 +110,8 @@ FIELDS = (
     "address",  # fault: the address; mmap_lock, contention: the mm's serial number; VMA: vm_start; syscall: 0
     "ip",  # guest instruction pointer (0 where there is none)
     "code",  # fault: the syndrome (error_code, ESR, trap<<32|DSISR); syscall, signal: its number; lock and
-    # contention: 1 = write; sched_switch: tid that runs next (0 = idle); wakeup, fork: the tid woken or made
+    # contention: 1 = write; sched_switch: tid that runs next (0 = idle); wakeup, fork: the tid woken or made;
+    # vma_remove: 1 = the whole address space goes
     "size",  # VMA events: length in bytes; tlb_flush: pages (0 = all); wakeup: the CPU; fork: the new task's pid
     "flags",  # fault: FAULT_FLAG_*; VMA events: vm_flags; contention: LCB_F_*; fork: CLONE_*
     "vma",  # serial number of the VMA, 0 = none
@@ -120,7 +123,8 @@ FIELDS = (
     "result",  # fault: vm_fault_t; syscall: return value; lock acquired: 1 success, 0 failure; signal: si_code;
     # contention_end: 0 or -errno; sched_switch: 0 = still runnable, 1 = sleeps, 2 = has ended
     "text",  # str or None: kernel function of a kernel fault, name of a mapping, name of a syscall ...
-    "args",  # tuple of ints or None: syscall arguments; signal: (si_addr,); fault: (entry before, entry after)
+    "args",  # tuple of ints or None: syscall arguments; signal: (si_addr,); fault: (entry before, entry after);
+    # VMA events: (mm, offset in the file in bytes, device, inode); exec, fork: (mm of the task from then on,)
     "duration",  # ns from the begin of the event to its end: fault, sys_exit; lock released: how long it was held
     "stack",  # tuple of return addresses, innermost first, or None; only where call stacks are recorded
 )
@@ -138,16 +142,28 @@ class Waits:
         self.holder = 0  # tid of the last holder
 
 
+class Clock(Protocol):
+    """Has the virtual time: `clock`, in ns since the machine started."""
+
+    @property
+    def clock(self) -> int: ...
+
+
+class _Stopped:
+    clock = 0
+
+
 class Tracepoints:
     """Where events go. One for each machine; `on` is False until a listener attaches."""
 
-    __slots__ = ("callchain", "clock", "cpu", "current", "on", "pid", "rows", "tid")
+    __slots__ = ("callchain", "cpu", "current", "on", "pid", "rows", "source", "tid")
 
     def __init__(self) -> None:
         self.on = False
         self.rows: list[Row | list[Row | None]] = []
-        self.clock: Callable[[], int] = lambda: 0  # virtual time in ns
-        self.callchain: Callable[[], tuple[int, ...]] | None = None  # the guest's call stack, where it is recorded
+        self.source: Clock = _Stopped()  # of the time of events
+        # The guest's call stack where it is recorded, given the ip of a fault in user mode, or 0 in a system call.
+        self.callchain: Callable[[int], tuple[int, ...]] | None = None
         self.cpu = 0
         self.pid = 0
         self.tid = 0
@@ -172,9 +188,11 @@ class Tracepoints:
         stack: tuple[int, ...] | None = None,
     ) -> None:
         """Append one finished event. Call it only when `on` is true."""
+        if self.callchain is not None and kind == Kind.CONTENTION_BEGIN:
+            stack = self.callchain(0)
         self.rows.append(
             (
-                self.clock(),
+                self.source.clock,
                 self.cpu,
                 self.pid,
                 self.tid,
@@ -198,6 +216,10 @@ class Tracepoints:
             )
         )
 
+    def clock(self) -> int:
+        """The time that an event has which is emitted now, in ns."""
+        return self.source.clock
+
     def reserve(self) -> list[Row | None]:
         """Take the next place for an event that begins now: a cell, whose only item is the row once it is known."""
         cell: list[Row | None] = [None]
@@ -208,11 +230,12 @@ class Tracepoints:
         """Take all rows before the first event that is still open."""
         rows = self.rows
         taken: list[Row] = []
+        append = taken.append
         for count, entry in enumerate(rows):
-            row = entry[0] if isinstance(entry, list) else entry
+            row = entry[0] if entry.__class__ is list else entry
             if row is None:
                 del rows[:count]
                 return taken
-            taken.append(row)
+            append(row)  # type: ignore[arg-type]
         rows.clear()
         return taken

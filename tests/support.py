@@ -16,6 +16,7 @@ from emu.mm.mm_types import mm_struct, page
 from emu.mm.mmap import do_mmap
 from emu.mm.mmap_lock import mmap_write_lock, mmap_write_unlock
 from emu.mm.uaccess import Uaccess
+from emu.sched.sched import Sched
 from emu.tracepoint import Tracepoints
 
 
@@ -63,6 +64,12 @@ class Box:
         pte = table.get(slot) if slot >= 0 else 0
         return self.memory.mem_map[(pte & table.format.pfn_mask) >> 12] if pte else None
 
+    def thread(self) -> Box:
+        """Another thread's view of the same address space: it faults by an entry of its own."""
+        entry = FaultEntry(self.mm, FakeCpu(), self.signals.append)  # type: ignore[arg-type]
+        access = Uaccess(self.mm, entry.kernel_fault, "little")
+        return Box(self.memory, self.mm, entry, access, self.signals, self.flushes)
+
     def fork(self) -> Box | None:
         """A child's address space; None = -ENOMEM."""
         mm = dup_mm(self.mm)
@@ -89,9 +96,9 @@ def _box_of(mm: mm_struct) -> Box:
     return Box(mm.memory, mm, entry, Uaccess(mm, entry.kernel_fault, "little"), signals, flushes)
 
 
-def make_box(locking: str = "6.18", ram: int = 16 << 20) -> Box:
-    """A fresh memory manager with one empty address space."""
-    memory = MemoryManager(Ram(ram), Tracepoints(), locking)
+def make_box(locking: str = "6.18", ram: int = 16 << 20, sched: Sched | None = None) -> Box:
+    """A fresh memory manager with one empty address space. With `sched` its threads run on that one's CPUs."""
+    memory = MemoryManager(Ram(ram), sched.tp if sched is not None else Tracepoints(), locking, sched)
     mm = memory.new_mm(X86PageTableFormat())
     mm.mmap_base = 0x7FFF_F7FF_F000
     return _box_of(mm)

@@ -44,6 +44,10 @@ class Arm64Arch:
         """No such frame."""
         return None
 
+    def show_signal(self, info: SigInfo) -> bool:
+        """debug.exception-trace is off by default."""
+        return False
+
     def pack_siginfo(self, info: SigInfo) -> bytes:
         return signal.pack_siginfo(info)
 

@@ -122,6 +122,7 @@ class Arm64Cpu:
         self.thread_fault_code = 0
         self.name = "aarch64"
         self.task: Any = None  # whose registers are in the engine
+        self.pins = 0
         self.vdso_address = 0  # where exec mapped Arch.vdso
         self.general = self.engine.batch(GENERAL)
         self._call = self.engine.batch((UC_ARM64_REG_X8, *(UC_ARM64_REG_X0 + i for i in range(6))))

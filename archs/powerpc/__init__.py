@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from archs.base import ElfTarget, SigFrameContext, SigInfo
+from archs.base import BUS_ADRALN, SIGBUS, ElfTarget, SigFrameContext, SigInfo
 from archs.powerpc import signal
 from archs.powerpc.cpu import PowerPcCpu
 from archs.powerpc.elf import TARGET_32, TARGET_64, TARGET_64LE
@@ -49,6 +49,10 @@ class PowerPcArch:
 
     def sigreturn(self, cpu: Any, access: Any) -> int | None:
         return None if self.wide else signal.sigreturn_32(cpu, access)
+
+    def show_signal(self, info: SigInfo) -> bool:
+        """All that _exception sends; do_sigbus does not."""
+        return info.signo != SIGBUS or info.code == BUS_ADRALN
 
     def pack_siginfo(self, info: SigInfo) -> bytes:
         return signal.pack_siginfo(info, self.order, self.wide)

@@ -123,6 +123,7 @@ class PowerPcCpu:
         self.trap_signal = SigInfo(0)
         self.name = name
         self.task: Any = None  # whose registers are in the engine
+        self.pins = 0
         self.vdso_address = 0  # where exec mapped Arch.vdso
         self.elfv1 = False
         self.trap = self.dar = self.dsisr = 0

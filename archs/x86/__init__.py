@@ -6,7 +6,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from archs.base import SigFrameContext, SigInfo
+from archs.base import (
+    BUS_ADRALN,
+    FPE_INTDIV,
+    SI_KERNEL,
+    SIGBUS,
+    SIGFPE,
+    SIGILL,
+    SIGSEGV,
+    SIGTRAP,
+    SigFrameContext,
+    SigInfo,
+)
 from archs.x86 import signal, vdso
 from archs.x86.cpu import X86Cpu
 from archs.x86.elf import TARGET
@@ -47,6 +58,14 @@ class X86Arch:
     def sigreturn(self, cpu: Any, access: Any) -> int | None:
         """No such frame."""
         return None
+
+    def show_signal(self, info: SigInfo) -> bool:
+        """Faults of SIGSEGV (show_signal_msg), and the traps of do_trap: not SIGBUS of a page, nor floating point."""
+        if info.signo == SIGFPE:
+            return info.code == FPE_INTDIV
+        if info.signo == SIGTRAP:
+            return info.code == SI_KERNEL
+        return info.signo in (SIGSEGV, SIGILL) or (info.signo == SIGBUS and info.code == BUS_ADRALN)
 
     def pack_siginfo(self, info: SigInfo) -> bytes:
         return signal.pack_siginfo(info)

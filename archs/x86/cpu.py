@@ -12,6 +12,7 @@ from unicorn.x86_const import (
     UC_X86_INS_RDTSC,
     UC_X86_INS_RDTSCP,
     UC_X86_REG_EFLAGS,
+    UC_X86_REG_FPCW,
     UC_X86_REG_FPSW,
     UC_X86_REG_FPTAG,
     UC_X86_REG_FS_BASE,
@@ -101,6 +102,7 @@ class X86Cpu:
         self.clock: Callable[[], int] = lambda: self.engine.retired() // 4  # virtual ns, for RDTSC
         self.name = "x86_64"
         self.task: Any = None  # whose registers are in the engine
+        self.pins = 0
         self.vdso_address = 0
         self.fault_address = 0
         self.fault_syndrome = 0
@@ -246,6 +248,8 @@ class X86Cpu:
         self.general.write([0] * 15 + [sp, entry, EFLAGS_FIXED])
         self._segments.write((0, 0))
         self.engine.uc.reg_write(UC_X86_REG_MXCSR, 0x1F80)
+        self.engine.uc.reg_write(UC_X86_REG_FPCW, 0x37F)
+        self.engine.uc.reg_write(UC_X86_REG_FPSW, 0)
         self.engine.uc.reg_write(UC_X86_REG_FPTAG, 0xFFFF)
         self.pc = entry
 

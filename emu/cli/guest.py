@@ -54,6 +54,10 @@ def run_guest(arguments: argparse.Namespace) -> int:
 
         recorder.start(machine.tp, header(machine, arguments.program, argv, arguments.env, __version__))
         machine.on_idle_rows = recorder.drain
+        if arguments.call_graph:
+            from emu.trace.callchain import Callchain
+
+            machine.tp.callchain = Callchain(lambda: machine.sched.current, arguments.call_graph)
     _forward_signals(machine)
     # The fault path makes many short-lived tuples and no cycles: collections would only cost time.
     gc.freeze()

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import importlib
 import os
 import sys
 
@@ -11,9 +13,11 @@ from emu import __version__
 from emu.cli.failure import Failure, tell
 from emu.cli.scale_options import add_scale_options
 from emu.cli.units import parse_size
+from emu.trace.timespan import parse_time
 
 LOCKINGS = ("mmap_lock", "spf", "rfc", "6.4", "6.18")
 DEFAULT_MEMORY = 1 << 30
+WEIGHTS = ("faults", "wait", "duration")  # what a call stack counts for
 
 
 def _size(text: str) -> int:
@@ -38,6 +42,43 @@ def _seconds(text: str) -> int:
     if not 0 < seconds < 1e9:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds")
     return round(seconds * 1e9)
+
+
+def _time(text: str) -> int:
+    try:
+        return parse_time(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+
+
+def _keys(text: str) -> tuple[str, ...]:
+    from emu.trace.grouping import pairs
+
+    try:
+        return pairs(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return int(text)
+
+
+def _events(text: str) -> tuple[str, ...]:
+    from emu.cli.diff_verb import parse_events
+
+    try:
+        return parse_events(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
 
 
 def _variable(text: str) -> str:
@@ -73,6 +114,7 @@ def _guest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pure", action="store_true", help="do without the C extension (slower, the same trace)")
     parser.add_argument("program", metavar="PROGRAM", help="a static ELF program")
     parser.add_argument("args", nargs=argparse.REMAINDER, metavar="ARG", help="its arguments")
+    parser.set_defaults(run="emu.cli.guest:run_guest")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -88,39 +130,139 @@ def build_parser() -> argparse.ArgumentParser:
     _guest_options(stat)
     record = verbs.add_parser("record", help="run a program and record its events")
     record.add_argument("-o", "--output", required=True, metavar="FILE", help="the trace")
+    record.add_argument(
+        "--call-graph",
+        choices=("fp", "dwarf"),
+        metavar="fp|dwarf",
+        help="record the guest's call stack at each fault and lock wait, by frame pointers or by DWARF call frames",
+    )
     _guest_options(record)
     scale = verbs.add_parser("scale", help="run a program over numbers of CPUs and locking schemes")
     add_scale_options(scale, LOCKINGS, _size, _variable, DEFAULT_MEMORY)
-    report = verbs.add_parser("report", help="what happened in a trace")
-    report.add_argument("file", metavar="FILE")
-    script = verbs.add_parser("script", help="every event of a trace, a line each")
-    script.add_argument("file", metavar="FILE")
-    script.add_argument("--format", choices=("text", "json", "kernel"), default="text", help="default: text")
-    script.add_argument("--from-entry", action="store_true", help="drop all before the first fault of the program")
+    scale.set_defaults(run="emu.cli.scale:scale")
+    for add in (_report, _script, _maps, _diff, _query, _export):
+        add(verbs)
     return parser
+
+
+def _report(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    parser = verbs.add_parser("report", help="what happened in a trace")
+    parser.add_argument("file", metavar="FILE")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--by", type=_keys, metavar="KEY[,KEY]",
+        help="group faults by one or two of vma, symbol, line, reason, path, thread, syscall; with lock, locks taken",
+    )  # fmt: skip
+    what.add_argument("--lock-waits", action="store_true", help="who waited for whom, in which call, for how long")
+    what.add_argument("--fault", type=int, metavar="N", help="the whole story of one fault, counted from 1")
+    per = parser.add_mutually_exclusive_group()
+    for short, name, text in (
+        ("-l", "lock", "each lock"), ("-t", "thread", "each waiting thread"), ("-o", "owner", "each holder"),
+        ("-c", "call", "each pair of calls"), ("-i", "wait", "each single wait, the longest first"),
+    ):  # fmt: skip
+        per.add_argument(
+            short, f"--per-{name}", dest="per", action="store_const", const=name, help=f"with --lock-waits: {text}"
+        )
+    parser.add_argument(
+        "-k", "--key", choices=("contended", "wait_total", "wait_max", "wait_min", "avg_wait"), default="wait_total",
+        help="with --lock-waits: what to sort by (default: wait_total)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--html", metavar="OUT.html", help="write pictures and tables as one page that needs no network"
+    )
+    parser.add_argument("--svg", metavar="OUT.svg", help="write one static picture")
+    parser.add_argument("--flame", metavar="OUT.svg", help="write a flame graph of the guest's call stacks")
+    parser.add_argument(
+        "--weight", choices=WEIGHTS, default="faults", help="with --flame: what counts, times in ns (default: faults)"
+    )
+    parser.add_argument("-E", "--entries", type=_count, default=40, metavar="N", help="lines of a table (default: 40)")
+    parser.add_argument("--program", metavar="ELF", help="take symbols and lines from this file")
+    parser.set_defaults(run="emu.cli.trace_verbs:report")
+
+
+def _export(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    parser = verbs.add_parser("export", help="write a trace in the format of another tool")
+    parser.add_argument(
+        "--to",
+        choices=("perfetto", "ftrace", "trace.dat", "parquet", "csv", "folded"),
+        required=True,
+        help="the format",
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="OUT", help='a file, or "-"; a new directory for parquet'
+    )
+    parser.add_argument(
+        "--weight", choices=WEIGHTS, default="faults", help="folded: what counts, times in ns (default: faults)"
+    )
+    parser.add_argument(
+        "--partition", choices=("kind", "time"), default="kind", help="parquet: what files hold (default: kind)"
+    )
+    parser.add_argument("file", metavar="FILE")
+    parser.set_defaults(run="emu.cli.export:export")
+
+
+def _script(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    parser = verbs.add_parser("script", help="every event of a trace, a line each")
+    parser.add_argument("file", metavar="FILE")
+    parser.add_argument("--format", choices=("text", "json", "kernel"), default="text", help="default: text")
+    parser.add_argument("--from-entry", action="store_true", help="drop all before the first fault of the program")
+    parser.set_defaults(run="emu.cli.trace_verbs:script")
+
+
+def _maps(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    parser = verbs.add_parser("maps", help="the address space as it was at a time, like /proc/PID/maps")
+    parser.add_argument("file", metavar="FILE")
+    parser.add_argument(
+        "--at", type=_time, metavar="TIME",
+        help="virtual time: 0.000027 (seconds), 27us, 27000ns (default: the end, before the process exits)",
+    )  # fmt: skip
+    parser.add_argument("--pid", type=int, metavar="PID", help="whose (default: the first process of the trace)")
+    parser.set_defaults(run="emu.cli.maps_verb:maps")
+
+
+def _diff(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    parser = verbs.add_parser("diff", help="where two traces differ: status 0 nowhere, 1 somewhere, 2 trouble")
+    parser.add_argument("a", metavar="A", help="a trace, or a text record of kernel-trace")
+    parser.add_argument("b", metavar="B")
+    parser.add_argument(
+        "--events", type=_events, metavar="LETTERS",
+        help="U user faults, K kernel faults, L mmap_lock, V VMA locks, M mappings, S system calls, G signals, "
+        "P processes (default: all that both have)",
+    )  # fmt: skip
+    parser.add_argument("--from-entry", action="store_true", help="drop all before the first fault of the program")
+    parser.add_argument(
+        "--context", type=_number, default=5, metavar="N", help="events shown around the first difference (default: 5)"
+    )
+    parser.set_defaults(run="emu.cli.diff_verb:diff")
+
+
+def _query(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    parser = verbs.add_parser("query", help="SQL over the events of a trace (needs DuckDB)")
+    parser.add_argument("file", metavar="FILE")
+    parser.add_argument("sql", metavar="SQL", help="one statement over the table events")
+    parser.add_argument("--format", choices=("table", "csv", "json"), default="table", help="default: table")
+    parser.set_defaults(run="emu.cli.query_verb:run_query")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point: the exit status. Errors are one line and status 2."""
     arguments = build_parser().parse_args(argv)
     try:
-        if arguments.verb == "scale":
-            from emu.cli.scale import scale
-
-            return scale(arguments)
-        if arguments.verb in ("run", "stat", "record"):
-            from emu.cli.guest import run_guest
-
-            return run_guest(arguments)
-        from emu.cli.trace_verbs import report, script
-
-        return report(arguments) if arguments.verb == "report" else script(arguments)
+        module, function = arguments.run.split(":")
+        status: int = getattr(importlib.import_module(module), function)(arguments)
+        return status
     except Failure as problem:
         tell(str(problem))
         return 2
     except BrokenPipeError:  # the reader of our output has gone, which is its right
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except OSError as problem:
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO) or problem.filename is not None:
+            raise
+        tell(f"standard output: {problem.strerror}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 2
     except KeyboardInterrupt:
         return 130
 

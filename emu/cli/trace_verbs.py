@@ -7,44 +7,81 @@ import argparse
 import sys
 from collections.abc import Iterator
 
-from rich.console import Console
-
 from emu.cli.failure import Failure, tell
+from emu.cli.trace_file import open_trace, progress, stdout_console
 from emu.trace import script as lines
-from emu.trace.reader import Trace, TraceError
-from emu.trace.summary import print_report
 from emu.trace.symbols import Symbols
 from emu.tracepoint import Kind, Row
 
-WIDE = 100
-
-
-def _open(path: str) -> Trace:
-    try:
-        return Trace(path)
-    except TraceError as problem:
-        raise Failure(str(problem)) from None
-
 
 def report(arguments: argparse.Namespace) -> int:
-    """Print the summary of a trace."""
-    trace = _open(arguments.file)
-    console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, soft_wrap=not sys.stdout.isatty())
-    print_report(trace, console)
+    """Print the summary of a trace, or what the options ask for instead."""
+    if arguments.html or arguments.svg:
+        from emu.cli.pictures import pictures
+
+        return pictures(arguments)
+    if arguments.flame:
+        from emu.cli.flame import write_flame
+
+        return write_flame(arguments)
+    trace = open_trace(arguments.file)
+    console = stdout_console()
+    if arguments.by:
+        from emu.trace.grouping import group
+        from emu.trace.report_tables import print_grouping, print_notes
+
+        with progress(trace):
+            found = group(trace, arguments.by, arguments.program)
+        print_grouping(found, arguments.entries, console)
+        print_notes([*found.notes, trace.problem], console)
+    elif arguments.lock_waits:
+        _lock_waits(arguments)
+    elif arguments.fault is not None:
+        from emu.trace.fault_story import NoSuchFault, tell_fault
+
+        try:
+            for line in tell_fault(trace, arguments.fault, arguments.program):
+                sys.stdout.write(line + "\n")
+        except NoSuchFault as problem:
+            raise Failure(str(problem)) from None
+    else:
+        from emu.trace.summary import Summary, print_summary
+
+        with progress(trace):
+            summary = Summary(trace, arguments.program)
+        print_summary(trace, summary, console)
     sys.stdout.flush()
     return 0
 
 
+def _lock_waits(arguments: argparse.Namespace) -> None:
+    from emu.trace.lock_waits import contention, find_waits
+    from emu.trace.report_tables import print_contention, print_notes, print_waits
+
+    trace = open_trace(arguments.file)
+    console = stdout_console()
+    with progress(trace):
+        waits = find_waits(trace)
+    if not waits:
+        console.print("nobody waited for a lock")
+    elif arguments.per == "wait":
+        print_waits(waits, arguments.entries, console)
+    else:
+        per = arguments.per or "chain"
+        print_contention(contention(waits, per), per, arguments.key, arguments.entries, console)
+    unfinished = sum(not each.ended for each in waits)
+    note = f"{unfinished} waits were not over at the end; they count until then" if unfinished else None
+    print_notes([note, trace.problem], console)
+
+
 def script(arguments: argparse.Namespace) -> int:
     """Print every event; 0, or 1 when the trace was cut off."""
-    trace = _open(arguments.file)
+    trace = open_trace(arguments.file)
     rows: Iterator[Row] = trace.rows()
     if arguments.format == "text":
         rows, bias = _peek_bias(rows)
         symbols = Symbols.of_trace(trace.metadata, bias)
-        if arguments.from_entry:
-            rows = lines.from_entry(rows)
-        found = lines.text_lines(rows, str(trace.metadata.get("comm", "")), symbols)
+        found = lines.text_lines(rows, str(trace.metadata.get("comm", "")), symbols, arguments.from_entry)
     else:
         if arguments.from_entry:
             rows = lines.from_entry(rows)

@@ -87,7 +87,7 @@ class HostFs(SuperBlock):
     def statfs(self, inode: Inode) -> Kstatfs | int:
         assert isinstance(inode, HostInode)
         try:
-            found = os.fstatvfs(inode.files[0].fd) if inode.files else os.statvfs(inode.path)
+            found = os.fstatvfs(inode.files[0].fd) if inode.files else os.statvfs(inode.path or "/")
         except OSError as problem:
             return _error(problem)
         return Kstatfs(
@@ -734,8 +734,9 @@ class HostFile(File):
         if error:
             return error
         if moves and mapping is not None:  # what is cached must not hide what was cleared or moved
-            last = offset + length - 1 >> PAGE_SHIFT if mode & FALLOC_FL_PUNCH_HOLE else _FILES_BEYOND
-            mapping.truncate_range(offset >> PAGE_SHIFT, last)
+            hole = bool(mode & FALLOC_FL_PUNCH_HOLE)
+            last = offset + length - 1 >> PAGE_SHIFT if hole else _FILES_BEYOND
+            mapping.truncate_range(offset >> PAGE_SHIFT, last, even_cows=not hole)
         new = os.fstat(self.fd).st_size
         if new != size:
             inode.set_size(new)

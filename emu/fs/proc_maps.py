@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from emu.fs.dcache import Dentry
 from emu.fs.file import File, kiocb
@@ -14,7 +14,7 @@ from emu.fs.seq_file import SeqOperations
 from emu.mm import mm_types as m
 from emu.mm.mm_types import PAGE_SHIFT, PAGE_SIZE, mm_struct, vm_area_struct
 from emu.mm.mmap_lock import mmap_read_lock, mmap_read_unlock
-from emu.mm.vma import vma_special_name
+from emu.mm.vma import vma_name, vma_place
 
 if TYPE_CHECKING:
     from emu.fs.current import Current
@@ -25,34 +25,12 @@ _GATE = 1 << 63  # the position of the x86-64 gate area, behind all VMAs
 VSYSCALL = b"ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]\n"
 _PAGEMAP_CHUNK = 2 << 20
 PM_SOFT_DIRTY, PM_MMAP_EXCLUSIVE, PM_FILE, PM_PRESENT = 1 << 55, 1 << 56, 1 << 61, 1 << 63
-_VM_FLAG_NAMES = (
-    ("VM_READ", "rd"), ("VM_WRITE", "wr"), ("VM_EXEC", "ex"), ("VM_SHARED", "sh"), ("VM_MAYREAD", "mr"),
-    ("VM_MAYWRITE", "mw"), ("VM_MAYEXEC", "me"), ("VM_MAYSHARE", "ms"), ("VM_GROWSDOWN", "gd"), ("VM_PFNMAP", "pf"),
-    ("VM_LOCKED", "lo"), ("VM_IO", "io"), ("VM_SEQ_READ", "sr"), ("VM_RAND_READ", "rr"), ("VM_DONTCOPY", "dc"),
-    ("VM_DONTEXPAND", "de"), ("VM_ACCOUNT", "ac"), ("VM_NORESERVE", "nr"), ("VM_WIPEONFORK", "wf"),
-    ("VM_DONTDUMP", "dd"), ("VM_HUGEPAGE", "hg"), ("VM_NOHUGEPAGE", "nh"), ("VM_MERGEABLE", "mg"), ("VM_SEALED", "sl"),
-)  # fmt: skip
-
-
-def vma_name(vma: vm_area_struct) -> str:
-    """The last column of maps; empty for plain anonymous memory."""
-    if vma.vm_file is not None:
-        if vma.anon_name is not None and vma.vm_file.f_mapping.shmem:
-            return f"[anon_shmem:{vma.anon_name}]"
-        return vma.vm_file.name.replace("\n", "\\012")
-    name = vma_special_name(vma)
-    if name is None and vma.anon_name is not None:
-        return f"[anon:{vma.anon_name}]"
-    return name or ""
 
 
 def show_map_vma(vma: vm_area_struct) -> bytes:
     """One line of maps (show_map_vma)."""
     flags = vma.vm_flags
-    device = inode = pgoff = 0
-    if vma.vm_file is not None:
-        host: Any = vma.vm_file.f_mapping.host
-        device, inode, pgoff = getattr(host, "s_dev", 1), getattr(host, "i_ino", 0), vma.vm_pgoff << PAGE_SHIFT
+    device, inode, pgoff = vma_place(vma)
     major, minor = device >> 8 & 0xFFF, device & 0xFF | device >> 12 & 0xFFF00
     text = (
         f"{vma.vm_start:08x}-{vma.vm_end:08x} {'r' if flags & m.VM_READ else '-'}{'w' if flags & m.VM_WRITE else '-'}"
@@ -60,7 +38,7 @@ def show_map_vma(vma: vm_area_struct) -> bytes:
         f"{pgoff:08x} {major:02x}:{minor:02x} "
         f"{inode} "
     )
-    name = vma_name(vma)
+    name = vma_name(vma).replace("\n", "\\012")
     if name:
         text = text.ljust(NAME_COLUMN) + name
     return (text + "\n").encode("utf-8", "surrogateescape")
@@ -124,7 +102,7 @@ def show_smap(vma: vm_area_struct) -> bytes:
     usage = Usage()
     usage.add(vma)
     size = vma.vm_end - vma.vm_start >> 10
-    flags = "".join(f"{short} " for name, short in _VM_FLAG_NAMES if vma.vm_flags & getattr(m, name, 0))
+    flags = "".join(f"{short} " for name, short in m.VM_FLAG_LETTERS if vma.vm_flags & getattr(m, name, 0))
     text = f"{'Size:':16}{size:8d} kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\n{usage.show()}"
     return show_map_vma(vma) + f"{text}VmFlags: {flags}\n".encode()
 

@@ -301,7 +301,7 @@ class TmpInode(Inode):
         end = offset + length
         first, last = offset + PAGE_SIZE - 1 >> PAGE_SHIFT, (end >> PAGE_SHIFT) - 1
         if last >= first:
-            self.i_mapping.truncate_range(first, last)
+            self.i_mapping.truncate_range(first, last, even_cows=False)
         if offset >> PAGE_SHIFT == end >> PAGE_SHIFT:
             self.clear(offset, length)
         else:

@@ -7,8 +7,6 @@ import errno
 import struct
 from typing import TYPE_CHECKING
 
-from greenlet import greenlet
-
 from emu.kernel.args import order, s32
 from emu.kernel.process import RLIM_INFINITY, Process
 from emu.kernel.signal import NSIG, SIGCHLD, SS_DISABLE, Signals
@@ -170,10 +168,12 @@ def copy_process(
         machine.set_mm_owner(child)
         if process.parent is not None:
             process.parent.children.append(child)
-    child.greenlet = greenlet(lambda *_: machine.run_task(child))
+    child.greenlet = machine.sched.new_greenlet(lambda: machine.run_task(child))
     if machine.tp.on:
         tp = machine.tp
-        tp.emit(Kind.SCHED_PROCESS_FORK, code=number, size=child.tgid, flags=flags, text=child.comm)
+        tp.emit(
+            Kind.SCHED_PROCESS_FORK, code=number, size=child.tgid, flags=flags, text=child.comm, args=(child.mm.id,)
+        )  # fmt: skip
         if not flags & CLONE_VM:
             tp.pid, tp.tid = child.tgid, child.pid
             trace_forked_vmas(mm)

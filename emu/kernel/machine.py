@@ -13,8 +13,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from greenlet import greenlet
-
 from archs.base import Arch, Cpu, SigInfo, TrapKind
 from emu.fs.file import File
 from emu.hw.native import library
@@ -30,6 +28,7 @@ from emu.kernel.task import DEFAULT_RLIMITS, Task
 from emu.kernel.timers import Timers
 from emu.mm.memory_manager import MemoryManager
 from emu.mm.mm_types import mm_struct
+from emu.mm.vma import trace_vma_modify, vma_special_name
 from emu.sched.cost import ICELAKE, Cost
 from emu.sched.entity import State
 from emu.sched.sched import INFINITY, Sched
@@ -106,7 +105,6 @@ class Machine:
         self.futexes = FutexTable()
         self.vfs: Any = None
         self.clock = self.sched.now
-        self.tp.clock = self.sched.now
 
     # Time
 
@@ -151,7 +149,7 @@ class Machine:
         load_program(task, image, program, [os.fsencode(a) for a in argv], [os.fsencode(e) for e in env])
         self.sched.boot.pid = self.sched.boot.tgid = 0
         mm.exe_file = program
-        task.greenlet = greenlet(lambda *_: self.run_task(task))
+        task.greenlet = self.sched.new_greenlet(lambda: self.run_task(task))
         self.sched.start(task)
         return task
 
@@ -203,7 +201,9 @@ class Machine:
         mm, arch = task.mm, task.arch
         spare = self._spare.setdefault(arch.name, [])
         if not spare and len(self._engines) >= MAX_ENGINES:
-            self.detach(next(iter(self._engines)))
+            victim = next((other for other, its in self._engines.items() if not its.pins), None)
+            if victim is not None:
+                self.detach(victim)
         if spare:
             cpu = spare.pop()
         else:
@@ -264,9 +264,13 @@ class Machine:
         return self._vdso_frames[arch.name]
 
     def trace_exec(self, task: Task, bias: int, entry: int) -> None:
-        """Tell listeners which program runs: address = load bias, ip = entry point."""
+        """Tell listeners which program runs, address = load bias, ip = entry point, and which VMAs have got their names
+        since they were made."""
         if self.tp.on:
-            self.tp.emit(Kind.EXEC, bias, ip=entry, text=task.exe)
+            self.tp.emit(Kind.EXEC, bias, ip=entry, text=task.exe, args=(task.mm.id,))
+            for vma in task.mm.mm_mt:
+                if vma.vm_file is None and vma_special_name(vma) in ("[heap]", "[stack]"):
+                    trace_vma_modify(vma)
 
     # Running
 
@@ -307,7 +311,7 @@ class Machine:
         tp = self.tp
         signals = task.signals
         process = task.signal
-        memory = self.memory
+        rcu = self.memory.rcu
         syscall, fault, budget_end = TrapKind.SYSCALL, TrapKind.FAULT, TrapKind.BUDGET
         simple = not self.strace
         syscall_ns = sched.cost.syscall
@@ -326,7 +330,7 @@ class Machine:
                 restart = 0
             if task.exit_code is not None:
                 break
-            memory.rcu.quiescent()
+            rcu.quiescent()
             if len(tp.rows) > 8192:
                 self.on_idle_rows()
             if task.rseq[0] and (sched.rq.nr_switches != switches or sched.rq is not rq):
@@ -342,14 +346,14 @@ class Machine:
                 until = sched.user_deadline()
             cpu = self.load_registers(task)
             engine = cpu.engine
-            engine.serve = sched.alone
+            engine.serve = sched.alone and not rcu.pending
             budget = max(4, min(SLICE, until - sched.clock << 2))
+            entered, utime, slept = sched.clock, task.utime, task.slept
             sched.enter_guest(engine)
             kind = cpu.run(budget)
-            task.utime += sched.leave_guest()
+            sched.leave_guest()
             if kind is syscall:
                 number, a0, a1, a2, a3, a4, a5 = cpu.syscall_args()
-                entered = sched.clock
                 sched.charge(syscall_ns)
                 self.syscall_count += 1
                 sched.sync()
@@ -365,19 +369,17 @@ class Machine:
                         self.load_registers(task).set_syscall_result(result)
                 elif task.exec_count:  # another program
                     table, size = self.table(task), len(self.table(task))
-                task.stime += sched.clock - entered
                 if self.sleepers:
                     self.wake_sleepers()
             elif kind is fault:
                 if not engine.fault_refused:
-                    entered = sched.clock
                     task.entry.user_fault(cpu.fault_address, cpu.fault_syndrome, cpu.pc)
-                    task.stime += sched.clock - entered
             elif kind is TrapKind.SIGNAL:
                 task.force_sig(cpu.trap_signal)
             elif kind is budget_end:
                 if self.host_waiters:
                     self._poll_host(0)
+            task.stime += sched.clock - entered - (task.utime - utime) - (task.slept - slept)
         do_exit(task)
         if process.leader is task or not process.threads:
             self._ended_processes += 1

@@ -130,6 +130,10 @@ class Signals:
         handler = self.actions[signo].handler
         return handler == SIG_IGN or (handler == SIG_DFL and bool(bit(signo) & _IGNORED_BY_DEFAULT))
 
+    def unhandled(self, signo: int) -> bool:
+        """Is there no handler, so that the signal ends the program (unhandled_signal)."""
+        return self.actions[signo].handler in (SIG_DFL, SIG_IGN) and not self.fatal
+
     def force(self, info: SigInfo) -> None:
         """A blocked or ignored one gets its default action, and is unblocked (force_sig_info_to_task)."""
         action = self.actions[info.signo]

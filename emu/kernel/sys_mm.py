@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from errno import EBADF, EINVAL, ENOMEM, EPERM
+from errno import EBADF, EINTR, EINVAL, ENOMEM, EPERM
 from typing import TYPE_CHECKING
 
 from emu.mm import madvise, mincore, mlock, mmap, mprotect, mremap, msync
 from emu.mm.mm_types import PAGE_SIZE
+from emu.mm.mmap_lock import mmap_write_lock_killable, mmap_write_unlock
 
 if TYPE_CHECKING:
     from emu.kernel.task import Task
@@ -40,7 +41,11 @@ def ksys_mmap_pgoff(task: Task, addr: int, length: int, prot: int, flags: int, f
         if flags & mmap.MAP_HUGETLB:
             return -EINVAL
     elif flags & mmap.MAP_HUGETLB:
-        return -ENOMEM  # no huge pages are reserved
+        # The file of huge pages can be made, but not mapped: none are reserved.
+        if mmap_write_lock_killable(task.mm):
+            return -EINTR
+        mmap_write_unlock(task.mm)
+        return -ENOMEM
     return mmap.vm_mmap_pgoff(task.mm, file, addr, length, prot, flags, pgoff)
 
 

@@ -12,6 +12,7 @@ from emu.kernel.process import RLIM_INFINITY, Process
 from emu.kernel.signal import ERESTARTSYS, SIGCHLD, Signals, send_signal
 from emu.kernel.timers import Timer
 from emu.mm.mm_types import mm_struct
+from emu.mm.mmap_lock import mmap_read_trylock, mmap_read_unlock
 from emu.mm.uaccess import Uaccess
 from emu.sched.entity import SchedEntity, State
 from emu.tracepoint import Kind
@@ -181,6 +182,10 @@ class Task(SchedEntity):
 
     def force_sig(self, info: SigInfo) -> None:
         """A signal that cannot be blocked or ignored: a fault of the program itself (force_sig_info)."""
+        if self.signals.unhandled(info.signo) and self.arch.show_signal(info):
+            # print_vma_addr: the log names the mapping of the instruction
+            if mmap_read_trylock(self.mm):
+                mmap_read_unlock(self.mm)
         self.signals.force(info)
         self.sigpending = True
         self._trace_generated(info)

@@ -122,12 +122,15 @@ class address_space:
             size -= count
         return b"".join(parts)
 
-    def truncate_range(self, first: int, last: int) -> None:
+    def truncate_range(self, first: int, last: int, even_cows: bool = True) -> None:
         """Unmap and drop the pages first..last (inclusive, page indices), their content with them
-        (truncate_inode_pages_range)."""
+        (truncate_inode_pages_range).
+
+        Private copies of them go too where the file ends before them, and stay where it has got a hole (`even_cows`).
+        """
         from emu.mm.memory import unmap_mapping_range
 
-        unmap_mapping_range(self, first, last - first + 1, even_cows=True)
+        unmap_mapping_range(self, first, last - first + 1, even_cows)
         if last - first < len(self.pages):
             doomed = [index for index in range(first, last + 1) if index in self.pages]
         else:

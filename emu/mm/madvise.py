@@ -42,7 +42,7 @@ from emu.mm.mmap_lock import (
 )
 from emu.mm.rmap import anon_vma, anon_vma_prepare
 from emu.mm.tlb import flush_tlb_mm
-from emu.mm.vma import vma_modify
+from emu.mm.vma import trace_vma_modify, vma_modify
 
 MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_DONTNEED = range(5)
 MADV_FREE, MADV_REMOVE, MADV_DONTFORK, MADV_DOFORK = 8, 9, 10, 11
@@ -53,9 +53,10 @@ MADV_DONTNEED_LOCKED, MADV_COLLAPSE, MADV_HWPOISON, MADV_SOFT_OFFLINE = 24, 25, 
 MADV_GUARD_INSTALL, MADV_GUARD_REMOVE = 102, 103
 
 _VALID = frozenset(range(5)) | frozenset(range(8, 26)) | {MADV_GUARD_INSTALL, MADV_GUARD_REMOVE}
-_VMA_READ = {MADV_DONTNEED, MADV_DONTNEED_LOCKED, MADV_FREE, MADV_GUARD_INSTALL, MADV_GUARD_REMOVE}
+_VMA_READ = {MADV_DONTNEED, MADV_DONTNEED_LOCKED, MADV_FREE}
 _MMAP_READ = {
     MADV_REMOVE, MADV_WILLNEED, MADV_COLD, MADV_PAGEOUT, MADV_POPULATE_READ, MADV_POPULATE_WRITE, MADV_COLLAPSE,
+    MADV_GUARD_INSTALL, MADV_GUARD_REMOVE,
 }  # fmt: skip
 _DISCARDS = {
     MADV_FREE,
@@ -89,7 +90,7 @@ def do_madvise(mm: mm_struct, start: int, length: int, behavior: int) -> int:
         if mm.scheme.madvise_under_vma_lock:
             vma = mm.scheme.lock_vma_under_rcu(mm, start)
             if vma is not None:
-                if _vma_lock_sufficient(vma, end, behavior):
+                if end <= vma.vm_end:  # is_vma_lock_sufficient
                     error = _advise_vma(vma, start, end, behavior)
                     mm.scheme.vma_end_read(vma)
                     return error
@@ -108,13 +109,6 @@ def do_madvise(mm: mm_struct, start: int, length: int, behavior: int) -> int:
     error = _walk(mm, start, end, behavior)
     mmap_write_unlock(mm)
     return error
-
-
-def _vma_lock_sufficient(vma: vm_area_struct, end: int, behavior: int) -> bool:
-    """May the advice be taken under the lock of its one VMA (is_vma_lock_sufficient)."""
-    if end > vma.vm_end:
-        return False
-    return not (vma_is_anonymous(vma) and behavior == MADV_GUARD_INSTALL and vma.anon_vma is None)
 
 
 def _walk(mm: mm_struct, start: int, end: int, behavior: int) -> int:
@@ -219,7 +213,9 @@ def _update_vma(vma: vm_area_struct, start: int, end: int, flags: int) -> int:
     if isinstance(modified, int):
         return modified
     vma.vm_mm.scheme.vma_start_write(modified, "madvise_update_vma")
-    modified.vm_flags = flags
+    if modified.vm_flags != flags:
+        modified.vm_flags = flags
+        trace_vma_modify(modified)
     return 0
 
 
@@ -357,6 +353,8 @@ def _name_vmas(mm: mm_struct, start: int, end: int, name: str | None) -> int:
             if isinstance(modified, int):
                 return -EAGAIN if modified == -ENOMEM else modified
             mm.scheme.vma_start_write(modified, "madvise_update_vma")
-            modified.anon_name = name
+            if modified.anon_name != name:
+                modified.anon_name = name
+                trace_vma_modify(modified)
         start = stop
     return unmapped

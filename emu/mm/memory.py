@@ -190,7 +190,7 @@ def handle_pte_fault(vmf: vm_fault) -> int:
     format = table.format
     if not format.pte_present(entry):
         return do_swap_page(vmf)
-    if table.locks is not None or vmf.flags & FAULT_FLAG_SPECULATIVE:
+    if table.racy:
         if vmf.flags & FAULT_FLAG_SPECULATIVE:
             vma.vm_mm.memory.vmstat["spf_attempt_pte"] += 1
         if not pte_map_lock(vmf):
@@ -261,11 +261,10 @@ def do_anonymous_page(vmf: vm_fault) -> int:
             return VM_FAULT_OOM
     format = table.format
     memory = mm.memory
-    locking = table.locks is not None or vmf.flags & FAULT_FLAG_SPECULATIVE
-    if vmf.flags & FAULT_FLAG_SPECULATIVE:
+    if table.racy and vmf.flags & FAULT_FLAG_SPECULATIVE:
         memory.vmstat["spf_attempt_anon"] += 1
     if not vmf.flags & FAULT_FLAG_WRITE:
-        if locking:
+        if table.racy:
             if not pte_map_lock(vmf):
                 return VM_FAULT_RETRY
             if table.get(slot):
@@ -285,7 +284,7 @@ def do_anonymous_page(vmf: vm_fault) -> int:
     if new is None:
         return VM_FAULT_OOM
     memory.costs.new_anon()
-    if locking:
+    if table.racy:
         mapped = pte_map_lock(vmf)
         if not mapped or table.get(slot):
             pte_unmap_unlock(vmf)
@@ -581,7 +580,7 @@ def wp_page_copy(vmf: vm_fault) -> int:
     table = mm.pgtable
     format = table.format
     mapped = True
-    if table.locks is not None or vmf.flags & FAULT_FLAG_SPECULATIVE:
+    if table.racy:
         mapped = pte_map_lock(vmf)
     if not mapped or table.get(vmf.slot) != vmf.orig_pte:
         pte_unmap_unlock(vmf)
@@ -625,8 +624,13 @@ def mm_counter(target: page) -> int:
     return MM_FILEPAGES if mapping is None else mm_counter_file(mapping)
 
 
-def zap_pte_range(vma: vm_area_struct, start: int, end: int, even_cows: bool = True) -> None:
-    """Clear the entries of [start, end) within the VMA, flush the TLB once, then free the pages."""
+def zap_pte_range(
+    vma: vm_area_struct, start: int, end: int, even_cows: bool = True, drop_markers: bool = False
+) -> None:
+    """Clear the entries of [start, end) within the VMA, flush the TLB once, then free the pages.
+
+    Guard markers outlive it, but for an unmapping (`drop_markers`, ZAP_FLAG_DROP_MARKER).
+    """
     mm = vma.vm_mm
     table = mm.pgtable
     format = table.format
@@ -659,7 +663,8 @@ def zap_pte_range(vma: vm_area_struct, start: int, end: int, even_cows: bool = T
                 continue
             pte = table.get(base + i)
             if not format.pte_present(pte):
-                table.entries[base + i] = 0  # a guard marker
+                if drop_markers:
+                    table.entries[base + i] = 0
                 continue
             if format.pte_special(pte):
                 table.entries[base + i] = 0
@@ -695,7 +700,7 @@ def unmap_vmas(mm: mm_struct, vmas: Iterable[vm_area_struct], start: int, end: i
         if low < high:
             if mm_wr_locked:
                 mm.scheme.vma_start_write(vma, "unmap_page_range")
-            zap_pte_range(vma, low, high)
+            zap_pte_range(vma, low, high, drop_markers=True)
 
 
 def zap_page_range_single(vma: vm_area_struct, address: int, size: int) -> None:

@@ -48,7 +48,8 @@ class MemoryManager:
         self.overcommit_memory = 0
         self.overcommit_ratio = 50
         self.max_map_count = 65530
-        self.mmap_min_addr = 4096
+        self.dac_mmap_min_addr = 4096  # the sysctl vm.mmap_min_addr: below it MAP_FIXED needs a privilege
+        self.mmap_min_addr = 65536  # lowest address that the kernel chooses itself (CONFIG_LSM_MMAP_MIN_ADDR)
         self.stack_guard_gap = 256 << 12  # bytes
         self.out_of_memory: Callable[[mm_struct | None], None] = lambda mm: None
         self._vma_ids = 0

@@ -20,7 +20,7 @@ from emu.mm.mm_types import (
     vm_area_struct,
 )
 from emu.mm.mmap_lock import mmap_write_lock_killable, mmap_write_unlock
-from emu.mm.vma import RLIMIT_MEMLOCK, vma_modify
+from emu.mm.vma import RLIMIT_MEMLOCK, trace_vma_modify, vma_modify
 
 MLOCK_ONFAULT = 1
 MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
@@ -46,7 +46,9 @@ def mlock_fixup(vma: vm_area_struct, start: int, end: int, newflags: int) -> int
     elif not oldflags & VM_LOCKED:
         mm.locked_vm += pages
     mm.scheme.vma_start_write(modified, "mlock_fixup")
-    modified.vm_flags = newflags
+    if modified.vm_flags != newflags:
+        modified.vm_flags = newflags
+        trace_vma_modify(modified)
     return 0
 
 

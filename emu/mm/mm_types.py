@@ -59,6 +59,14 @@ VM_SEALED = 1 << 42
 VM_ACCESS_FLAGS = VM_READ | VM_WRITE | VM_EXEC
 VM_SPECIAL = VM_IO | VM_DONTEXPAND | VM_PFNMAP | VM_MIXEDMAP
 VM_LOCKED_MASK = VM_LOCKED | VM_LOCKONFAULT
+VM_FLAG_LETTERS = (
+    ("VM_READ", "rd"), ("VM_WRITE", "wr"), ("VM_EXEC", "ex"), ("VM_SHARED", "sh"), ("VM_MAYREAD", "mr"),
+    ("VM_MAYWRITE", "mw"), ("VM_MAYEXEC", "me"), ("VM_MAYSHARE", "ms"), ("VM_GROWSDOWN", "gd"), ("VM_PFNMAP", "pf"),
+    ("VM_LOCKED", "lo"), ("VM_IO", "io"), ("VM_SEQ_READ", "sr"), ("VM_RAND_READ", "rr"), ("VM_DONTCOPY", "dc"),
+    ("VM_DONTEXPAND", "de"), ("VM_ACCOUNT", "ac"), ("VM_NORESERVE", "nr"), ("VM_WIPEONFORK", "wf"),
+    ("VM_DONTDUMP", "dd"), ("VM_HUGEPAGE", "hg"), ("VM_NOHUGEPAGE", "nh"), ("VM_MERGEABLE", "mg"), ("VM_SEALED", "sl"),
+)  # fmt: skip
+"""The flags that VmFlags of /proc/PID/smaps shows, in its order, and its letters for them."""
 VM_DATA_DEFAULT_FLAGS = VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
 VM_STACK_FLAGS = VM_GROWSDOWN | VM_DATA_DEFAULT_FLAGS | VM_ACCOUNT
 

@@ -162,7 +162,7 @@ def get_unmapped_area(mm: mm_struct, target: file | None, addr: int, length: int
         return -ENOMEM
     if found & PAGE_SIZE - 1:
         return -EINVAL
-    if flags & MAP_FIXED and found < mm.memory.mmap_min_addr and not mm.privileged:
+    if found < mm.memory.dac_mmap_min_addr and not mm.privileged:  # cap_mmap_addr
         return -EPERM
     return found
 
@@ -381,7 +381,7 @@ def exit_mmap(mm: mm_struct) -> None:
             accounted += vma_pages(vma)
         mm.scheme.vma_mark_detached(vma)
         mm.map_count -= 1
-        remove_vma(vma)
+        remove_vma(vma, teardown=True)
     mmap_write_unlock(mm)
     mm.scheme.drain_free_vmas(mm)
     vm_unacct_memory(mm.memory, accounted)

@@ -135,9 +135,6 @@ def lock_mm_and_find_vma(mm: mm_struct, address: int, user: bool) -> vm_area_str
     by the kernel, which
     all have an exception table entry here and may thus wait.
     """
-    from emu.mm.mm_types import VM_GROWSDOWN
-    from emu.mm.vma import expand_stack_locked
-
     if not mmap_read_trylock(mm) and mmap_read_lock_killable(mm):
         mm.stack_grown = False
         return None
@@ -152,6 +149,9 @@ def lock_mm_and_find_vma(mm: mm_struct, address: int, user: bool) -> vm_area_str
     mm.stack_grown = False
     if vma is not None and vma.vm_start <= address:
         return vma
+    from emu.mm.mm_types import VM_GROWSDOWN
+    from emu.mm.vma import expand_stack_locked
+
     if vma is None or not vma.vm_flags & VM_GROWSDOWN:
         mmap_read_unlock(mm)
         mm.stack_grown = False

@@ -27,7 +27,7 @@ from emu.mm.mm_types import (
 )
 from emu.mm.mmap_lock import mmap_write_lock_killable, mmap_write_unlock
 from emu.mm.overcommit import vm_enough_memory, vm_unacct_memory
-from emu.mm.vma import may_expand_vm, vm_stat_account, vma_modify
+from emu.mm.vma import may_expand_vm, trace_vma_modify, vm_stat_account, vma_modify
 
 PROT_SEM = 8
 PROT_GROWSDOWN, PROT_GROWSUP = 0x01000000, 0x02000000
@@ -60,7 +60,9 @@ def mprotect_fixup(vma: vm_area_struct, start: int, end: int, newflags: int) -> 
         return modified
     vma = modified
     mm.scheme.vma_start_write(vma, "mprotect_fixup")
-    vma.vm_flags = newflags
+    if vma.vm_flags != newflags:
+        vma.vm_flags = newflags
+        trace_vma_modify(vma)
     vma_set_page_prot(vma)
     upgrade = vma_wants_writenotify(vma) if newflags & VM_SHARED else bool(newflags & VM_WRITE)
     change_protection(vma, start, end, vma.vm_page_prot, upgrade)
@@ -157,7 +159,9 @@ def do_mseal(mm: mm_struct, start: int, length: int, flags: int) -> int:
                     error = modified
                 else:
                     mm.scheme.vma_start_write(modified, "mseal_apply")
-                    modified.vm_flags |= VM_SEALED
+                    if not modified.vm_flags & VM_SEALED:
+                        modified.vm_flags |= VM_SEALED
+                        trace_vma_modify(modified)
             at = stop
     mmap_write_unlock(mm)
     return error

@@ -32,6 +32,7 @@ from emu.mm.vma import (
     extend_vma,
     may_expand_vm,
     mlock_future_ok,
+    trace_vma_modify,
     vm_stat_account,
 )
 
@@ -269,13 +270,16 @@ class _Mremap:
             if source.vm_flags & VM_LOCKED:
                 mm.locked_vm -= self.old_len >> PAGE_SHIFT
                 source.vm_flags &= ~VM_LOCKED_MASK
+                trace_vma_modify(source)
             if source is not new and source.vm_start == self.addr and source.vm_end == self.addr + self.old_len:
                 unlink_anon_vmas(source)
             return self.new_addr
         if self.old_len:
+            hiwater_vm = mm.hiwater_vm  # being in two places for a moment is no new peak
             if accounted:  # the charge of the old place goes with the pages
                 vm_acct_memory(memory, self.old_len >> PAGE_SHIFT)
             error = do_munmap(mm, self.addr, self.old_len, unlock=False)
             if error and accounted:
                 vm_unacct_memory(memory, self.old_len >> PAGE_SHIFT)
+            mm.hiwater_vm = hiwater_vm
         return self.new_addr

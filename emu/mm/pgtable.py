@@ -87,6 +87,7 @@ class PageTable:
         self.tables = 0  # tables of all levels, the top one included
         # The locks of the lowest-level tables, by slot >> (bits of the index); None on a machine with one CPU.
         self.locks: dict[int, spinlock] | None = {} if len(memory.sched.rqs) > 1 else None
+        self.racy = self.locks is not None or memory.scheme.speculative  # an entry may change before it is locked
         self._leaf_bits = format.bits[-1]
         self._orders = tuple(max(0, (1 << b) * format.entry_size - 1 >> 12).bit_length() for b in format.bits)
         self.root = self._new_table(0)  # physical address
@@ -116,6 +117,11 @@ class PageTable:
             size = self.format.entry_size
             value = int.from_bytes(value.to_bytes(size, "little"), "big")
         self.entries[slot] = value
+
+    def peek(self, address: int) -> int:
+        """The lowest-level entry for `address`, 0 where no table is there."""
+        first = self.leaf.get(address >> self.leaf_shift, -1)
+        return 0 if first < 0 else self.get(first + (address >> 12 & self.leaf_mask))
 
     def slot(self, address: int) -> int:
         """Slot of the lowest-level entry for `address`, or -1 where no table is there (pte_offset_map)."""

@@ -57,7 +57,7 @@ class shmem_file:
         return 0
 
     def punch_hole(self, offset: int, length: int) -> int:
-        self.f_mapping.truncate_range(offset >> PAGE_SHIFT, (offset + length >> PAGE_SHIFT) - 1)
+        self.f_mapping.truncate_range(offset >> PAGE_SHIFT, (offset + length >> PAGE_SHIFT) - 1, even_cows=False)
         return 0
 
     def get(self) -> None:

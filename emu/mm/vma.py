@@ -7,7 +7,7 @@ All of it runs with mmap_lock held for write. Every VMA is write-locked before i
 from __future__ import annotations
 
 from errno import EINVAL, ENOMEM
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emu.mm.filemap import vma_set_page_prot
 from emu.mm.memory import free_pgtables, unmap_vmas
@@ -41,11 +41,40 @@ if TYPE_CHECKING:
 RLIMIT_DATA, RLIMIT_STACK, RLIMIT_MEMLOCK, RLIMIT_AS = 2, 3, 8, 9
 
 
-def _trace(kind: Kind, vma: vm_area_struct) -> None:
+def _trace(kind: Kind, vma: vm_area_struct, teardown: bool = False) -> None:
     tp = vma.vm_mm.tp
     if tp.on:
-        name = vma.vm_file.name if vma.vm_file is not None else vma_special_name(vma)
-        tp.emit(kind, vma.vm_start, size=vma.vm_end - vma.vm_start, flags=vma.vm_flags, vma=vma.id, text=name)
+        device, inode, offset = vma_place(vma)
+        tp.emit(
+            kind, vma.vm_start, code=int(teardown), size=vma.vm_end - vma.vm_start, flags=vma.vm_flags, vma=vma.id,
+            text=vma_name(vma) or None, args=(vma.vm_mm.id, offset, device, inode),
+        )  # fmt: skip
+
+
+def trace_vma_modify(vma: vm_area_struct) -> None:
+    """Tell listeners that the flags or the name of a VMA changed and its range did not. Whoever changes them calls it;
+    with the other events it lets a reader of the trace rebuild the address space."""
+    _trace(Kind.VMA_MODIFY, vma)
+
+
+def vma_place(vma: vm_area_struct) -> tuple[int, int, int]:
+    """(device, inode, offset in bytes) of what a VMA maps, as /proc/PID/maps tells them; zeros for no file."""
+    if vma.vm_file is None:
+        return 0, 0, 0
+    host: Any = vma.vm_file.f_mapping.host
+    return getattr(host, "s_dev", 1), getattr(host, "i_ino", 0), vma.vm_pgoff << PAGE_SHIFT
+
+
+def vma_name(vma: vm_area_struct) -> str:
+    """The last column of /proc/PID/maps; empty for plain anonymous memory."""
+    if vma.vm_file is not None:
+        if vma.anon_name is not None and vma.vm_file.f_mapping.shmem:
+            return f"[anon_shmem:{vma.anon_name}]"
+        return vma.vm_file.name
+    name = vma_special_name(vma)
+    if name is None and vma.anon_name is not None:
+        return f"[anon:{vma.anon_name}]"
+    return name or ""
 
 
 def trace_vma_create(vma: vm_area_struct) -> None:
@@ -58,7 +87,7 @@ def vma_special_name(vma: vm_area_struct) -> str | None:
     if vma.vm_ops is not None and vma.vm_ops.name is not None:
         return vma.vm_ops.name(vma)
     mm = vma.vm_mm
-    if vma.vm_start <= mm.brk and vma.vm_end >= mm.start_brk > 0:
+    if vma.vm_start < mm.brk and vma.vm_end > mm.start_brk:  # vma_is_initial_heap
         return "[heap]"
     if vma.vm_start <= mm.start_stack <= vma.vm_end:
         return "[stack]"
@@ -366,6 +395,7 @@ def __split_vma(vma: vm_area_struct, address: int, new_below: bool) -> vm_area_s
     vma_link_file(new)
     mm.map_count += 1
     _trace(Kind.VMA_SPLIT, new)
+    _trace(Kind.VMA_RESIZE, vma)
     return new
 
 
@@ -486,6 +516,7 @@ def complete_munmap(mm: mm_struct, vmas: list[vm_area_struct], start: int, end: 
     floor, ceiling = before.vm_end if before is not None else 0, after.vm_start if after is not None else 0
     unmap_vmas(mm, vmas, start, end, mm_wr_locked)
     free_pgtables(mm, vmas, floor, ceiling, mm_wr_locked)
+    mm.hiwater_vm = max(mm.hiwater_vm, mm.total_vm)
     accounted = 0
     for vma in vmas:
         pages = vma_pages(vma)
@@ -496,9 +527,9 @@ def complete_munmap(mm: mm_struct, vmas: list[vm_area_struct], start: int, end: 
     vm_unacct_memory(mm.memory, accounted)
 
 
-def remove_vma(vma: vm_area_struct) -> None:
-    """The last of a VMA that is mapped nowhere any more."""
-    _trace(Kind.VMA_REMOVE, vma)
+def remove_vma(vma: vm_area_struct, teardown: bool = False) -> None:
+    """The last of a VMA that is mapped nowhere any more. `teardown`: the whole address space goes."""
+    _trace(Kind.VMA_REMOVE, vma, teardown)
     if vma.vm_ops is not None and vma.vm_ops.close is not None:
         vma.vm_ops.close(vma)
     target = vma.vm_file
@@ -667,6 +698,7 @@ def mmap_region(mm: mm_struct, target: file | None, addr: int, length: int, flag
         if flags & VM_SPECIAL:
             mm.scheme.vma_start_write(vma, "mmap_region")
             vma.vm_flags &= ~VM_LOCKED_MASK
+            trace_vma_modify(vma)
         else:
             mm.locked_vm += pages
     return addr

@@ -13,7 +13,7 @@ import sys
 from emu.kernel.elf import ExecError
 from emu.kernel.machine import Machine
 from emu.scale.result import Job, Result
-from emu.sched.cost import MACHINES
+from emu.sched.cost import ICELAKE, MACHINES
 from emu.tracepoint import Kind, Path, Tracepoints
 
 _FAULTS = (Kind.PAGE_FAULT_USER, Kind.PAGE_FAULT_KERNEL)
@@ -49,9 +49,8 @@ def run(job: Job) -> Result:
         seed=job.seed,
         cpus=job.cpus,
         timeout=job.timeout,
+        costs=MACHINES[job.costs] if job.costs is not None else ICELAKE,
     )
-    if job.costs is not None:
-        machine.sched.cost = MACHINES[job.costs]
     account = Account(machine.tp)
     machine.tp.on = True
     machine.on_idle_rows = account.drain

@@ -50,6 +50,7 @@ class SchedEntity:
         self.waiting_for = ""  # what a sleeping task waits for, for reports
         self.utime = 0  # ns in guest code
         self.stime = 0  # ns in the kernel
+        self.slept = 0  # ns between blocking and going on
         self.min_flt = 0  # page faults that did not wait for a disk, and those that did
         self.maj_flt = 0
         self.nvcsw = 0  # voluntary and involuntary context switches

@@ -19,7 +19,7 @@ from errno import EINTR, ETIMEDOUT
 from heapq import heappop, heappush, heappushpop
 from typing import Any, Protocol
 
-from greenlet import getcurrent
+from greenlet import getcurrent, greenlet
 
 from emu.sched.cost import ICELAKE, Cost
 from emu.sched.entity import SCHED_FIFO, SCHED_RR, SchedEntity, State
@@ -62,6 +62,7 @@ class Sched:
 
     def __init__(self, tp: Tracepoints, cpus: int = 1, seed: int = 0, cost: Cost = ICELAKE) -> None:
         self.tp = tp
+        tp.source = self
         self.rqs = [Rq(number) for number in range(cpus)]
         self.rq = self.rqs[0]
         self.boot = SchedEntity(0, "swapper")  # who runs before the first task does, and in timers
@@ -110,8 +111,8 @@ class Sched:
         self.engine = engine
         self.mark = engine.retired() >> 2
 
-    def leave_guest(self) -> int:
-        """Guest code stopped: take what it retired into the clock. ns."""
+    def leave_guest(self) -> None:
+        """Guest code stopped, perhaps for a moment only: take what it retired into the clock."""
         retired = self.engine.retired() >> 2
         ns = retired - self.mark
         self.mark = retired
@@ -119,7 +120,7 @@ class Sched:
         if sibling is not None and sibling.curr is not None:
             ns = ns * self._slowdown // 100
         self.clock += ns
-        return ns
+        self.current.utime += ns
 
     def noise(self, bound: int) -> int:
         """A number from 0 to bound-1 that depends on the seed; 0 where there is no seed (xorshift64*)."""
@@ -207,6 +208,7 @@ class Sched:
             timer = self.add_timer(deadline, lambda: self._expired(task))
         task.state = state
         task.wake_result = 0
+        begin = self.clock
         if spin:
             task.spinning = True
             self.rq.clock = self.clock
@@ -216,6 +218,7 @@ class Sched:
             for spinner in task.spinners:
                 self.wake(spinner)
         self._dispatch(task)
+        task.slept += self.clock - begin
         if timer is not None:
             timer.function = None
         return task.wake_result
@@ -274,6 +277,11 @@ class Sched:
         return bool(self._busy)
 
     # Tasks
+
+    def new_greenlet(self, life: Callable[[], None]) -> Any:
+        """The greenlet of a new task. `life` is called when the task runs first, and must end with `exit_task`."""
+        # Not a child of the greenlet that makes it: that one may end before, and go on to it.
+        return greenlet(lambda *_: life(), self._hub or getcurrent())
 
     def start(self, task: SchedEntity) -> None:
         """A new task becomes runnable (wake_up_new_task). Its `greenlet` is set already."""

@@ -12,6 +12,7 @@ import hashlib
 import json
 from array import array
 from enum import IntEnum
+from itertools import accumulate, chain
 from typing import Any
 
 import pyarrow as pa
@@ -119,12 +120,12 @@ class Encoder:
 
 
 def _lists(column: tuple[tuple[int, ...] | None, ...]) -> pa.Array:
-    offsets = array("i", [0])
-    values = array("Q")
-    for args in column:
-        if args:
-            values.extend([value & _MASK for value in args])
-        offsets.append(len(values))
+    lists = [args or () for args in column]
+    offsets = array("i", accumulate(map(len, lists), initial=0))
+    try:
+        values = array("Q", chain.from_iterable(lists))
+    except OverflowError:  # a negative number, or one of more than 64 bits
+        values = array("Q", [value & _MASK for args in lists for value in args])
     return pa.ListArray.from_arrays(
         pa.Array.from_buffers(pa.int32(), len(offsets), [None, pa.py_buffer(offsets)]),
         pa.Array.from_buffers(pa.uint64(), len(values), [None, pa.py_buffer(values)]),

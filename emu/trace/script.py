@@ -53,13 +53,22 @@ def json_lines(rows: Iterable[Row]) -> Iterator[str]:
         yield json.dumps(event)
 
 
-def text_lines(rows: Iterable[Row], comm: str, symbols: Symbols) -> Iterator[str]:
-    """A line for each event: comm, tid, CPU, time in seconds, event, fields."""
+def text_lines(rows: Iterable[Row], comm: str, symbols: Symbols, entry: bool = False) -> Iterator[str]:
+    """A line for each event: comm, tid, CPU, time in seconds, event, fields. A fault has its number, which report
+    --fault takes. `entry`: leave out what comes before the first user fault."""
     comm = printable(comm)
+    faults = 0
     for row in rows:
+        number = ""
+        if row[4] in _FAULTS:
+            faults += 1
+            number = f"#{faults} "
+        if entry and row[4] != Kind.PAGE_FAULT_USER:
+            continue
+        entry = False
         yield (
             f"{comm:>16} {row[3]:6d} [{row[1]:03d}] {row[0] // 10**9:5d}.{row[0] % 10**9:09d}: "
-            f"{Kind(row[4]).name.lower()}: {_details(row, symbols)}"
+            f"{Kind(row[4]).name.lower()}: {number}{_details(row, symbols)}"
         )
 
 

@@ -18,6 +18,7 @@ QEMU = {"aarch64": "aarch64", "powerpc64": "ppc64", "powerpc64le": "ppc64le", "p
 OUTSIDE = {
     "files": "it takes advice without doing anything",
     "errnos": "it keeps no RLIMIT_AS and RLIMIT_DATA",
+    "guards": "it does not know guard advice",
     "kernel_access": "its copies do not stop at the byte where Linux stops",
     "madvise": "it takes most advice without doing anything",
     "merge": "it dies of SIGBUS",

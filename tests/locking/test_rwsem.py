@@ -144,8 +144,15 @@ def test_reader_steals_only_where_no_crowd_of_readers_is_inside() -> None:
         box.start(sleeper(box, sem, "s", 4 * US, 50 * US) if not inside else sleeper(box, sem, "w", 20 * US, 400 * US))
         if not inside:
             box.start(writer(box, sem, "w", 20 * US, 5 * US))
-        moment = 51_300 if not inside else 60 * US  # the writer has been woken, and is not there yet
-        box.start(reader(box, sem, "late", moment, 5 * US))
+
+        def late(box: Threads = box, sem: rw_semaphore = sem, inside: int = inside) -> None:
+            box.at(40 * US)
+            while not inside and ("s", "out") not in box.log:
+                box.at(box.sched.clock + 50)
+            # The writer has been woken, and is not there yet; or sleeps while readers are inside.
+            reader(box, sem, "late", box.sched.clock + 100, 5 * US)()
+
+        box.start(late)
         order = [name for name, what in box.run() if what == "in"]
         assert (order.index("late") < order.index("w")) == stolen, order
 

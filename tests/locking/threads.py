@@ -32,7 +32,6 @@ class Threads:
         self.tp = Tracepoints()
         self.tp.on = trace
         self.sched = Sched(self.tp, cpus, seed)
-        self.tp.clock = self.sched.now
         self.threads: list[KThread] = []
         self.log: list[object] = []
 

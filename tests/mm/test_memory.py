@@ -7,7 +7,7 @@ import pytest
 
 from archs.base import BUS_ADRERR, SEGV_ACCERR, SEGV_MAPERR, SIGBUS, SIGSEGV
 from emu.mm.filemap import address_space, generic_file_mmap
-from emu.mm.memory import PTE_MARKER_GUARD, zap_page_range_single
+from emu.mm.memory import PTE_MARKER_GUARD, unmap_vmas, zap_page_range_single
 from emu.mm.mmap import exit_mmap, ksys_munmap
 from emu.mm.rmap import rmap_walk
 from emu.tracepoint import Kind, Path, Reason, Served
@@ -50,7 +50,7 @@ class MemoryFile:
         self.count -= 1
 
 
-@pytest.fixture(params=["mmap_lock", "rfc", "6.18"])
+@pytest.fixture(params=["mmap_lock", "spf", "rfc", "6.4", "6.18"])
 def box(request: pytest.FixtureRequest) -> Box:
     return make_box(request.param)
 
@@ -164,7 +164,7 @@ def test_shared_anonymous_memory_and_hole_punching(box: Box) -> None:
     check_frames(box.memory, [box.mm])
 
 
-def test_guard_marker_is_a_segfault_and_goes_with_zap(box: Box) -> None:
+def test_guard_marker_is_a_segfault_outlives_a_zap_and_goes_with_the_mapping(box: Box) -> None:
     start = box.map(BASE, 0x2000, flags=FIXED)
     box.touch(start)
     table = box.mm.pgtable
@@ -172,7 +172,22 @@ def test_guard_marker_is_a_segfault_and_goes_with_zap(box: Box) -> None:
     assert box.touch(start + 0x1000) == -1
     assert box.signals[-1].code == SEGV_MAPERR
     zap_page_range_single(box.mm.mm_mt.load(start), start, 0x2000)
+    assert box.page_at(start) is None
+    assert box.touch(start + 0x1000) == -1
+    unmap_vmas(box.mm, [box.mm.mm_mt.load(start)], start, start + 0x2000)
     assert box.touch(start + 0x1000) == 1
+
+
+def test_private_copies_survive_a_hole_in_the_file(box: Box) -> None:
+    start = box.map(BASE, 0x2000, flags=0x12, file=MemoryFile(box, bytes(0x2000)))
+    box.touch(start)
+    vma = box.mm.mm_mt.load(start)
+    assert vma is not None and vma.vm_file is not None
+    vma.vm_file.f_mapping.truncate_range(0, 1, even_cows=False)
+    assert box.page_at(start) is not None
+    vma.vm_file.f_mapping.truncate_range(0, 1)
+    assert box.page_at(start) is None
+    check_frames(box.memory, [box.mm])
 
 
 def test_stack_grows_under_the_write_lock_and_stops_at_the_gap(box: Box) -> None:

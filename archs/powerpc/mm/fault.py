@@ -99,16 +99,27 @@ class FaultEntry(RecordedFaultEntry):
         scheme = self.scheme
         if not user:
             self.reason = Reason.KERNEL_MODE
-        elif scheme.needs_second_user and mm.mm_users == 1:
-            self.reason = Reason.SINGLE_USER
+        elif scheme.needs_second_user and scheme.not_tried(mm, "powerpc"):
+            self.reason = scheme.reason
+        elif scheme.speculative:
+            vma = scheme.begin(mm, address)
+            if vma is not None and access_error(is_write, is_exec, vma):
+                scheme.abort("access_error")
+                vma = None
+            fault = self.speculate(vma, address, flags)
+            if not fault & VM_FAULT_RETRY:
+                return self.mm_fault_error(address, fault, user) if fault & VM_FAULT_ERROR else True
+            if mm.fatal_signal_pending():
+                return True
         else:
             vma = scheme.lock_vma_under_rcu(mm, address)
             if vma is None:
                 self.reason = scheme.reason
             elif access_error(is_write, is_exec, vma):
+                vma_id = vma.id
                 scheme.vma_end_read(vma)
                 if scheme.signals_under_vma_lock:
-                    self.vma_id = vma.id
+                    self.vma_id = vma_id
                     self.path = _VMA_LOCK
                     self.vmstat["vma_lock_success"] += 1
                     self.flags = flags | FAULT_FLAG_VMA_LOCK

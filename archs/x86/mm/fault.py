@@ -67,8 +67,18 @@ class FaultEntry(RecordedFaultEntry):
         scheme = self.scheme
         if not user:
             self.reason = Reason.KERNEL_MODE
-        elif scheme.needs_second_user and mm.mm_users == 1:
-            self.reason = Reason.SINGLE_USER
+        elif scheme.needs_second_user and scheme.not_tried(mm, "x86"):
+            self.reason = scheme.reason
+        elif scheme.speculative:
+            vma = scheme.begin(mm, address)
+            if vma is not None and self.access_error(error_code, vma):
+                scheme.abort("access_error")
+                vma = None
+            fault = self.speculate(vma, address, flags)
+            if not fault & VM_FAULT_RETRY:
+                return self.mm_fault_error(address, error_code, user, fault) if fault & VM_FAULT_ERROR else True
+            if mm.fatal_signal_pending():
+                return not user
         else:
             vma = scheme.lock_vma_under_rcu(mm, address)
             if vma is None:
@@ -77,10 +87,11 @@ class FaultEntry(RecordedFaultEntry):
                 if scheme.signals_under_vma_lock:
                     self.vma_id = vma.id
                     self.path = _VMA_LOCK
+                    pkey = vma.vm_flags >> VM_PKEY_SHIFT & 15
                     scheme.vma_end_read(vma)
                     self.vmstat["vma_lock_success"] += 1
                     self.flags = flags | FAULT_FLAG_VMA_LOCK
-                    return self.bad_area_access_error(address, error_code, vma, user)
+                    return self.bad_area_access_error(address, error_code, pkey, user)
                 scheme.vma_end_read(vma)
                 self.reason = Reason.ACCESS_ERROR
             else:
@@ -115,8 +126,9 @@ class FaultEntry(RecordedFaultEntry):
                 return self.bad_area_nosemaphore(address, error_code, user)
             self.vma_id = vma.id
             if self.access_error(error_code, vma):
+                pkey = vma.vm_flags >> VM_PKEY_SHIFT & 15
                 mmap_read_unlock(mm)
-                return self.bad_area_access_error(address, error_code, vma, user)
+                return self.bad_area_access_error(address, error_code, pkey, user)
             fault = handle_mm_fault(vma, address, flags)
             self.served = mm.served
             self.result = fault
@@ -156,11 +168,11 @@ class FaultEntry(RecordedFaultEntry):
             return self.signal(SIGBUS, BUS_ADRERR, address, error_code, user)
         return self.bad_area_nosemaphore(address, error_code, user)
 
-    def bad_area_access_error(self, address: int, error_code: int, vma: vm_area_struct, user: bool) -> bool:
+    def bad_area_access_error(self, address: int, error_code: int, pkey: int, user: bool) -> bool:
         """There is a VMA, and it or its protection key forbids the access. (The emulated CPU has no keys: it never sets
         X86_PF_PK.)"""
         if error_code & X86_PF_PK:  # bad_area_access_from_pkeys
-            return self.signal(SIGSEGV, SEGV_PKUERR, address, error_code, user, vma.vm_flags >> VM_PKEY_SHIFT & 15)
+            return self.signal(SIGSEGV, SEGV_PKUERR, address, error_code, user, pkey)
         return self.signal(SIGSEGV, SEGV_ACCERR, address, error_code, user)
 
     def bad_area_nosemaphore(self, address: int, error_code: int, user: bool) -> bool:

@@ -61,6 +61,9 @@ class Scheme:
     def drain_free_vmas(self, mm: mm_struct) -> None:
         pass
 
+    def not_tried(self, mm: mm_struct, arch: str) -> bool:
+        return False
+
     def lock_vma_under_rcu(self, mm: mm_struct, address: int) -> vm_area_struct | None:
         return None
 

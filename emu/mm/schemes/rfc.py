@@ -192,52 +192,59 @@ class Scheme:
 
     # Readers
 
+    def not_tried(self, mm: mm_struct, arch: str) -> bool:
+        """Not for the only user of an address space; nor where the kernel was configured without, or the architecture
+        does not do it."""
+        if mm.mm_users == 1:
+            self.reason = Reason.SINGLE_USER
+            return True
+        if self.disabled and ("config" in self.disabled or arch in self.disabled):
+            self.reason = Reason.SCHEME
+            return True
+        return False
+
     def lock_vma_under_rcu(self, mm: mm_struct, address: int) -> vm_area_struct | None:
         """find_and_lock_anon_vma: the VMA of anonymous memory at `address`, read-locked; None with `reason` set."""
-        self.reason = Reason.NONE
         rcu = self.rcu
         rcu.rcu_read_lock()
-        vma = self._find_vma_under_rcu(mm, address)
+        vma, reason = self._find_vma_under_rcu(mm, address)
         rcu.rcu_read_unlock()
-        if vma is None or self.reason:
-            tp = mm.tp
-            if tp.on and vma is not None:
-                tp.emit(Kind.VMA_LOCK_READ_FAILED, address, vma=vma.id, reason=self.reason)
-            return None
+        self.reason = reason
         tp = mm.tp
+        if reason:
+            if tp.on and vma is not None:
+                tp.emit(Kind.VMA_LOCK_READ_FAILED, address, vma=vma.id, reason=reason)
+            return None
+        assert vma is not None
         if tp.on:
             tp.emit(Kind.VMA_LOCK_READ, vma.vm_start, vma=vma.id)
         return vma
 
-    def _find_vma_under_rcu(self, mm: mm_struct, address: int) -> vm_area_struct | None:
-        """The VMA, locked unless `reason` is set."""
+    def _find_vma_under_rcu(self, mm: mm_struct, address: int) -> tuple[vm_area_struct | None, Reason]:
+        """The VMA, and why it is not locked (Reason.NONE: it is)."""
         if self.smp:
             self.sched.sync()
         vma = mm.mm_mt.find(address)
         if vma is None:
-            self.reason = Reason.NO_VMA
-            return None
+            return None, Reason.NO_VMA
         if vma.vm_start > address:
-            self.reason = Reason.OUTSIDE
-            return vma
+            return vma, Reason.OUTSIDE
         if vma.vm_ops is not None:
-            self.reason = Reason.NOT_ANONYMOUS
-            return vma
+            return vma, Reason.NOT_ANONYMOUS
         if not self._vma_read_trylock(vma):
             self._count("vma_lock_abort")
-            self.reason = Reason.WRITE_LOCKED
-            return vma
+            return vma, Reason.WRITE_LOCKED
         if vma.detached:
-            self.vma_end_read(vma)
             self._count("vma_lock_miss")
-            self.reason = Reason.DETACHED
+            reason = Reason.DETACHED
         elif not vma.vm_start <= address < vma.vm_end and "address" not in self.bugs:
-            self.vma_end_read(vma)
-            self.reason = Reason.OUTSIDE
+            reason = Reason.OUTSIDE
         elif vma.anon_vma is None and "anon_vma" not in self.bugs:
-            self.vma_end_read(vma)
-            self.reason = Reason.NO_ANON_VMA
-        return vma
+            reason = Reason.NO_ANON_VMA
+        else:
+            return vma, Reason.NONE
+        self.vma_end_read(vma)
+        return vma, reason
 
     def _vma_read_trylock(self, vma: vm_area_struct) -> bool:
         if self.smp:

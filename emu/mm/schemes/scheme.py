@@ -73,6 +73,18 @@ class LockingScheme(Protocol):
 
     def vma_mark_detached(self, vma: vm_area_struct) -> None: ...
 
+    def not_tried(self, mm: mm_struct, arch: str) -> bool:
+        """Where `needs_second_user`: must a fault of `arch` go to mmap_lock at once; `reason` is set then."""
+        ...
+
+    def begin(self, mm: mm_struct, address: int) -> vm_area_struct | None:
+        """Where `speculative`: a copy of the VMA at `address`; None with `reason` set."""
+        ...
+
+    def abort(self, why: str) -> None:
+        """Where `speculative`: the attempt is given up."""
+        ...
+
     def lock_vma_under_rcu(self, mm: mm_struct, address: int) -> vm_area_struct | None:
         """The VMA that contains `address`, read-locked; None with `reason` set."""
         ...

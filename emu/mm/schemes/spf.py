@@ -98,6 +98,13 @@ class Scheme:
 
     # Speculative faults
 
+    def not_tried(self, mm: mm_struct, arch: str) -> bool:
+        """Not for the only user of an address space."""
+        if mm.mm_users == 1:
+            self.reason = Reason.SINGLE_USER
+            return True
+        return False
+
     def begin(self, mm: mm_struct, address: int) -> vm_area_struct | None:
         """The first part of an attempt: a copy of the VMA at `address` whose `vm_lock_seq` is the sequence count that
         it was made under; None when the attempt is over, with `reason` set."""

@@ -11,7 +11,6 @@ of another VMA in it, in another address space even, and must look.
 
 from __future__ import annotations
 
-from errno import EAGAIN
 from typing import TYPE_CHECKING
 
 from emu.locking.lock import LCB_F_WRITE, Lock
@@ -147,89 +146,70 @@ class Scheme:
                 assert detached, "a reader got into a VMA that is detached"
         vma.detached = True
 
-    # Readers
-
-    def munmap_may_downgrade(self, after: vm_area_struct | None) -> bool:
-        return True
-
-    def drain_free_vmas(self, mm: mm_struct) -> None:
-        pass
+    # Readers. vma_start_read is written out in its caller, and an atomic operation where it is done: a call costs as
+    # much as all the rest.
 
     def lock_vma_under_rcu(self, mm: mm_struct, address: int) -> vm_area_struct | None:
         """The VMA that contains `address`, read-locked; None with `reason` set."""
         smp = self.smp
-        if smp:
-            sched = self.sched
-            if sched.clock > sched.horizon:
-                sched.sync()
+        sched = self.sched
+        if smp and sched.clock > sched.horizon:
+            sched.sync()
         while True:
             vma = mm.mm_mt.load(address)
             if vma is None:
-                self.reason = Reason.NO_VMA
+                reason = Reason.NO_VMA
                 break
-            error = self._vma_start_read(mm, vma)
-            if error == -EAGAIN:  # detached between look-up and lock: look again
-                self.vmstat["vma_lock_miss"] += 1
-                continue
-            if error:
+            if smp:  # it takes time to get here from the root of the tree: the object may be another VMA by now
+                sched.charge(self.lookup_ns)
+                if sched.clock > sched.horizon:
+                    sched.sync()
+            # vma_start_read
+            if vma.vm_lock_seq == mm.mm_lock_seq:
+                reason = Reason.WRITE_LOCKED
+                break
+            if smp:
+                vma.vm_lock.line.cmpxchg(sched)
+            refcnt = vma.vm_refcnt
+            old = refcnt.refs
+            if not 0 < old < VMA_REF_LIMIT:  # refcount_inc_not_zero_limited_acquire
+                if old == 0:  # detached between look-up and lock: look again
+                    self.vmstat["vma_lock_miss"] += 1
+                    continue
+                reason = Reason.OVERFLOW if old < VMA_LOCK_OFFSET else Reason.WRITE_LOCKED
+                break
+            refcnt.refs = old + 1
+            if smp:
+                vma.vm_lock.readers.append(sched.current)
+            if vma.vm_mm is not mm:
+                # A VMA of another address space, which may end as soon as the reference is dropped.
+                other = vma.vm_mm
+                mmgrab(other)
+                self.vma_end_read(vma)
+                mmdrop(other)
+                reason = Reason.DETACHED
+                break
+            if vma.vm_lock_seq == mm.mm_lock_seq:
+                self.vma_end_read(vma)
+                reason = Reason.WRITE_LOCKED
                 break
             if not vma.vm_start <= address < vma.vm_end:
                 self.vma_end_read(vma)
-                self.reason = Reason.OUTSIDE
+                reason = Reason.OUTSIDE
                 break
             tp = mm.tp
             if tp.on:
                 tp.emit(Kind.VMA_LOCK_READ, vma.vm_start, vma=vma.id)
             return vma
+        self.reason = reason
         self.vmstat["vma_lock_abort"] += 1
         tp = mm.tp
         if tp.on and vma is not None:
-            tp.emit(Kind.VMA_LOCK_READ_FAILED, address, vma=vma.id, reason=self.reason)
+            tp.emit(Kind.VMA_LOCK_READ_FAILED, address, vma=vma.id, reason=reason)
         return None
 
-    def _vma_start_read(self, mm: mm_struct, vma: vm_area_struct) -> int:
-        """vma_start_read: 0; -EAGAIN for a VMA that is detached; 1 for one that cannot be had, with `reason` set."""
-        if self.smp:  # it takes time to get here from the root of the tree, and the VMA may be another one by now
-            sched = self.sched
-            sched.charge(self.lookup_ns)
-            if sched.clock > sched.horizon:
-                sched.sync()
-        if vma.vm_lock_seq == mm.mm_lock_seq:
-            self.reason = Reason.WRITE_LOCKED
-            return 1
-        refcnt = vma.vm_refcnt
-        if self.smp:
-            vma.vm_lock.line.cmpxchg(sched)
-        # refcount_inc_not_zero_limited_acquire
-        old = refcnt.refs
-        if not 0 < old < VMA_REF_LIMIT:
-            if old == 0:
-                return -EAGAIN
-            self.reason = Reason.OVERFLOW if old < VMA_LOCK_OFFSET else Reason.WRITE_LOCKED
-            return 1
-        refcnt.refs = old + 1
-        if self.smp:
-            vma.vm_lock.readers.append(sched.current)
-        if vma.vm_mm is not mm:
-            # The object has become a VMA of another address space, which may end as soon as the reference is dropped.
-            other = vma.vm_mm
-            mmgrab(other)
-            self._vma_refcount_put(vma)
-            mmdrop(other)
-            self.reason = Reason.DETACHED
-            return 1
-        if vma.vm_lock_seq == mm.mm_lock_seq:
-            self._vma_refcount_put(vma)
-            self.reason = Reason.WRITE_LOCKED
-            return 1
-        return 0
-
     def vma_end_read(self, vma: vm_area_struct) -> None:
-        """Unlock a VMA that lock_vma_under_rcu gave."""
-        self._vma_refcount_put(vma)
-
-    def _vma_refcount_put(self, vma: vm_area_struct) -> None:
-        """Drop a reader's reference; wake the writer that waits for it to be the last."""
+        """vma_refcount_put: drop a reader's reference, and wake the writer that waits for it to be the last."""
         if self.smp:
             sched = self.sched
             if sched.clock > sched.horizon:
@@ -239,10 +219,19 @@ class Scheme:
             lock.readers.remove(sched.current)
         refcnt = vma.vm_refcnt
         left = refcnt.refs = refcnt.refs - 1
-        assert left > 0, "a VMA lock is released that nobody holds"
         if left & VMA_LOCK_OFFSET and left <= VMA_LOCK_OFFSET + 1:  # is_vma_writer_only
             vma.vm_lock.last_holder = self.sched.current.pid
             vma.vm_mm.vma_writer_wait.wake_up()
+        assert left > 0, "a VMA lock is released that nobody holds"
+
+    def not_tried(self, mm: mm_struct, arch: str) -> bool:
+        return False
+
+    def munmap_may_downgrade(self, after: vm_area_struct | None) -> bool:
+        return True
+
+    def drain_free_vmas(self, mm: mm_struct) -> None:
+        pass
 
     def anon_vma_may_prepare(self, vma: vm_area_struct) -> bool:
         """The neighbours are looked at, which takes mmap_lock: try it, without waiting."""

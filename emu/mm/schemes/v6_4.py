@@ -100,28 +100,30 @@ class Scheme:
     def drain_free_vmas(self, mm: mm_struct) -> None:
         pass
 
+    def not_tried(self, mm: mm_struct, arch: str) -> bool:
+        return False
+
     def lock_vma_under_rcu(self, mm: mm_struct, address: int) -> vm_area_struct | None:
         """The anonymous VMA that contains `address`, read-locked; None with `reason` set."""
-        self.reason = Reason.NONE
         if self.smp:
             self.sched.sync()
         while True:
             vma = mm.mm_mt.load(address)
             if vma is None:
-                self.reason = Reason.NO_VMA
+                reason = Reason.NO_VMA
                 break
             if vma.vm_ops is not None:
-                self.reason = Reason.NOT_ANONYMOUS
+                reason = Reason.NOT_ANONYMOUS
                 break
             if not self._vma_start_read(vma):
-                self.reason = Reason.WRITE_LOCKED
+                reason = Reason.WRITE_LOCKED
                 break
             if vma.anon_vma is None:  # the neighbours, at which preparing one looks, are not locked
-                self.reason = Reason.NO_ANON_VMA
+                reason = Reason.NO_ANON_VMA
             elif vma.vm_flags & (VM_UFFD_MISSING | VM_UFFD_WP):
-                self.reason = Reason.USERFAULTFD
+                reason = Reason.USERFAULTFD
             elif not vma.vm_start <= address < vma.vm_end:
-                self.reason = Reason.OUTSIDE
+                reason = Reason.OUTSIDE
             elif vma.detached:
                 self.vma_end_read(vma)
                 self.vmstat["vma_lock_miss"] += 1
@@ -133,10 +135,11 @@ class Scheme:
                 return vma
             self.vma_end_read(vma)
             break
+        self.reason = reason
         self.vmstat["vma_lock_abort"] += 1
         tp = mm.tp
         if tp.on and vma is not None:
-            tp.emit(Kind.VMA_LOCK_READ_FAILED, address, vma=vma.id, reason=self.reason)
+            tp.emit(Kind.VMA_LOCK_READ_FAILED, address, vma=vma.id, reason=reason)
         return None
 
     def _vma_start_read(self, vma: vm_area_struct) -> bool:

@@ -1,0 +1,416 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A trace for Perfetto: a stream of TracePacket messages (protos/perfetto/trace/trace_packet.proto and what it names).
+
+Every thread has a track, with system calls, faults and waits for locks as slices and the rest as instants; below it
+one track shows how long it held mmap_lock and one for VMA locks. From the release of a lock a flow leads to the waiter
+that got it. CPUs are shown by sched_switch events, as from a kernel; where the trace has none for a CPU, by tasks of
+its events. Counters: faults by path, bytes mapped by each process, tasks that wait for locks. Times are virtual ns.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+
+from emu.trace.escape import printable
+from emu.trace.export.names import Comms, lock_address
+from emu.trace.export.output import Output
+from emu.trace.export.protobuf import fixed64, nested, number, string
+from emu.trace.export.source import Source
+from emu.trace.symbols import Symbols
+from emu.tracepoint import Kind, Path, Reason, Row, Served
+
+# Field numbers.
+_PACKET = 1  # Trace
+_FTRACE, _TIMESTAMP, _SEQUENCE, _TRACK_EVENT, _INTERNED, _FLAGS, _DESCRIPTOR = 1, 8, 10, 11, 12, 13, 60  # TracePacket
+_ANNOTATION, _TYPE, _NAME_IID, _TRACK, _CATEGORY, _VALUE, _FLOW, _FLOW_END = 4, 9, 10, 11, 22, 30, 47, 48  # TrackEvent
+_BEGIN, _END, _INSTANT, _COUNTER = 1, 2, 3, 4  # TrackEvent.Type
+_A_NAME_IID, _A_UINT, _A_INT, _A_STRING, _A_POINTER = 1, 3, 4, 6, 7  # DebugAnnotation
+_UUID, _NAME, _PROCESS, _THREAD, _PARENT, _COUNTER_OF, _MERGE = 1, 2, 3, 4, 5, 8, 15  # TrackDescriptor
+_EVENT_NAMES, _ANNOTATION_NAMES = 2, 3  # InternedData
+_CLEARED, _NEEDED = 1, 2  # TracePacket.SequenceFlags
+_COUNT, _BYTES = 2, 3  # CounterDescriptor.Unit
+_SEQUENCE_ID = 1
+_PRIO = 120
+_TASK_DEAD = 0x10  # what sched_switch shows as X
+_HEX = frozenset(("address", "ip", "error_code", "flags", "start", "pte", "new_pte", "clone_flags", "entry"))
+_FAULTS = (Kind.PAGE_FAULT_USER, Kind.PAGE_FAULT_KERNEL)
+
+
+class _Mapped:
+    """The VMAs of one process, from the events that change them."""
+
+    def __init__(self) -> None:
+        self._ranges: dict[int, tuple[int, int]] = {}
+        self.bytes = 0
+
+    def update(self, kind: int, vma: int, start: int, size: int) -> None:
+        end = start + size
+        if kind in (Kind.VMA_MERGE, Kind.VMA_REMOVE):
+            old = self._ranges.pop(vma, (0, 0))
+            self.bytes -= old[1] - old[0]
+            return
+        if kind == Kind.VMA_SPLIT:  # the VMA of which this was a part keeps the rest
+            for other, (first, last) in self._ranges.items():
+                if first <= start and end <= last:
+                    self._ranges[other] = (end, last) if first == start else (first, start)
+                    self.bytes -= size
+                    break
+        old = self._ranges.get(vma, (0, 0))
+        self._ranges[vma] = start, end
+        self.bytes += size - (old[1] - old[0])
+
+
+class PerfettoWriter:
+    """Turns rows, which come in the order of time, into packets for `write`."""
+
+    def __init__(self, write: Callable[[bytes], None], comm: str, symbols: Symbols) -> None:
+        self._write = write
+        self._symbols = symbols
+        self._comms = Comms(comm)
+        self._iids: dict[tuple[int, str], int] = {}
+        self._fresh: dict[int, list[bytes]] = {}  # interned strings that the next packet must bring
+        self._first = True
+        self._tracks: dict[tuple[str, object], int] = {}
+        self._locations: dict[int, str] = {}
+        self._annotations: dict[tuple[str, str], bytes] = {}
+        self._open_calls: dict[int, int] = defaultdict(int)  # by tid
+        self._waits: dict[int, int] = defaultdict(int)  # by tid
+        self._held: dict[tuple[int, str, int], bool] = {}  # by tid, kind of lock, lock
+        self._fault_end: dict[int, int] = defaultdict(int)  # by tid
+        self._vma_lock: dict[int, tuple[tuple[int, str, int], int, int]] = {}  # by tid: the one of its fault
+        self._released: dict[int, tuple[int, int, int]] = {}  # by lock: pid, tid, time of the last release
+        self._counts: dict[int, int] = defaultdict(int)  # faults by path
+        self._waiting = 0
+        self._mapped: dict[int, _Mapped] = defaultdict(_Mapped)
+        self._running: dict[int, int] = {}  # by CPU
+        self._flows = 0
+        self._last = 0
+        self._ftrace: dict[int, list[bytes]] = defaultdict(list)  # by CPU
+
+    # Packets
+
+    def _packet(self, body: bytes) -> None:
+        flags = _NEEDED
+        if self._first:
+            self._first = False
+            flags |= _CLEARED
+        if self._fresh:
+            body += nested(_INTERNED, b"".join(part for parts in self._fresh.values() for part in parts))
+            self._fresh = {}
+        body += number(_SEQUENCE, _SEQUENCE_ID) + number(_FLAGS, flags)
+        self._write(nested(_PACKET, body))
+
+    def _intern(self, table: int, text: str) -> int:
+        iid = self._iids.get((table, text))
+        if iid is None:
+            iid = self._iids[table, text] = len(self._iids) + 1
+            self._fresh.setdefault(table, []).append(nested(table, number(1, iid) + string(2, printable(text))))
+        return iid
+
+    def _annotation(self, name: str, value: int | str) -> bytes:
+        iid = number(_A_NAME_IID, self._intern(_ANNOTATION_NAMES, name))
+        if isinstance(value, str):
+            return nested(_ANNOTATION, iid + string(_A_STRING, printable(value)))
+        kind = _A_POINTER if name in _HEX else _A_UINT if value >= 0 else _A_INT
+        return nested(_ANNOTATION, iid + number(kind, value))
+
+    def _event(self, time: int, kind: int, track: int, name: str = "", category: str = "", **args: int | str) -> bytes:
+        """The packet's body of a track event; the caller may add to `extra`."""
+        event = number(_TYPE, kind) + number(_TRACK, track)
+        if name:
+            event += number(_NAME_IID, self._intern(_EVENT_NAMES, name))
+        if category:
+            event += string(_CATEGORY, category)
+        return number(_TIMESTAMP, time) + nested(
+            _TRACK_EVENT, event + b"".join([self._annotation(key, value) for key, value in args.items()])
+        )
+
+    def _put(self, time: int, kind: int, track: int, name: str = "", category: str = "", **args: int | str) -> None:
+        self._packet(self._event(time, kind, track, name, category, **args))
+
+    def _count(self, time: int, track: int, value: int) -> None:
+        event = number(_TYPE, _COUNTER) + number(_TRACK, track) + number(_VALUE, value)
+        self._packet(number(_TIMESTAMP, time) + nested(_TRACK_EVENT, event))
+
+    # Tracks
+
+    def _declare(self, key: tuple[str, object], body: bytes) -> int:
+        uuid = self._tracks[key] = len(self._tracks) + 1
+        self._packet(nested(_DESCRIPTOR, number(_UUID, uuid) + body))
+        return uuid
+
+    def _process(self, pid: int) -> int:
+        known = self._tracks.get(("process", pid))
+        if known is not None:
+            return known
+        name = self._comms.of(pid)
+        return self._declare(("process", pid), nested(_PROCESS, number(1, pid) + string(6, name)))
+
+    def _thread(self, pid: int, tid: int) -> int:
+        known = self._tracks.get(("thread", tid))
+        if known is not None:
+            return known
+        self._process(pid)
+        body = number(1, pid) + number(2, tid) + string(5, self._comms.of(tid))
+        return self._declare(("thread", tid), nested(_THREAD, body))
+
+    def _rename(self, pid: int, tid: int) -> None:
+        """A program was loaded: the same tracks, with its name."""
+        name = self._comms.of(tid)
+        process = number(_UUID, self._process(pid)) + nested(_PROCESS, number(1, pid) + string(6, name))
+        thread = number(_UUID, self._thread(pid, tid)) + nested(
+            _THREAD, number(1, pid) + number(2, tid) + string(5, name)
+        )
+        self._packet(nested(_DESCRIPTOR, process))
+        self._packet(nested(_DESCRIPTOR, thread))
+
+    def _holds(self, pid: int, tid: int, what: str) -> int:
+        known = self._tracks.get((what, tid))
+        if known is not None:
+            return known
+        parent = self._thread(pid, tid)
+        return self._declare((what, tid), number(_PARENT, parent) + string(_NAME, f"{what} held"))
+
+    def _counter(self, name: str, unit: int, parent: int = 0) -> int:
+        known = self._tracks.get((name, parent))
+        if known is not None:
+            return known
+        body = string(_NAME, name) + nested(_COUNTER_OF, number(3, unit))
+        return self._declare((name, parent), body + (number(_PARENT, parent) if parent else b""))
+
+    # Events
+
+    def add(self, row: Row) -> None:
+        """Add an event."""
+        time, cpu, _, tid, kind = row[:5]
+        self._last = max(self._last, time + row[19] if kind in _FAULTS else time)
+        if kind != Kind.SCHED_SWITCH:
+            self._runs(time, cpu, tid, 0)
+        if tid in self._vma_lock and (kind in _FAULTS or time > self._fault_end[tid]):
+            self._end_vma_lock(tid)
+        if kind in (Kind.SYS_ENTER, Kind.PAGE_FAULT_USER, Kind.EXIT) and self._open_calls[tid]:
+            # A call that has no result: rt_sigreturn, exit.
+            self._open_calls[tid] = 0
+            self._put(time, _END, self._thread(row[2], tid))
+        if kind in _FAULTS:
+            self._fault(row)
+        elif kind in (Kind.SYS_ENTER, Kind.SYS_EXIT):
+            self._syscall(row)
+        elif kind in (Kind.CONTENTION_BEGIN, Kind.CONTENTION_END):
+            self._contention(row)
+        elif Kind.MMAP_LOCK_START_LOCKING <= kind <= Kind.VMA_LOCK_WRITE:
+            self._lock(row)
+        elif Kind.VMA_CREATE <= kind <= Kind.VMA_REMOVE:
+            self._vma(row)
+        elif kind in (Kind.SCHED_SWITCH, Kind.SCHED_WAKEUP):
+            self._sched(row)
+        else:
+            self._other(row)
+
+    def finish(self) -> None:
+        """After the last event: the CPUs go idle, and what is held back is written."""
+        for tid in list(self._vma_lock):
+            self._end_vma_lock(tid)
+        for cpu in list(self._running):
+            self._runs(self._last, cpu, 0, 0)
+        for cpu in list(self._ftrace):
+            self._flush_ftrace(cpu)
+
+    def _end_vma_lock(self, tid: int) -> None:
+        """A fault holds its VMA lock to its end; the trace need not tell the release."""
+        key, track, begun = self._vma_lock.pop(tid)
+        self._held.pop(key, None)
+        self._put(max(begun, self._fault_end[tid]), _END, track)
+
+    def _where(self, ip: int) -> str:
+        known = self._locations.get(ip)
+        if known is None:
+            known = self._locations[ip] = self._symbols.describe(ip) or hex(ip)
+        return known
+
+    def _fault(self, row: Row) -> None:
+        time, _, pid, tid, kind, address, ip, code = row[:8]
+        track = self._thread(pid, tid)
+        served = Served(row[13]).name.lower()
+        args: dict[str, int | str] = {"address": address}
+        if ip:
+            args |= {"ip": ip, "symbol": self._where(ip)}
+        if row[17]:
+            args["function"] = row[17]
+        args |= {
+            "error_code": code, "path": Path(row[11]).name.lower(), "served": served,
+            "reason": Reason(row[12]).name.lower(), "vma": row[10], "flags": row[9], "result": row[16],
+            "wait": row[14], "holder": row[15], "duration": row[19],
+        }  # fmt: skip
+        if row[18] and len(row[18]) > 1:
+            args |= {"pte": row[18][0], "new_pte": row[18][1]}
+        if row[20]:
+            args["stack"] = " < ".join(self._where(at - (index > 0)) for index, at in enumerate(row[20]))
+        name = "page_fault_user" if kind == Kind.PAGE_FAULT_USER else "page_fault_kernel"
+        self._put(time, _BEGIN, track, f"{name}: {served}", "fault", **args)
+        self._put(time + row[19], _END, track)
+        self._fault_end[tid] = time + row[19]
+        self._counts[row[11]] += 1
+        path = self._counter(f"faults: {Path(row[11]).name.lower()}", _COUNT)
+        self._count(time, path, self._counts[row[11]])
+
+    def _syscall(self, row: Row) -> None:
+        time, _, pid, tid, kind, _, ip, code = row[:8]
+        track = self._thread(pid, tid)
+        if kind == Kind.SYS_ENTER:
+            shown = ", ".join(f"{value:#x}" for value in row[18] or ())
+            self._open_calls[tid] += 1
+            self._put(time, _BEGIN, track, f"sys_{row[17] or code}", "syscall", nr=code, args=shown, ip=ip)
+        elif self._open_calls[tid]:
+            self._open_calls[tid] -= 1
+            self._put(time, _END, track, "", "", result=row[16])
+        else:
+            self._put(time, _INSTANT, track, f"sys_exit {row[17] or code}", "syscall", nr=code, result=row[16])
+
+    def _contention(self, row: Row) -> None:
+        time, _, pid, tid, kind = row[:5]
+        track = self._thread(pid, tid)
+        lock = lock_address(row)
+        if kind == Kind.CONTENTION_BEGIN:
+            self._waits[tid] += 1
+            self._waiting += 1
+            args: dict[str, int | str] = {"lock": lock, "holder": row[15], "flags": row[9], "write": row[7]}
+            if row[20]:
+                args["stack"] = " < ".join(self._where(at - (index > 0)) for index, at in enumerate(row[20]))
+            self._put(time, _BEGIN, track, f"wait for {row[17] or 'lock'}", "lock", **args)
+        elif self._waits[tid]:
+            self._waits[tid] -= 1
+            self._waiting -= 1
+            self._put(time, _END, track, "", "", wait=row[14], result=row[16], holder=row[15])
+            if row[16] == 0:
+                self._flow(row, lock, track)
+        else:
+            self._put(time, _INSTANT, track, "contention_end", "lock", lock=lock, wait=row[14], result=row[16])
+        self._count(time, self._counter("lock waiters", _COUNT), self._waiting)
+
+    def _flow(self, row: Row, lock: int, track: int) -> None:
+        """An arrow from the last release of the lock to the waiter that has it now."""
+        released = self._released.get(lock)
+        if released is None or released[1] == row[3]:
+            return
+        self._flows += 1
+        pid, tid, time = released
+        name = row[17] or "lock"
+        for when, on, text, field in (
+            (time, self._thread(pid, tid), f"release {name}", _FLOW),
+            (row[0], track, f"acquire {name}", _FLOW_END),
+        ):
+            event = number(_TYPE, _INSTANT) + number(_TRACK, on) + string(_CATEGORY, "lock")
+            event += number(_NAME_IID, self._intern(_EVENT_NAMES, text)) + fixed64(field, self._flows)
+            event += self._annotation("to" if field == _FLOW else "from", row[3] if field == _FLOW else tid)
+            self._packet(number(_TIMESTAMP, when) + nested(_TRACK_EVENT, event))
+
+    def _lock(self, row: Row) -> None:
+        time, _, pid, tid, kind, address, _, write = row[:8]
+        lock = lock_address(row)
+        vma_lock = kind >= Kind.VMA_LOCK_READ
+        what = "VMA lock" if vma_lock else "mmap_lock"
+        key = tid, what, lock
+        mode = "write" if write else "read"
+        args: dict[str, int | str] = {"vma": row[10], "start": address} if vma_lock else {"mm": address}
+        if row[14] or row[15]:
+            args |= {"wait": row[14], "holder": row[15]}
+        if kind == Kind.VMA_LOCK_READ or (kind == Kind.MMAP_LOCK_ACQUIRE_RETURNED and row[16]):
+            track = self._holds(pid, tid, what)
+            if self._held.get(key):  # a downgrade
+                self._put(time, _END, track)
+                self._released[lock] = pid, tid, time
+            self._held[key] = True
+            if vma_lock:
+                self._vma_lock[tid] = key, track, time
+            self._put(time, _BEGIN, track, f"{what} {'read' if vma_lock else mode}", "lock", **args)
+        elif kind in (Kind.MMAP_LOCK_RELEASED, Kind.VMA_LOCK_RELEASED):
+            self._released[lock] = pid, tid, time
+            if vma_lock:
+                self._vma_lock.pop(tid, None)
+            if self._held.pop(key, False):
+                self._put(time, _END, self._holds(pid, tid, what), "", "", held=row[19])
+            else:
+                self._put(time, _INSTANT, self._thread(pid, tid), Kind(kind).name.lower(), "lock", **args)
+        else:
+            if row[12]:
+                args["reason"] = Reason(row[12]).name.lower()
+            if not vma_lock:
+                args["write"] = write
+            self._put(time, _INSTANT, self._thread(pid, tid), Kind(kind).name.lower(), "lock", **args)
+
+    def _vma(self, row: Row) -> None:
+        time, _, pid, tid, kind, start, _, _, size, flags, vma = row[:11]
+        args: dict[str, int | str] = {"vma": vma, "start": start, "size": size, "flags": flags}
+        if row[17]:
+            args["mapping"] = row[17]
+        self._put(time, _INSTANT, self._thread(pid, tid), Kind(kind).name.lower(), "vma", **args)
+        mapped = self._mapped[pid]
+        mapped.update(kind, vma, start, size)
+        self._count(time, self._counter("mapped bytes", _BYTES, self._process(pid)), mapped.bytes)
+
+    def _other(self, row: Row) -> None:
+        time, _, pid, tid, kind, address, ip, code = row[:8]
+        args: dict[str, int | str] = {}
+        if kind in (Kind.SIGNAL_GENERATE, Kind.SIGNAL_DELIVER):
+            args = {"sig": code, "code": row[16], "address": (row[18] or (0,))[0], "ip": ip}
+        elif kind == Kind.EXEC:
+            self._comms.exec(tid, row[17] or "")
+            self._rename(pid, tid)
+            args = {"filename": row[17] or "", "entry": ip, "load_bias": address}
+        elif kind == Kind.EXIT:
+            args = {"status": row[16]}
+        elif kind == Kind.SCHED_PROCESS_FORK:
+            self._comms.fork(tid, code)
+            self._thread(row[8] or code, code)
+            args = {"child_tid": code, "child_pid": row[8], "clone_flags": row[9]}
+        elif kind == Kind.TLB_FLUSH:
+            args = {"pages": row[8]}
+        elif row[17]:
+            args = {"text": row[17]}
+        self._put(time, _INSTANT, self._thread(pid, tid), Kind(kind).name.lower(), "task", **args)
+
+    # Scheduling
+
+    def _sched(self, row: Row) -> None:
+        time, cpu, _, tid, kind, _, _, code = row[:8]
+        if kind == Kind.SCHED_SWITCH:
+            self._runs(time, cpu, tid, 0)
+            self._runs(time, cpu, code, (0, 1, _TASK_DEAD)[row[16] % 3])
+            return
+        wakeup = string(1, self._comms.of(code)) + number(2, code) + number(3, _PRIO) + number(4, 1)
+        self._ftrace_event(cpu, time, tid, 17, wakeup + number(5, row[8]))
+
+    def _runs(self, time: int, cpu: int, tid: int, state: int) -> None:
+        """From now on a CPU runs this task (0: none); the one before left in `state`."""
+        before = self._running.get(cpu, 0)
+        if before == tid:
+            return
+        self._running[cpu] = tid
+        switch = string(1, self._comm_on(cpu, before)) + number(2, before) + number(3, _PRIO) + number(4, state)
+        switch += string(5, self._comm_on(cpu, tid)) + number(6, tid) + number(7, _PRIO)
+        self._ftrace_event(cpu, time, before, 4, switch)
+
+    def _comm_on(self, cpu: int, tid: int) -> str:
+        return self._comms.of(tid) if tid else f"swapper/{cpu}"
+
+    def _ftrace_event(self, cpu: int, time: int, tid: int, field: int, data: bytes) -> None:
+        events = self._ftrace[cpu]
+        events.append(nested(2, number(1, time) + number(2, tid) + nested(field, data)))
+        if len(events) >= 256:
+            self._flush_ftrace(cpu)
+
+    def _flush_ftrace(self, cpu: int) -> None:
+        self._packet(nested(_FTRACE, number(1, cpu) + b"".join(self._ftrace[cpu])))
+        self._ftrace[cpu].clear()
+
+
+def write_perfetto(source: Source, output: Output) -> str:
+    """All events as one Perfetto trace. The result says what could not be told."""
+    symbols = source.symbols()
+    writer = PerfettoWriter(output.write, source.comm, symbols)
+    for row in source.rows():
+        writer.add(row)
+    writer.finish()
+    return symbols.note or ""

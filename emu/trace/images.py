@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which program's code an address belongs to: by process, by the exec that came last, and by mapped files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+
+from emu.mm.mm_types import VM_EXEC
+from emu.trace.address_space import CLONE_VM, Vma
+from emu.trace.escape import printable
+from emu.trace.reader import Trace
+from emu.trace.symbols import Symbols
+from emu.tracepoint import Kind
+
+NOTES = 3  # files without symbols that are told by name
+
+
+class Images:
+    """The programs of a trace, numbered from 0 in the order of their execs."""
+
+    def __init__(self, trace: Trace, program: str | None = None) -> None:
+        """`program`: a file to take for the first program instead of the one that the trace names."""
+        self._meta = trace.metadata
+        self._program = program
+        self._execs: list[tuple[str | None, int]] = []  # path and load bias
+        self._marks: list[tuple[int, int, int]] = []  # pid, seq, image
+        self._symbols: dict[int, Symbols] = {}
+        self._files: dict[str, Symbols] = {}
+        self._mapped: list[Vma] = []
+        self._read(trace)
+
+    @property
+    def several(self) -> bool:
+        """Did more than one program run."""
+        return len(self._execs) > 1
+
+    def _read(self, trace: Trace) -> None:
+        """Find the execs and forks: most batches have none."""
+        current: dict[int, int] = {}
+        first = True
+        for seq, pid, kind, address, code, size, flags, text in _execs_and_forks(trace):
+            if kind == Kind.EXEC:
+                self._execs.append((None if first else text, address))
+                first = False
+                current[pid] = len(self._execs) - 1
+                self._marks.append((pid, seq, current[pid]))
+            elif not flags & CLONE_VM or (size or code) not in current:
+                child = size or code
+                if child != pid:
+                    current[child] = current.get(pid, 0)
+                    self._marks.append((child, seq, current[child]))
+        if not self._execs:
+            self._execs.append((None, 0))
+
+    def marks(self) -> pa.Table:
+        """pid, seq, image: from that event on the process runs that image."""
+        columns = list(zip(*self._marks)) or [(), (), ()]
+        return pa.table({name: pa.array(c, pa.int64()) for name, c in zip(("pid", "seq", "image"), columns)})
+
+    def image_at(self, pid: int, seq: int) -> int:
+        """The image that a process runs at an event."""
+        found = 0
+        for marked, since, image in self._marks:
+            if marked == pid and since <= seq:
+                found = image
+        return found
+
+    def symbols(self, image: int) -> Symbols:
+        """The symbols of a program."""
+        if image not in self._symbols:
+            path, bias = self._execs[image]
+            if path is None:
+                self._symbols[image] = Symbols.of_trace(self._meta, bias, self._program)
+            else:
+                self._symbols[image] = Symbols.of_file(path, bias, self._meta.get("arch"))
+        return self._symbols[image]
+
+    def map_files(self, vmas: Iterable[Vma]) -> None:
+        """Let addresses in these VMAs be looked up in the files that they map: libraries."""
+        programs = {self._meta.get("program"), *(path for path, _ in self._execs)}
+        self._mapped.extend(v for v in vmas if v.flags & VM_EXEC and v.name.startswith("/") and v.name not in programs)
+
+    def at(self, image: int, ip: int) -> Symbols:
+        """The symbols of what lies at an address: the program's own, or a mapped file's."""
+        own = self.symbols(image)
+        if own.lookup(ip) is not None or own.code(ip, 1):
+            return own
+        for vma in reversed(self._mapped):
+            if vma.start <= ip < vma.end:
+                if vma.name not in self._files:
+                    self._files[vma.name] = Symbols.of_file(vma.name, 0, self._meta.get("arch"))
+                found = self._files[vma.name]
+                found.bias = vma.start - found.address_of_offset(vma.offset)
+                return found
+        return own
+
+    def notes(self) -> list[str]:
+        """One line for each file whose symbols are missing or may be wrong, a few at most."""
+        found = [each.note for each in (*self._symbols.values(), *self._files.values()) if each.note]
+        return found[:NOTES] + ([f"{len(found) - NOTES} more files have no symbols"] if len(found) > NOTES else [])
+
+
+def _execs_and_forks(trace: Trace) -> Iterable[tuple[Any, ...]]:
+    seq = 0
+    names = {"exec": int(Kind.EXEC), "sched_process_fork": int(Kind.SCHED_PROCESS_FORK)}
+    for batch in trace.batches(("pid", "kind", "address", "code", "size", "flags", "text")):
+        column = batch.column("kind")
+        wanted = [index for index, name in enumerate(column.dictionary.to_pylist()) if name in names]
+        for index in wanted:
+            if column.indices.index(pa.scalar(index, column.indices.type)).as_py() >= 0:
+                for at, name in enumerate(column.to_pylist()):
+                    if name in names:
+                        row = batch.slice(at, 1).to_pydict()
+                        yield (
+                            seq + at, row["pid"][0], names[name], row["address"][0], row["code"][0], row["size"][0],
+                            row["flags"][0], row["text"][0] or "",
+                        )  # fmt: skip
+                break
+        seq += batch.num_rows
+
+
+def place(symbols: Symbols, ip: int) -> str:
+    """file.c:12, or an empty string where no line is known."""
+    found = symbols.line(ip)
+    return "" if found is None else f"{printable(found[0].rsplit('/', 1)[-1])}:{found[1]}"

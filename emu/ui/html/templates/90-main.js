@@ -1,0 +1,24 @@
+// The words around the pictures; then everything is drawn for the first time.
+$("command").textContent = data.command;
+$("lead").append(...data.lead.flatMap((sentence) => [...sentence.split(/(\d[\d\u202f.,]*(?:[\u00a0 ](?:ns|µs|ms|s|%)(?![a-z]))?)/).map((part, i) => i % 2 ? element("b", { text: part }) : part), " "]));
+for (const [name, value] of data.facts) $("facts").append(element("div", {}, element("dt", { text: name }), element("dd", { text: value })));
+for (const note of data.notes) $("notes").append(element("li", { text: note }));
+$("notes").hidden = !data.notes.length;
+data.processes.forEach((process, index) => $("process").append(element("option", { value: index, text: `${process.pid} (${grouped(process.faults)} faults)` })));
+$("process-label").hidden = data.processes.length < 2;
+$("process").addEventListener("change", () => chooseProcess(Number($("process").value)));
+for (const [name, title] of COLOURINGS) $("colour").append(element("button", { type: "button", role: "radio", "data-colour": name, text: title, onclick: () => setColour(name) }));
+$("theme").addEventListener("click", otherTheme);
+$("help-open").addEventListener("click", () => $("help").showModal());
+$("zoom-in").addEventListener("click", () => zoomTime(0.6));
+$("zoom-out").addEventListener("click", () => zoomTime(1 / 0.6));
+$("zoom-all").addEventListener("click", zoomAll);
+const dark = matchMedia("(prefers-color-scheme: dark)");
+setTheme(dark.matches ? "dark" : "light");
+dark.addEventListener("change", () => setTheme(dark.matches ? "dark" : "light"));
+setColour("served");
+applyFilters();
+fillTables();
+new ResizeObserver(redraw).observe($("score"));
+drawNow();
+document.documentElement.dataset.ready = Math.round(performance.now());

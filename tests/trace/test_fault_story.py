@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""report --fault: the story agrees with the events, on every architecture; hand-checked ones to the word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from archs.explain import Facts, explain, fault_flag_names, vm_fault_names
+from emu.trace.fault_story import NoSuchFault, explainer_of, tell_fault
+from emu.trace.instruction import disassemble, resolve
+from emu.trace.reader import Trace
+from emu.tracepoint import Kind as K
+from emu.tracepoint import Path as P
+from emu.tracepoint import Reason, Row, Served
+from tests.guests import TARGETS, guest, mmscope
+from tests.trace.rows import event, write_trace
+
+GUESTS = ("faults", "segv", "kernel_access")
+
+
+def sections(lines: list[str]) -> dict[str, list[str]]:
+    """The indented lines by the heading above them."""
+    found: dict[str, list[str]] = {}
+    heading = ""
+    for line in lines:
+        if line and not line.startswith(" "):
+            heading = line.split(",")[0]
+        elif line:
+            found.setdefault(heading, []).append(line.strip())
+    return found
+
+
+def story(trace: Path, number: int) -> dict[str, list[str]]:
+    return sections(list(tell_fault(Trace(str(trace)), number)))
+
+
+def faults_of(trace: Path) -> list[Row]:
+    return [row for row in Trace(str(trace)).rows() if row[4] in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("target", "locking"), [*((target, "6.18") for target in TARGETS), ("aarch64", "rfc"), ("powerpc", "mmap_lock")]
+)
+def test_faults_agree_with_their_events(target: str, locking: str, tmp_path: Path) -> None:
+    """The checks lead to the recorded outcome, the locks are those of the events, the address is the operand's."""
+    seen: set[int] = set()
+    for name in GUESTS if locking == "6.18" else GUESTS[:1]:
+        trace = tmp_path / name
+        mmscope("record", "--locking", locking, "-o", trace, guest(name, target))
+        for number, row in enumerate(faults_of(trace), 1):
+            seen.add(row[13])
+            if number % 3 and row[13] not in (Served.SIGNAL, Served.FIXUP) and row[11] == P.VMA_LOCK:
+                continue
+            told = story(trace, number)
+            checks = told["Checks"]
+            assert not any("does not agree" in line for line in checks), (number, checks)
+            refused = row[13] in (Served.SIGNAL, Served.FIXUP, Served.OOM)
+            assert checks[-1].startswith("FAILED") == refused, (number, checks)
+            took_vma_lock = any(line.startswith("VMA lock") and "read: taken" in line for line in told["Locks"])
+            tried = (
+                row[4] == K.PAGE_FAULT_USER and locking == "6.18" and row[12] == Reason.NONE and row[11] == P.VMA_LOCK
+            )
+            if tried:
+                assert took_vma_lock, (number, told["Locks"])
+            if row[11] in (P.MMAP_LOCK, P.MMAP_LOCK_WRITE):
+                taken = [line for line in told["Locks"] if "mmap_lock" in line]
+                assert "read: taken" in taken[0], (number, taken)
+                assert "released" in taken[-1], (number, taken)
+                assert sum("taken" in line for line in taken) == sum("released" in line for line in taken) + (
+                    row[11] == P.MMAP_LOCK_WRITE
+                )
+            assert told["Syndrome"][0] == f"{row[7]:#x}"
+            assert told["Outcome"][0].startswith(Served(row[13]).name.lower())
+            if row[13] == Served.SIGNAL:
+                assert any(line.startswith("signal  SIG") for line in told["Outcome"]), number
+            instruction = told["Instruction"]
+            if row[6]:
+                assert instruction[0].startswith(f"{row[6]:#x}")
+                assert not any("is not what faulted" in line for line in instruction), (number, instruction)
+                assert any("as the file has it" in line for line in instruction), (number, instruction)
+            before, after = (row[18] or (0, 0))[:2]
+            entry = told["Page-table entry"]
+            assert entry[0].split()[:2] == ["before", f"{before:#x}" if before else "0"]
+            if before != after:
+                assert f"after   {after:#x}" in entry or (not after and "after   0  empty, or no table there" in entry)
+    assert {Served.ANON, Served.COW, Served.FILE_READ, Served.SIGNAL} <= seen
+
+
+def test_a_write_to_the_zero_page(tmp_path: Path) -> None:
+    """Checked by hand against the program, the manuals and the entries."""
+    for target, syndrome, before, after in (
+        ("x86_64", ["P 0x1 an entry is present and forbids the access", "W 0x1 a write"], "special", "D"),
+        ("aarch64", ["WnR 0x1 a write", "DFSC 0xf level 3 permission fault"], "PTE_SPECIAL", "PTE_DIRTY"),
+        (
+            "powerpc64",
+            ["trap 0x300 data storage interrupt", "PROTFAULT 0x1 the entry forbids the access"],
+            "special",
+            "C",
+        ),
+        ("powerpc64le", ["ISSTORE 0x1 a store"], "special", "C"),
+        ("powerpc", ["ISSTORE 0x1 a store"], "SPECIAL", "DIRTY"),
+    ):
+        trace = tmp_path / target
+        mmscope("record", "-o", trace, guest("faults", target))
+        rows = faults_of(trace)
+        number = next(n for n, row in enumerate(rows, 1) if row[13] == Served.COW)
+        told = story(trace, number)
+        words = [" ".join(line.split()) for line in told["Syndrome"]]
+        for line in syndrome:
+            assert line in words, (target, words)
+        entry = told["Page-table entry"]
+        split = next(index for index, line in enumerate(entry) if line.startswith("after"))
+        assert any(line.split()[0] == before for line in entry[:split]), entry
+        assert any(line.split()[0] == after for line in entry[split:]), entry
+        assert not any(line.split()[0] == before for line in entry[split:]), entry
+        assert "rw-p" in told["VMA"][0]
+        assert "VM_READ|VM_WRITE" in told["VMA"][1]
+        assert told["Outcome"][0].startswith("cow: ")
+
+
+def test_a_stack_that_grows(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    mmscope("record", "-o", trace, guest("stack"))
+    number = next(n for n, row in enumerate(faults_of(trace), 1) if row[11] == P.MMAP_LOCK_WRITE)
+    told = story(trace, number)
+    assert told["VMA"][0] == "no VMA contains the address"
+    assert "[stack]" in told["VMA"][2]
+    assert told["Locks"][:3] == [
+        "mmap_lock of mm 1 for read: taken", "mmap_lock of mm 1 for read: released",
+        "mmap_lock of mm 1 for write: taken",
+    ]  # fmt: skip
+    assert any("a stack that grew" in line for line in told["Checks"])
+
+
+def test_waits_and_holders(tmp_path: Path) -> None:
+    rows = [
+        event(K.VMA_CREATE, 0, tid=1, address=0x1000, size=0x2000, flags=0x73, vma=5, args=(1, 0, 0, 0)),
+        event(K.SYS_ENTER, 5, tid=2, text="munmap"),
+        event(K.PAGE_FAULT_USER, 10, tid=1, address=0x1008, ip=0x400, code=6, vma=5, path=P.MMAP_LOCK, flags=0x254,
+              reason=Reason.WRITE_LOCKED, served=1, wait=2000, holder=2, duration=2500, args=(0, 0x8000000000034067)),
+        event(K.VMA_LOCK_READ_FAILED, 11, tid=1, vma=5, reason=Reason.WRITE_LOCKED),
+        event(K.MMAP_LOCK_START_LOCKING, 12, tid=1, address=1),
+        event(K.CONTENTION_BEGIN, 12, tid=1, address=1, text="mmap_lock", holder=2),
+        event(K.MMAP_LOCK_RELEASED, 2011, tid=2, address=1, code=1, duration=2000),
+        event(K.CONTENTION_END, 2012, tid=1, address=1, text="mmap_lock", wait=2000),
+        event(K.MMAP_LOCK_ACQUIRE_RETURNED, 2012, tid=1, address=1, result=1, wait=2000, holder=2),
+        event(K.MMAP_LOCK_RELEASED, 2500, tid=1, address=1, duration=488),
+        event(K.MMAP_LOCK_START_LOCKING, 9000, tid=1, address=1),
+    ]  # fmt: skip
+    told = story(write_trace(tmp_path / "trace", rows), 1)
+    assert told["Locks"] == [
+        "VMA lock of VMA 5 for read: refused, write_locked",
+        "begins to wait for mmap_lock for read at 12 ns, which task 2 (in munmap) holds",
+        "has it at 2012 ns, after 2.00 us",
+        "mmap_lock of mm 1 for read: taken, after a wait of 2.00 us for task 2 (in munmap)",
+        "mmap_lock of mm 1 for read: released, held 488 ns",
+        "in all, 2.00 us of 2.50 us were waits, the last for task 2 (in munmap)",
+    ]
+    assert "FAILED  lock_vma_under_rcu finds the VMA and locks it for read: a writer holds it" in told["Checks"]
+
+
+def test_source_lines_are_told(tmp_path: Path) -> None:
+    import shutil
+    import subprocess
+
+    if not shutil.which("gcc"):
+        pytest.skip("needs gcc")
+    source = tmp_path / "touch.c"
+    source.write_text(
+        "char place[9 << 12];\nint main(void)\n{\n    place[8192] = 42;  // [bold]here\n    return 0;\n}\n"
+    )
+    program = tmp_path / "touch"
+    subprocess.run(["gcc", "-O1", "-g", "-static", "-no-pie", "-o", program, source], check=True)
+    trace = tmp_path / "trace"
+    assert mmscope("record", "-o", trace, program).status == 0
+    shown = mmscope("report", "--by", "line", trace).out.decode()
+    assert "touch.c:4" in shown
+    rows = faults_of(trace)
+    from emu.trace.symbols import Symbols
+
+    symbols = Symbols.of_file(str(program), 0)
+    number = next(n for n, row in enumerate(rows, 1) if symbols.line(row[6]) == (str(source), 4) and row[5] != row[6])
+    told = story(trace, number)["Instruction"]
+    assert f"{source}:4" in told
+    assert "place[8192] = 42;  // [bold]here" in told
+    assert any(f"= {rows[number - 1][5]:#x}, which is what faulted" in line for line in told), told
+    program.unlink()
+    gone = mmscope("report", "--fault", str(number), trace).out.decode()
+    assert "its code is not known" in gone
+    assert gone.count("No such file or directory: no symbols") == 1
+
+
+@pytest.mark.parametrize(
+    ("arch", "code", "fault", "text"),
+    [
+        ("x86_64", "488b0510000000", 0x1017, "[rip + 0x10] = 0x1017, which is what faulted"),
+        ("x86_64", "488b042500300000", 0x3000, "[0x3000] = 0x3000, which is what faulted"),
+        (
+            "x86_64",
+            "488b0425fc2f0000",
+            0x3000,
+            "[0x2ffc] = 0x2ffc; its end, in the next page, is what faulted (0x3000)",
+        ),
+        ("x86_64", "488b0425f02f0000", 0x3000, "[0x2ff0] = 0x2ff0, which is not what faulted (0x3000)"),
+        ("x86_64", "488b4308", 0x5008, "[rbx + 0x8] = 0x5008, so rbx was 0x5000 (derived"),
+        ("x86_64", "50", 0x7FF8, "[rsp - 0x8] = 0x7ff8, so rsp was 0x8000 (derived"),
+        ("x86_64", "f3a4", 0x9010, "which of them faulted cannot be told without the registers"),
+        ("aarch64", "200840f9", 0x5010, "[x1 + 0x10] = 0x5010, so x1 was 0x5000 (derived"),
+        ("aarch64", "40000058", 0x1008, "[pc + 0x8] = 0x1008, which is what faulted"),
+        ("powerpc64", "e8640010", 0x5010, "[r4 + 0x10] = 0x5010, so r4 was 0x5000 (derived"),
+        ("powerpc64le", "100064e8", 0x5010, "[r4 + 0x10] = 0x5010, so r4 was 0x5000 (derived"),
+        ("powerpc", "80640010", 0x5010, "[r4 + 0x10] = 0x5010, so r4 was 0x5000 (derived"),
+        ("powerpc", "7c64282e", 0x5010, "[r4 + r5] = 0x5010; what each of r4 and r5 was is not recorded"),
+    ],
+)
+def test_operands(arch: str, code: str, fault: int, text: str) -> None:
+    instruction = disassemble(arch, 0x1000, bytes.fromhex(code))
+    assert instruction is not None
+    assert any(line.startswith(text) for line in resolve(instruction, fault)), resolve(instruction, fault)
+
+
+def test_checks_stop_where_the_function_returned() -> None:
+    x86, arm, power = explainer_of("x86_64"), explainer_of("aarch64"), explainer_of("powerpc64")
+    assert x86 is not None
+    assert arm is not None
+    assert power is not None
+    none = {
+        "user": True,
+        "flags": 0,
+        "path": 0,
+        "reason": 0,
+        "served": Served.SIGNAL,
+        "result": 0,
+        "vma": 0,
+        "vm_flags": None,
+    }
+    kernel_address = explain(x86, Facts(0xFFFF800000000000, 5, **none))  # type: ignore[arg-type]
+    assert [check.passed for check in kernel_address] == [False]
+    external = explain(arm, Facts(0x1000, 0x92000010, **none))  # type: ignore[arg-type]
+    assert "do_sea" in external[0].text
+    segment = explain(power, Facts(1 << 60, 0x380 << 32, **none))  # type: ignore[arg-type]
+    assert [check.passed for check in segment] == [False]
+
+
+def test_words() -> None:
+    assert vm_fault_names(0) == "0"
+    assert vm_fault_names(0x700) == "VM_FAULT_NOPAGE|VM_FAULT_LOCKED|VM_FAULT_RETRY"
+    assert fault_flag_names(0x41) == "FAULT_FLAG_WRITE|FAULT_FLAG_USER"
+    assert vm_fault_names(1 << 20) == "0x100000"
+
+
+def test_there_is_no_such_fault(tmp_path: Path) -> None:
+    path = write_trace(tmp_path / "trace", [event(K.PAGE_FAULT_USER)])
+    for number in (0, 2, -1):
+        with pytest.raises(NoSuchFault):
+            list(tell_fault(Trace(str(path)), number))
+    shown = mmscope("report", "--fault", "2", path)
+    assert (shown.status, shown.err.count("\n")) == (2, 1)
+
+
+def test_script_numbers_faults(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    mmscope("record", "-o", trace, guest("hello"))
+    numbers = [
+        line.split("#")[1].split()[0] for line in mmscope("script", trace).out.decode().splitlines() if " #" in line
+    ]
+    assert numbers == [str(n) for n in range(1, len(faults_of(trace)) + 1)]
+    entry = mmscope("script", "--from-entry", trace).out.decode().splitlines()[0]
+    first = next(n for n, row in enumerate(faults_of(trace), 1) if row[4] == 1)
+    assert f" #{first} " in entry
