@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from dataclasses import replace
 
 from emu.kernel.elf import ExecError
 from emu.kernel.machine import Machine
@@ -41,6 +42,9 @@ class Account:
 
 def run(job: Job) -> Result:
     """Run it. Raises ExecError, MemoryError or OSError where it cannot be started."""
+    costs = MACHINES[job.costs] if job.costs is not None else ICELAKE
+    if job.hold is not None:
+        costs = replace(costs, transfer_hold=job.hold)
     machine = Machine(
         memory=job.memory,
         locking=job.locking,
@@ -49,7 +53,7 @@ def run(job: Job) -> Result:
         seed=job.seed,
         cpus=job.cpus,
         timeout=job.timeout,
-        costs=MACHINES[job.costs] if job.costs is not None else ICELAKE,
+        costs=costs,
     )
     account = Account(machine.tp)
     machine.tp.on = True

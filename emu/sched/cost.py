@@ -70,8 +70,9 @@ class Cost:
     transfer_socket: int = _ns(51, CORE_TO_CORE + "Xeon 8375C (Ice Lake), same socket, 51 ns")
     transfer_remote: int = _ns(108, CORE_TO_CORE + "dual Xeon 8375C (Ice Lake), other socket, 108 ns")
     transfer_hold: int = _number(
-        43,
-        "calibrated on the mmap_lock column of AGRAWAL: per cent of a transfer that keep others away",
+        40,
+        "calibrated (bench/scaling.py --calibrate) on the mmap_lock column of AGRAWAL: per cent of a transfer that "
+        "keep others away",
     )
     ipi: int = _ns(2100, LATR + ": the part that does not grow with the number of CPUs")
     ipi_per_cpu: int = _ns(38, LATR + ": the part that grows, for each CPU interrupted")
@@ -199,10 +200,10 @@ def _machine(name: str, fault_ns: float, **different: int) -> Cost:
 ICELAKE = Cost()
 # Sources of what differs: RASMUSSEN and CORE_TO_CORE (Xeon 8275CL, Cascade Lake: 47 ns in a socket, 134 ns across,
 # 7.6 ns between threads of a core: the same mesh and links as Skylake); PAGEVEC_SIZE and MEMCG_CHARGE_BATCH of 5.12.
-# transfer_hold: calibrated on the mmap_lock column of RASMUSSEN, 21 to 112 threads.
+# transfer_hold: calibrated (bench/scaling.py --calibrate skylake) on the mmap_lock column of RASMUSSEN.
 SKYLAKE = _machine(
     "skylake", 1e9 / 573_600, cores=28, atomic=8, transfer_smt=8, transfer_socket=47, transfer_remote=134,
-    transfer_hold=43, lru_batch=15, memcg_batch=32, memory_page=32,
+    transfer_hold=70, lru_batch=15, memcg_batch=32, memory_page=32,
     pgd_beside_lock=0,
 )  # fmt: skip
 # REFCOUNT does not name its machine; 56 threads and 'a rather old Broadwell' in the same letter suggest 2 x 14 cores.
@@ -210,6 +211,6 @@ SKYLAKE = _machine(
 # transfer_hold: as SKYLAKE.
 BROADWELL = _machine(
     "broadwell", 1e9 / 507_566, cores=14, atomic=8, transfer_smt=8, transfer_socket=44, transfer_remote=118,
-    transfer_hold=43, memory_page=53, pgd_beside_lock=0, owner_apart=1,
+    transfer_hold=70, memory_page=53, pgd_beside_lock=0, owner_apart=1,
 )  # fmt: skip
 MACHINES = {machine.name: machine for machine in (ICELAKE, SKYLAKE, BROADWELL)}
