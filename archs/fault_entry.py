@@ -27,6 +27,8 @@ class RecordedFaultEntry:
         self.scheme = mm.scheme
         self.vmstat = mm.memory.vmstat
         self.sched = mm.memory.sched
+        self.entry_ns = mm.memory.costs.entry
+        self.smp = mm.memory.costs.batches is not None
         self.path = 0
         self.reason = 0
         self.flags = 0
@@ -63,6 +65,10 @@ class RecordedFaultEntry:
     def user_fault(self, address: int, syndrome: int, ip: int) -> bool:
         """A page fault in user mode: True when served, False when a signal was sent instead."""
         if not self.tp.on:
+            if self.smp:
+                self.sched.charge(self.entry_ns)
+            else:
+                self.sched.clock += self.entry_ns
             return self.handle(address, syndrome, True)
         return self._recorded(_USER, address, syndrome, ip, None)
 
@@ -76,6 +82,7 @@ class RecordedFaultEntry:
         if self.tp.on:
             served = self._recorded(_KERNEL, address, syndrome, 0, function)
         else:
+            self.sched.charge(self.entry_ns)
             served = self.handle(address, syndrome, False)
         if mine:
             # Others may have run meanwhile. Whoever copies to or from the guest may hold this CPU, and finds it as
@@ -97,6 +104,7 @@ class RecordedFaultEntry:
         peek = self.mm.pgtable.peek
         before = peek(address)
         self.served = 0
+        self.sched.charge(self.entry_ns)
         served = self.handle(address, syndrome, kind == _USER)
         row: Row = (
             begin, tp.cpu, tp.pid, tp.tid, kind, address, ip, syndrome, 0, self.flags, self.vma_id, self.path,

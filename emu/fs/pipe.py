@@ -177,6 +177,7 @@ class PipeFile(File):
 
     def _read(self, task: Current, iocb: kiocb, to: iov_iter) -> int:
         pipe = self.pipe
+        task.machine.sched.charge(task.machine.sched.cost.pipe)
         wanted = to.count
         done = 0
         while True:
@@ -221,6 +222,7 @@ class PipeFile(File):
 
     def _write(self, task: Current, iocb: kiocb, source: iov_iter) -> int:
         pipe = self.pipe
+        task.machine.sched.charge(task.machine.sched.cost.pipe)
         total = source.count
         done = 0
         if not pipe.readers:

@@ -50,7 +50,8 @@ def kernel_clone(
     if flags & CLONE_VFORK:
         child.vfork_parent = task
     number = child.pid
-    machine.sched.charge(machine.sched.cost.fork)
+    cost = machine.sched.cost
+    machine.sched.charge(cost.clone_thread if flags & CLONE_VM else cost.fork)
     machine.sched.start(child)
     if flags & CLONE_VFORK:
         while child.vfork_parent is task:

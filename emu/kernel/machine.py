@@ -41,7 +41,6 @@ from emu.tracepoint import Kind, Tracepoints
 
 ARCH_PACKAGES = {62: "archs.x86", 183: "archs.arm64", 21: "archs.powerpc", 20: "archs.powerpc"}  # by e_machine
 SLICE = 40_000_000  # bytes of code between two looks at the host's signals and at the recorder
-SYSCALL_NS = 100  # virtual time that a system call costs beside its guest code
 EPOCH = 1_767_225_600 * 10**9  # realtime clock at the start: 2026-01-01 00:00 UTC
 FIRST_PID = 1000
 PID_MAX = 4_194_304
@@ -349,6 +348,7 @@ class Machine:
         rcu = self.memory.rcu
         syscall, fault, budget_end = TrapKind.SYSCALL, TrapKind.FAULT, TrapKind.BUDGET
         simple = not self.strace
+        syscall_ns = sched.cost.syscall
         table = self.table(task)
         size = len(table)
         restart = 0
@@ -393,7 +393,7 @@ class Machine:
             sched.leave_guest()
             if kind is syscall:
                 number, a0, a1, a2, a3, a4, a5 = cpu.syscall_args()
-                sched.clock += SYSCALL_NS
+                sched.charge(syscall_ns)
                 self.syscall_count += 1
                 sched.sync()
                 function = table[number] if number < size else table[-1]

@@ -304,6 +304,7 @@ def _trace_delivered(task: Task, info: SigInfo) -> None:
 def _handle_signal(task: Task, info: SigInfo, action: SigAction) -> None:
     """handle_signal: build the frame, then the masks of the handler."""
     signals = task.signals
+    task.machine.sched.charge(task.machine.sched.cost.signal_deliver)
     if action.flags & SA_RESETHAND:
         signals.actions[info.signo] = SigAction()
     oldmask = signals.blocked if signals.saved is None else signals.saved

@@ -327,6 +327,7 @@ def sys_sigaltstack(task: Task, new: int, old: int, *_: int) -> int:
 
 def sys_rt_sigreturn(task: Task, *_: int) -> Any:
     """Back from a handler: registers, mask and alternate stack are those of the frame."""
+    task.machine.sched.charge(task.machine.sched.cost.sigreturn)
     found = task.arch.rt_sigreturn(task.cpu, task.access)
     if found is None:
         task.force_sig(SigInfo(SIGSEGV, 0x80))
@@ -339,6 +340,7 @@ def sys_rt_sigreturn(task: Task, *_: int) -> Any:
 
 def sys_sigreturn(task: Task, *_: int) -> Any:
     """Back from a handler that was not given siginfo."""
+    task.machine.sched.charge(task.machine.sched.cost.sigreturn)
     mask = task.arch.sigreturn(task.cpu, task.access)
     if mask is None:
         task.force_sig(SigInfo(SIGSEGV, 0x80))

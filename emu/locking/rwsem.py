@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from emu.locking.lock import LCB_F_READ, LCB_F_WRITE, Lock, need_resched, next_tick, owner_on_cpu
 from emu.locking.osq import optimistic_spin_queue
+from emu.sched.cacheline import CacheLine
 from emu.sched.entity import SCHED_FIFO, SCHED_RR, State
 
 if TYPE_CHECKING:
@@ -62,12 +63,14 @@ class rw_semaphore(Lock):
     """struct rw_semaphore. `owner`: the writer; `holders`: the readers, in the order in which they came."""
 
     __slots__ = (
-        "count", "holders", "last_holder", "nonspinnable", "osq", "owner", "read_count", "reader_owned", "spinners",
-        "wait_list", "write_count",
+        "count", "holders", "last_holder", "nonspinnable", "osq", "owner", "owner_line", "read_count", "reader_owned",
+        "spinners", "wait_list", "write_count",
     )  # fmt: skip
 
-    def __init__(self, sched: Sched, name: str, ident: int = 0, vma: int = 0) -> None:
+    def __init__(self, sched: Sched, name: str, ident: int = 0, vma: int = 0, owner_apart: bool = False) -> None:
+        """`owner_apart`: the word with the owner, which readers store to as well, is in the next cache line."""
         super().__init__(sched, name, ident, vma)
+        self.owner_line = CacheLine() if owner_apart else None  # None: it is in `line`
         self.count = 0
         self.owner: SchedEntity | None = None
         self.reader_owned = False  # RWSEM_READER_OWNED of the owner word: the last ones who took it were readers
@@ -140,13 +143,15 @@ class rw_semaphore(Lock):
         if line is not None:
             if sched.clock > sched.horizon:
                 sched.sync()
-            line.write(sched)
+            line.cmpxchg(sched)
         if self.count & _READ_FAILED_MASK:
             return False
         self.count += _READER_BIAS
         self.holders.append(sched.current)
         self.reader_owned = True
         self.read_count += 1
+        if self.owner_line is not None:
+            self.owner_line.write(sched)
         return True
 
     def up_read(self) -> None:

@@ -229,6 +229,7 @@ def filemap_map_pages(vmf: vm_fault, start_pgoff: int, end_pgoff: int) -> int:
     if ptl is not None:
         ptl.unlock()
     mm.rss[mm_counter_file(mapping)] += mapped
+    mm.memory.sched.charge(mapped * mm.memory.costs.map_around)
     return ret
 
 

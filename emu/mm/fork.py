@@ -25,6 +25,7 @@ from emu.mm.mmap import exit_mmap
 from emu.mm.mmap_lock import mmap_write_lock_killable, mmap_write_lock_nested, mmap_write_unlock
 from emu.mm.overcommit import vm_enough_memory, vm_unacct_memory
 from emu.mm.rmap import anon_vma_fork, vma_link_file
+from emu.mm.tlb import flush_tlb_mm
 from emu.mm.vma import trace_vma_create, vm_stat_account
 from emu.mm.vma_init import vm_area_dup
 
@@ -94,7 +95,7 @@ def dup_mmap(mm: mm_struct, oldmm: mm_struct) -> int:
             break
     mm.mm_mt.replace((), copies)
     mmap_write_unlock(mm)
-    oldmm.flush_tlb()
+    flush_tlb_mm(oldmm, oldmm.total_vm)
     mmap_write_unlock(oldmm)
     return error
 
@@ -102,6 +103,7 @@ def dup_mmap(mm: mm_struct, oldmm: mm_struct) -> int:
 def _dup_vma(mm: mm_struct, oldmm: mm_struct, mpnt: vm_area_struct, copies: list[vm_area_struct]) -> int:
     """One VMA of dup_mmap, appended to `copies` as soon as it belongs to `mm`. 0 or -errno."""
     scheme = oldmm.scheme
+    oldmm.memory.sched.charge(oldmm.memory.sched.cost.fork_vma)
     if not scheme.fork_marks_late:
         scheme.vma_start_write(mpnt, "dup_mmap")
     if mpnt.vm_flags & VM_DONTCOPY:
@@ -187,6 +189,7 @@ def copy_pte_range(dst_vma: vm_area_struct, src_vma: vm_area_struct, dst_slot: i
     cow = is_cow_mapping(src_vma.vm_flags)
     shared = bool(src_vma.vm_flags & VM_SHARED)
     rss = mm.rss
+    copied = 0
     for i, bits in enumerate(src.entries[src_slot : src_slot + count].tolist()):
         if not bits:
             continue
@@ -208,6 +211,8 @@ def copy_pte_range(dst_vma: vm_area_struct, src_vma: vm_area_struct, dst_slot: i
         if shared:
             pte = format.pte_mkclean(pte)
         dst.set(dst_slot + i, format.pte_mkold(pte))
+        copied += 1
+    mm.memory.sched.charge(copied * mm.memory.sched.cost.fork_page)
 
 
 def trace_forked_vmas(mm: mm_struct) -> None:

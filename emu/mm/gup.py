@@ -62,6 +62,7 @@ def _get_user_pages(mm: mm_struct, vma: vm_area_struct, start: int, end: int, wr
                 # A forced write to a page of a VMA that is read-only is done once the page is ours.
                 if not write or format.pte_write(pte) or (not may_write and format.pte_dirty(pte)):
                     break
+            mm.memory.costs.without_exception()
             ret = handle_mm_fault(vma, address, flags)
             if ret & VM_FAULT_ERROR:
                 return done or (-ENOMEM if ret & VM_FAULT_OOM else -EFAULT)
@@ -153,6 +154,7 @@ def fixup_user_fault(mm: mm_struct, address: int, write: bool) -> int:
     vma = mm.mm_mt.load(address)
     if vma is None or not vma.vm_flags & (VM_WRITE if write else VM_READ):
         return -EFAULT
+    mm.memory.costs.without_exception()
     ret = handle_mm_fault(vma, address & PAGE_MASK, FAULT_FLAG_WRITE if write else 0)
     if ret & VM_FAULT_ERROR:
         return -ENOMEM if ret & VM_FAULT_OOM else -EFAULT

@@ -41,6 +41,7 @@ from emu.mm.mmap_lock import (
     mmap_write_unlock,
 )
 from emu.mm.rmap import anon_vma, anon_vma_prepare
+from emu.mm.tlb import flush_tlb_mm
 from emu.mm.vma import trace_vma_modify, vma_modify
 
 MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_DONTNEED = range(5)
@@ -79,6 +80,7 @@ def do_madvise(mm: mm_struct, start: int, length: int, behavior: int) -> int:
     if not size:
         return 0
     end = start + size
+    mm.memory.sched.charge(mm.memory.sched.cost.madvise)
     if behavior in (MADV_POPULATE_READ, MADV_POPULATE_WRITE):
         mmap_read_lock(mm)
         error = madvise_populate(mm, start, end, behavior == MADV_POPULATE_WRITE)
@@ -245,7 +247,7 @@ def _free(vma: vm_area_struct, start: int, end: int) -> int:
             changed = True
         mm.memory.vmstat["pglazyfree"] += 1
     if changed:
-        mm.flush_tlb()
+        flush_tlb_mm(mm, (end - start) >> PAGE_SHIFT)
     return 0
 
 

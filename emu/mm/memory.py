@@ -43,6 +43,7 @@ from emu.mm.mm_types import (
     vm_area_struct,
 )
 from emu.mm.rmap import anon_vma, anon_vma_prepare, unlink_anon_vmas, unlink_file_vma
+from emu.mm.tlb import flush_tlb_mm
 from emu.tracepoint import Served
 
 if TYPE_CHECKING:
@@ -84,6 +85,9 @@ def handle_mm_fault(vma: vm_area_struct, address: int, flags: int) -> int:
     `callee_drops_lock`), and the VMA must not be touched.
     """
     mm = vma.vm_mm
+    costs = mm.memory.costs
+    if costs.batches is not None:
+        costs.sched.charge(costs.core)
     if flags & (_WRITE_OR_UNSHARE | FAULT_FLAG_RETRY_NOWAIT):
         ret = sanitize_fault_flags(vma, flags)
         if ret:
@@ -279,6 +283,7 @@ def do_anonymous_page(vmf: vm_fault) -> int:
     new = memory.allocator.alloc_page()
     if new is None:
         return VM_FAULT_OOM
+    memory.costs.new_anon()
     if table.racy:
         mapped = pte_map_lock(vmf)
         if not mapped or table.get(slot):
@@ -354,10 +359,12 @@ def do_read_fault(vmf: vm_fault) -> int:
     ret = _call_fault(vmf)
     if ret & _ERROR_OR_GONE:
         return ret
+    memory = vmf.vma.vm_mm.memory
+    memory.sched.charge(memory.costs.filemap_get)
     ret |= finish_fault(vmf)
     if ret & _ERROR_OR_GONE:
         assert vmf.page is not None
-        vmf.vma.vm_mm.memory.put_page(vmf.page)
+        memory.put_page(vmf.page)
         return ret
     vmf.vma.vm_mm.served = Served.FILE_READ
     return ret
@@ -373,6 +380,7 @@ def do_cow_fault(vmf: vm_fault) -> int:
     vmf.cow_page = memory.alloc_page(zero=False)
     if vmf.cow_page is None:
         return VM_FAULT_OOM
+    memory.costs.new_copy(memory.costs.filemap_get)
     ret = _call_fault(vmf)
     if ret & _ERROR_OR_GONE:
         memory.put_page(vmf.cow_page)
@@ -400,7 +408,9 @@ def do_shared_fault(vmf: vm_fault) -> int:
     if ret & _ERROR_OR_GONE:
         return ret
     assert vmf.page is not None
+    memory.sched.charge(memory.costs.filemap_get)
     if ops.page_mkwrite is not None:
+        memory.sched.charge(memory.costs.mkwrite)
         error = ops.page_mkwrite(vmf)
         if error & (VM_FAULT_ERROR | VM_FAULT_NOPAGE):
             memory.put_page(vmf.page)
@@ -506,6 +516,8 @@ def wp_can_reuse_anon_folio(old: page, vma: vm_area_struct) -> bool:
 def wp_page_reuse(vmf: vm_fault) -> None:
     """Make the mapped page writable in place."""
     vma = vmf.vma
+    memory = vma.vm_mm.memory
+    memory.sched.charge(memory.costs.reuse)
     format = vma.vm_mm.pgtable.format
     entry = format.pte_mkdirty(format.pte_mkyoung(vmf.orig_pte))
     if vma.vm_flags & VM_WRITE:
@@ -524,6 +536,8 @@ def wp_page_shared(vmf: vm_fault) -> int:
         pte_unmap_unlock(vmf)
         ret = vmf_can_call_fault(vmf)
         if not ret:
+            memory = vma.vm_mm.memory
+            memory.sched.charge(memory.costs.mkwrite)
             ret = ops.page_mkwrite(vmf) & (VM_FAULT_ERROR | VM_FAULT_NOPAGE)
         if not ret:
             pte_map_lock(vmf)
@@ -559,6 +573,10 @@ def wp_page_copy(vmf: vm_fault) -> int:
         return ret
     if old is not None:
         memory.ram.copy(new.pfn, old.pfn)
+        memory.costs.new_copy(0)
+    else:
+        memory.costs.new_anon()
+        memory.sched.charge(memory.costs.clear_flush)
     table = mm.pgtable
     format = table.format
     mapped = True
@@ -584,7 +602,7 @@ def wp_page_copy(vmf: vm_fault) -> int:
     if vma.vm_flags & VM_EXEC or not vmf.flags & FAULT_FLAG_USER or mm.mm_users > 1:
         # A translation may still hold the old frame: the write that faulted replaces that only where the guest's own
         # instruction does it, and next.
-        mm.flush_tlb()
+        flush_tlb_mm(mm, 1)
     if old is None:
         mm.rss[MM_ANONPAGES] += 1
     else:
@@ -628,7 +646,7 @@ def zap_pte_range(
     else:
         keys = [k for k in range(first_key, last_key + 1) if k in leaf]
     gathered: list[page] = []
-    cleared = False
+    cleared = 0
     for key in keys:
         low = max(start, key << shift)
         high = min(end, (key << shift) + span)
@@ -652,7 +670,7 @@ def zap_pte_range(
                 continue
             if format.pte_special(pte):
                 table.entries[base + i] = 0
-                cleared = True
+                cleared += 1
                 continue
             target = memory.mem_map[(pte & format.pfn_mask) >> PAGE_SHIFT]
             assert target is not None and target._mapcount > 0, f"entry {pte:#x} maps a page that is not mapped"
@@ -660,7 +678,7 @@ def zap_pte_range(
             if anonymous and not even_cows:
                 continue
             table.entries[base + i] = 0
-            cleared = True
+            cleared += 1
             if not anonymous and format.pte_dirty(pte):
                 target.dirty = True
             target._mapcount -= 1
@@ -669,9 +687,12 @@ def zap_pte_range(
         if ptl is not None:
             ptl.unlock()
     if cleared:
-        mm.flush_tlb()
+        flush_tlb_mm(mm, cleared)
+    freed = memory.allocator.freed
     for target in gathered:
         memory.put_page(target)
+    if cleared:
+        memory.costs.zapped(cleared, memory.allocator.freed - freed)
 
 
 def unmap_vmas(mm: mm_struct, vmas: Iterable[vm_area_struct], start: int, end: int, mm_wr_locked: bool = False) -> None:
@@ -754,7 +775,7 @@ def change_protection(vma: vm_area_struct, start: int, end: int, newprot: int, w
         if entry != pte:
             table.set(slot, entry)
     if changed:
-        mm.flush_tlb()
+        flush_tlb_mm(mm, changed)
     return changed
 
 
@@ -821,5 +842,5 @@ def move_page_tables(vma: vm_area_struct, old: int, new_vma: vm_area_struct, new
     for ptl in reversed(locked):
         ptl.unlock()
     if moved:
-        mm.flush_tlb()
+        flush_tlb_mm(mm, length >> PAGE_SHIFT)
     return done

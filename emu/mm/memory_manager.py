@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from emu.hw.ram import Ram
 from emu.locking.rcu import Rcu
+from emu.mm.fault_costs import FaultCosts
 from emu.mm.mm_types import mm_struct, page, vm_area_struct
 from emu.mm.page_alloc import PageAllocator
 from emu.mm.pgtable import PageTable, PageTableFormat
@@ -48,6 +49,7 @@ class MemoryManager:
         self.sched = sched if sched is not None else Sched(tp)
         self.mmap_lock_reads = self.mmap_lock_writes = 0  # takings by address spaces that are gone
         self.rcu = Rcu(self.sched)
+        self.costs = FaultCosts(self.sched)
         self.allocator = PageAllocator(ram)
         self.mem_map = self.allocator.mem_map
         self.totalram = ram.npages

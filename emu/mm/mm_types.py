@@ -238,7 +238,9 @@ class mm_struct:
         self.id = memory.next_mm_id()
         self.mm_users = 1
         self.mm_count = 1  # references to this object itself (mmgrab, mmdrop); all users together have one
-        self.mmap_lock = rw_semaphore(memory.sched, "mmap_lock", self.id)
+        self.mmap_lock = rw_semaphore(
+            memory.sched, "mmap_lock", self.id, owner_apart=bool(memory.sched.cost.owner_apart)
+        )
         self.mmap_lock_since: dict[int, int] = {}  # tid -> when it took mmap_lock, for the trace
         self.mm_lock_seq = 0
         self.mmap_seq = seqcount_t(memory.sched)  # spf

@@ -43,6 +43,7 @@ def mprotect_fixup(vma: vm_area_struct, start: int, end: int, newflags: int) -> 
         return -EPERM
     if newflags == oldflags:
         return 0
+    mm.memory.sched.charge(mm.memory.sched.cost.mprotect)
     if newflags & VM_WRITE:
         if not may_expand_vm(mm, newflags, pages) and may_expand_vm(mm, oldflags, pages):
             return -ENOMEM

@@ -100,6 +100,7 @@ class PageTable:
         if page is None:
             return -1
         self.tables += 1
+        self.memory.sched.charge(self.memory.costs.page_table)
         return page.pfn << 12
 
     def get(self, slot: int) -> int:

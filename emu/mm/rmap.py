@@ -17,6 +17,7 @@ from emu.mm.mm_types import (
     vm_area_struct,
     vma_pages,
 )
+from emu.mm.tlb import flush_tlb_mm
 
 if TYPE_CHECKING:
     from emu.mm.memory_manager import MemoryManager
@@ -171,6 +172,6 @@ def folio_mkclean(memory: MemoryManager, target: page) -> int:
         pte = table.get(slot)
         if table.format.pte_dirty(pte) or table.format.pte_write(pte):
             table.set(slot, table.format.pte_wrprotect(table.format.pte_mkclean(pte)))
-            vma.vm_mm.flush_tlb()
+            flush_tlb_mm(vma.vm_mm, 1)
             changed += 1
     return changed

@@ -75,9 +75,14 @@ def shmem_fault(vmf: vm_fault) -> int:
     mapping = vmf.vma.vm_file.f_mapping
     if vmf.pgoff << PAGE_SHIFT >= (mapping.host.i_size + PAGE_SIZE - 1 & -PAGE_SIZE):
         return VM_FAULT_SIGBUS
+    hole = vmf.pgoff not in mapping.pages
     found = mapping.read_cache_page(vmf.pgoff)
     if isinstance(found, int):
         return VM_FAULT_OOM
+    if hole:
+        memory = mapping.memory
+        memory.costs.new_anon()
+        memory.sched.charge(memory.costs.shmem_add)
     found._refcount += 1
     found.dirty = True
     vmf.page = found

@@ -190,6 +190,7 @@ def _mark_before_merge(mm: mm_struct, *vmas: vm_area_struct | None) -> None:
 def _remove_merged(vma: vm_area_struct) -> None:
     """A VMA whose range another one has taken over."""
     mm = vma.vm_mm
+    mm.memory.sched.charge(mm.memory.sched.cost.vma_merge)
     unlink_anon_vmas(vma)
     unlink_file_vma(vma)
     mm.scheme.vma_mark_detached(vma)
@@ -366,6 +367,7 @@ def __split_vma(vma: vm_area_struct, address: int, new_below: bool) -> vm_area_s
         if error:
             return error
     mm = vma.vm_mm
+    mm.memory.sched.charge(mm.memory.sched.cost.vma_split)
     if mm.scheme.marks_before_merge:
         mm.scheme.vma_start_write(vma, "__split_vma")
     new = vm_area_dup(vma)
@@ -562,6 +564,7 @@ def do_align_munmap(mm: mm_struct, start: int, end: int, unlock: bool) -> int:
         if unlock:
             mmap_write_unlock(mm)
         return 0
+    mm.memory.sched.charge(mm.memory.sched.cost.munmap)
     detach_vmas(mm, vmas)
     downgrade = unlock and mm.scheme.munmap_may_downgrade(mm.mm_mt.find(end - 1))
     if downgrade:
@@ -649,6 +652,7 @@ def mmap_region(mm: mm_struct, target: file | None, addr: int, length: int, flag
     from emu.mm.shmem import shmem_zero_setup
 
     mm_memory = mm.memory
+    mm_memory.sched.charge(mm_memory.sched.cost.mmap)
     end = addr + length
     pages = length >> PAGE_SHIFT
     old = do_munmap_gather(mm, addr, end)
@@ -707,6 +711,7 @@ def do_brk_flags(mm: mm_struct, before: vm_area_struct | None, addr: int, length
 
     flags |= VM_DATA_DEFAULT_FLAGS | VM_ACCOUNT | mm.def_flags
     pages = length >> PAGE_SHIFT
+    mm.memory.sched.charge(mm.memory.sched.cost.brk)
     if not may_expand_vm(mm, flags, pages):
         return -ENOMEM
     if mm.map_count > mm.memory.max_map_count:

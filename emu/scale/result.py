@@ -28,6 +28,7 @@ class Job:
     writable: tuple[str, ...] = ()
     timeout: int | None = None  # virtual ns
     costs: str | None = None  # name of a table of costs; None: the usual one
+    hold: int | None = None  # transfer_hold instead of the table's, to calibrate it
 
     def argv(self) -> list[str]:
         """The guest's arguments, its own name first."""

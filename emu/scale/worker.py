@@ -9,11 +9,12 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from dataclasses import replace
 
 from emu.kernel.elf import ExecError
 from emu.kernel.machine import Machine
 from emu.scale.result import Job, Result
-from emu.sched.cost import MACHINES
+from emu.sched.cost import ICELAKE, MACHINES
 from emu.tracepoint import Kind, Path, Tracepoints
 
 _FAULTS = (Kind.PAGE_FAULT_USER, Kind.PAGE_FAULT_KERNEL)
@@ -41,6 +42,9 @@ class Account:
 
 def run(job: Job) -> Result:
     """Run it. Raises ExecError, MemoryError or OSError where it cannot be started."""
+    costs = MACHINES[job.costs] if job.costs is not None else ICELAKE
+    if job.hold is not None:
+        costs = replace(costs, transfer_hold=job.hold)
     machine = Machine(
         memory=job.memory,
         locking=job.locking,
@@ -49,9 +53,8 @@ def run(job: Job) -> Result:
         seed=job.seed,
         cpus=job.cpus,
         timeout=job.timeout,
+        costs=costs,
     )
-    if job.costs is not None:
-        machine.sched.cost = MACHINES[job.costs]
     account = Account(machine.tp)
     machine.tp.on = True
     machine.on_idle_rows = account.drain

@@ -65,6 +65,12 @@ class CacheLine:
             self._travel(sched, journey)
         self.copies |= 1 << cpu
 
+    def cmpxchg(self, sched: Sched) -> None:
+        """The running CPU loads a word, looks at it, and exchanges it: it takes a copy first, then the line. These
+        follow each other within the few ns for which a core that has a line keeps it, so nobody comes between."""
+        self.read(sched)
+        self.write(sched)
+
     def _travel(self, sched: Sched, journey: int) -> None:
         begin = max(sched.clock, self.free_at)
         self.free_at = begin + journey * sched.cost.transfer_hold // 100

@@ -33,6 +33,15 @@ REFCOUNT = (
 MEASURED = "bench/kernel_costs.py, Linux 6.18, Zen 3, times 0.463: "
 SHARE = "bench/kernel_costs.py --profile (samples of a first-touch fault by kernel function), times 1112.6 ns: "
 CORE_TO_CORE = "github.com/nviennot/core-to-core-latency, README, median of compare-and-exchange: "
+BROUER = (
+    "J. D. Brouer, LSF/MM 2016: alloc_page and free_page from the CPU's own list take 277 cycles together, at 4 GHz"
+)
+LU = (
+    "A. Lu on linux-mm, January to October 2018: the most time under zone->lock goes to cache misses on struct page; "
+    "page_fault1 of will-it-scale stops at 8.0 million faults/s on 2 x Skylake for this lock alone"
+)
+HYPERTHREADING = "D. Marr et al., Intel Technology Journal 6(1), 2002: a second thread gains up to 30 % on server work"
+MM_STRUCT = "include/linux/mm_types.h with x86-64's defconfig, struct mm_struct of Linux "
 LATR = "M. Kumar et al., LATR: Lazy Translation Coherence, ASPLOS 2018: an IPI takes 2.7 us on 16 cores, 6.6 us on 120"
 
 
@@ -61,8 +70,9 @@ class Cost:
     transfer_socket: int = _ns(51, CORE_TO_CORE + "Xeon 8375C (Ice Lake), same socket, 51 ns")
     transfer_remote: int = _ns(108, CORE_TO_CORE + "dual Xeon 8375C (Ice Lake), other socket, 108 ns")
     transfer_hold: int = _number(
-        80,
-        "calibrated on the mmap_lock column of AGRAWAL: per cent of a transfer that keep others away",
+        40,
+        "calibrated (bench/scaling.py --calibrate) on the mmap_lock column of AGRAWAL: per cent of a transfer that "
+        "keep others away",
     )
     ipi: int = _ns(2100, LATR + ": the part that does not grow with the number of CPUs")
     ipi_per_cpu: int = _ns(38, LATR + ": the part that grows, for each CPU interrupted")
@@ -91,7 +101,20 @@ class Cost:
         450, "an allocation, a cleared page, page_table_lock twice (see page_alloc, clear_page, atomic)"
     )
 
+    # Two threads of a core, and the memory of a socket
+    smt_slowdown: int = _number(154, HYPERTHREADING + ": each of two takes 2 / 1.3 of its time alone (per cent)")
+    memory_page: int = _ns(20, "Intel ARK, Xeon 8300: 8 channels of DDR4-3200, 204.8 GB/s a socket: time for 4 KiB")
+
+    # The layout of mm_struct and vm_area_struct in the kernel that was measured
+    pgd_beside_lock: int = _number(1, MM_STRUCT + "6.2: pgd, at 72, is in the cache line of mmap_lock.count, at 112")
+    owner_apart: int = _number(0, MM_STRUCT + "6.2: so is mmap_lock.owner, at 120")
+
     # What the allocator and the LRU do in batches, under locks that all CPUs of a node share
+    zone_page: int = _ns(
+        146, LU + ". What is left of page_alloc without the fast path (39 ns, half of BROUER's, scaled to 3.5 GHz)"
+    )
+    zone_free: int = _ns(71, "half of zap_page: how a page that goes back divides was not measured")
+    lru_page: int = _ns(19, SHARE + "folio_add_lru 1.7 %: a page under lru_lock (part of rmap_lru)")
     pcp_batch: int = _number(63, "mm/page_alloc.c, zone_batchsize: pages that a CPU takes under zone->lock at once")
     lru_batch: int = _number(31, "include/linux/pagevec.h, PAGEVEC_SIZE: folios that a CPU adds under lru_lock at once")
     memcg_batch: int = _number(64, "include/linux/memcontrol.h, MEMCG_CHARGE_BATCH: pages charged at once")
@@ -135,6 +158,17 @@ class Cost:
             return self.transfer_smt
         return self.transfer_socket if x // self.cores == y // self.cores else self.transfer_remote
 
+    def socket(self, cpu: int) -> int:
+        """The socket of a CPU, which is also its NUMA node."""
+        return cpu % (self.sockets * self.cores) // self.cores
+
+    def sibling(self, cpu: int) -> int:
+        """The other thread of its core; -1 where a core has one thread only."""
+        all_cores = self.sockets * self.cores
+        if self.smt < 2:
+            return -1
+        return cpu + all_cores if cpu % (2 * all_cores) < all_cores else cpu - all_cores
+
     def entries(self) -> Iterator[tuple[str, int, str, str]]:
         """(name, value, unit, source) of every figure."""
         for entry in fields(self):
@@ -158,7 +192,7 @@ def _machine(name: str, fault_ns: float, **different: int) -> Cost:
     scaled = {
         entry.name: round(getattr(base, entry.name) * factor)
         for entry in fields(base)
-        if entry.metadata["unit"] == "ns" and not entry.name.startswith(("transfer", "ipi", "atomic", "idle"))
+        if entry.metadata["unit"] == "ns" and not entry.name.startswith(("transfer", "ipi", "atomic", "idle", "memory"))
     }
     return replace(base, name=name, **(scaled | different))
 
@@ -166,16 +200,17 @@ def _machine(name: str, fault_ns: float, **different: int) -> Cost:
 ICELAKE = Cost()
 # Sources of what differs: RASMUSSEN and CORE_TO_CORE (Xeon 8275CL, Cascade Lake: 47 ns in a socket, 134 ns across,
 # 7.6 ns between threads of a core: the same mesh and links as Skylake); PAGEVEC_SIZE and MEMCG_CHARGE_BATCH of 5.12.
-# transfer_hold: calibrated on the mmap_lock column of RASMUSSEN, 21 to 112 threads.
+# transfer_hold: calibrated (bench/scaling.py --calibrate skylake) on the mmap_lock column of RASMUSSEN.
 SKYLAKE = _machine(
     "skylake", 1e9 / 573_600, cores=28, atomic=8, transfer_smt=8, transfer_socket=47, transfer_remote=134,
-    transfer_hold=100, lru_batch=15, memcg_batch=32,
+    transfer_hold=70, lru_batch=15, memcg_batch=32, memory_page=32,
+    pgd_beside_lock=0,
 )  # fmt: skip
 # REFCOUNT does not name its machine; 56 threads and 'a rather old Broadwell' in the same letter suggest 2 x 14 cores.
 # CORE_TO_CORE (Xeon E5-2695 v4): 44 ns in a socket, 118 ns across, 7.6 ns between threads of a core.
 # transfer_hold: as SKYLAKE.
 BROADWELL = _machine(
     "broadwell", 1e9 / 507_566, cores=14, atomic=8, transfer_smt=8, transfer_socket=44, transfer_remote=118,
-    transfer_hold=100,
+    transfer_hold=70, memory_page=53, pgd_beside_lock=0, owner_apart=1,
 )  # fmt: skip
 MACHINES = {machine.name: machine for machine in (ICELAKE, SKYLAKE, BROADWELL)}

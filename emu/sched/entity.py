@@ -33,6 +33,7 @@ class SchedEntity:
         self.tgid = pid
         self.comm = comm
         self.greenlet: Any = None
+        self.mm: Any = None  # the address space in which it runs
         self.state = State.RUNNING
         self.rq: Rq | None = None  # where it runs or ran last
         self.on_rq = False  # waits in rq.queue

@@ -9,7 +9,18 @@ from emu.sched.entity import SCHED_FIFO, SchedEntity
 class Rq:
     """`clock`: the CPU's own time in ns; that of the CPU which runs right now is in Sched.clock."""
 
-    __slots__ = ("clock", "curr", "id", "idle_ns", "last", "nr_switches", "queue", "slice_end")
+    __slots__ = (
+        "clock",
+        "curr",
+        "id",
+        "idle_ns",
+        "interrupted",
+        "last",
+        "nr_switches",
+        "queue",
+        "sibling",
+        "slice_end",
+    )
 
     def __init__(self, number: int) -> None:
         self.id = number
@@ -20,6 +31,8 @@ class Rq:
         self.slice_end = 0  # when `curr` has used up its time slice
         self.nr_switches = 0
         self.idle_ns = 0
+        self.interrupted = 0  # ns that interrupts by others took and `clock` does not contain yet
+        self.sibling: Rq | None = None  # the other thread of the core
 
     def pick(self) -> SchedEntity | None:
         """Take the task that runs next off the queue: real-time tasks by priority, then the others in turn."""

@@ -24,11 +24,13 @@ from greenlet import getcurrent
 from emu.sched.cost import ICELAKE, Cost
 from emu.sched.entity import SCHED_FIFO, SCHED_RR, SchedEntity, State
 from emu.sched.rq import Rq
+from emu.sched.topology import Topology
 from emu.tracepoint import Kind, Tracepoints
 
 INFINITY = 1 << 62
 SLICE = 3_000_000  # ns that a task runs while others wait (sysctl_sched_base_slice)
 LOOKAHEAD = 20_000  # ns that guest code may run ahead of other CPUs
+LAST_MINUTE = 60_000_000_000  # ns before the end of the run in which each moment is looked at
 JITTER = 200  # ns by which a seed delays a CPU at a scheduling point, at most
 # sched_prio_to_weight for nice -20 ... 19, by its rule: a factor of 1.25 for each step, 1024 for nice 0.
 _WEIGHTS = tuple(round(1024 / 1.25**nice) for nice in range(-20, 20))
@@ -84,6 +86,10 @@ class Sched:
         self.end = INFINITY  # when the run is over, whatever goes on
         self.timed_out = False
         self.cost = cost
+        self.topology = Topology(cpus, cost)
+        for rq, sibling in zip(self.rqs, self.topology.sibling_of):
+            rq.sibling = self.rqs[sibling] if sibling >= 0 else None
+        self._slowdown = cost.smt_slowdown
 
     # Time
 
@@ -92,11 +98,18 @@ class Sched:
         return self.clock + (self.engine.retired() >> 2) - self.mark
 
     def charge(self, ns: int) -> None:
-        """The running CPU works for `ns`."""
+        """The running CPU works for `ns`, or for longer where the other thread of its core is busy too."""
+        sibling = self.rq.sibling
+        if sibling is not None and sibling.curr is not None:
+            ns = ns * self._slowdown // 100
         self.clock += ns
 
     def enter_guest(self, engine: _Counter) -> None:
         """Guest code is about to run on `engine`: until `leave_guest` the clock goes on with what that retires."""
+        rq = self.rq
+        if rq.interrupted:
+            self.clock += rq.interrupted
+            rq.interrupted = 0
         self.engine = engine
         self.mark = engine.retired() >> 2
 
@@ -105,6 +118,9 @@ class Sched:
         retired = self.engine.retired() >> 2
         ns = retired - self.mark
         self.mark = retired
+        sibling = self.rq.sibling
+        if sibling is not None and sibling.curr is not None:
+            ns = ns * self._slowdown // 100
         self.clock += ns
         self.current.utime += ns
 
@@ -122,7 +138,7 @@ class Sched:
     @property
     def alone(self) -> bool:
         """Is the running task the only one that could run, and no timer to come: nothing happens but what it does."""
-        return self.horizon == INFINITY and not self.rq.queue
+        return self.horizon == INFINITY and not self.rq.queue and self.end - self.clock > LAST_MINUTE
 
     def user_deadline(self) -> int:
         """Up to which moment the running task may execute guest code before the scheduler must be asked."""
@@ -232,6 +248,8 @@ class Sched:
             rq.clock = max(rq.clock, self.clock + delay)
             self._push(rq)
             return True
+        if self.current is not self.boot:
+            self.charge(self.cost.wakeup)
         target = self._enqueue(task, delay)
         if self.tp.on:
             self.tp.emit(Kind.SCHED_WAKEUP, code=task.pid, size=target.id)
@@ -275,7 +293,7 @@ class Sched:
         self.tasks += 1
         if self._hub is not None:
             task.greenlet.parent = self._hub  # not the one that made it: that one may end before, and go on to this one
-        self._enqueue(task, 0)
+        self._enqueue(task, 0, new=True)
 
     def exit_task(self) -> None:
         """The running task ends; its greenlet must return at once, to whoever goes on (do_task_dead)."""
@@ -324,6 +342,7 @@ class Sched:
     def yield_task(self) -> None:
         """sched_yield: behind all that wait for this CPU."""
         self.sync()
+        self.charge(self.cost.schedule)
         if self.rq.queue:
             self.resched()
 
@@ -337,22 +356,16 @@ class Sched:
     def _allowed(self, task: SchedEntity, rq: Rq) -> bool:
         return bool(task.affinity >> rq.id & 1)
 
-    def _enqueue(self, task: SchedEntity, delay: int) -> Rq:
-        """Put a runnable task on a CPU: the one it ran on, when idle; else an idle one; else wait where it ran."""
-        idle = self._idle & task.affinity
+    def _enqueue(self, task: SchedEntity, delay: int, new: bool = False) -> Rq:
+        """Put a runnable task on a CPU (select_task_rq_fair): an idle one, as emu.sched.topology says; where none is
+        idle it waits where it ran, or where its parent did."""
         prev = task.rq
-        if idle:
-            if prev is None or not idle >> prev.id & 1:
-                prev = self.rqs[(idle & -idle).bit_length() - 1]
-            task.rq = prev
-            self._idle &= ~(1 << prev.id)
-            wake_ns = self.cost.wakeup + self.cost.idle_exit
-            woken = self.clock + wake_ns + delay + self.noise(wake_ns)
-            prev.idle_ns += max(0, woken - prev.clock)
-            prev.clock = max(prev.clock, woken)
-            self._set_curr(prev, task)
-            self._push(prev)
-            return prev
+        if self._idle:
+            before = prev.id if prev is not None else self.rq.id
+            place = self.topology.for_new if new else self.topology.for_woken
+            number = place(self._idle, task.affinity, before)
+            if number >= 0:
+                return self._start_on(self.rqs[number], task, delay)
         if prev is None or not self._allowed(task, prev):
             prev = min((rq for rq in self.rqs if self._allowed(task, rq)), key=lambda rq: (len(rq.queue), rq.id))
         task.rq = prev
@@ -365,6 +378,18 @@ class Sched:
             curr.need_resched = True
             prev.slice_end = 0
         return prev
+
+    def _start_on(self, rq: Rq, task: SchedEntity, delay: int) -> Rq:
+        """Wake an idle CPU for a task."""
+        task.rq = rq
+        self._idle &= ~(1 << rq.id)
+        wake_ns = self.cost.idle_exit
+        woken = self.clock + wake_ns + delay + self.noise(wake_ns)
+        rq.idle_ns += max(0, woken - rq.clock)
+        rq.clock = max(rq.clock, woken)
+        self._set_curr(rq, task)
+        self._push(rq)
+        return rq
 
     def _push(self, rq: Rq) -> None:
         heappush(self._busy, (rq.clock, rq.id))

@@ -55,6 +55,7 @@ def _deadline(task: Task, timeout: int, size: int, relative: bool, realtime: boo
 
 def do_futex(task: Task, address: int, op: int, value: int, timeout: int, second: int, third: int, size: int) -> int:
     """futex; `size`: bytes of a field of its struct timespec."""
+    task.machine.sched.charge(task.machine.sched.cost.futex_hash)
     op &= 0xFFFFFFFF
     value &= 0xFFFFFFFF
     command = op & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)

@@ -55,7 +55,9 @@ def futex_wait_setup(task: Task, address: int, value: int, shared: bool, q: fute
         key = get_futex_key(task, address, shared, READ)
         if isinstance(key, int):
             return key
-        task.machine.sched.sync()
+        sched = task.machine.sched
+        sched.charge(sched.cost.futex_wait)
+        sched.sync()
         now = futex_get_value(task, address)
         if now is not None:
             break

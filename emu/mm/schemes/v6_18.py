@@ -159,7 +159,7 @@ class Scheme(LockingScheme):
                 reason = Reason.NO_VMA
                 break
             if smp:  # it takes time to get here from the root of the tree: the object may be another VMA by now
-                sched.clock += self.lookup_ns
+                sched.charge(self.lookup_ns)
                 if sched.clock > sched.horizon:
                     sched.sync()
             # vma_start_read
@@ -167,7 +167,7 @@ class Scheme(LockingScheme):
                 reason = Reason.WRITE_LOCKED
                 break
             if smp:
-                vma.vm_lock.line.write(sched)
+                vma.vm_lock.line.cmpxchg(sched)
             refcnt = vma.vm_refcnt
             old = refcnt.refs
             if not 0 < old < VMA_REF_LIMIT:  # refcount_inc_not_zero_limited_acquire
