@@ -72,6 +72,7 @@ def _run_guest(arguments: argparse.Namespace, watched: Watched | None) -> int:
             timeout=arguments.timeout,
             check=arguments.check,
             stdio=(0, 1, 2) if watched is None else watched.stdio,
+            cpu=arguments.cpu,
         )
     except (MemoryError, OSError) as problem:
         raise Failure(f"cannot make guest RAM of {arguments.memory} bytes: {problem}") from None

@@ -116,6 +116,10 @@ def _guest_options(parser: argparse.ArgumentParser, *, program: bool = True) -> 
         help="look at the locks and the invariants of the memory manager at every step (slow); status 125 when one "
         "does not hold",
     )  # fmt: skip
+    parser.add_argument(
+        "--cpu", metavar="MODEL",
+        help="the CPU's model, for x86-64: emerald-rapids (the default) or milan; decides CPUID and signal frames",
+    )  # fmt: skip
     parser.add_argument("--strace", action="store_true", help="print system calls on stderr")
     parser.add_argument("--pure", action="store_true", help="do without the C extension (slower, the same trace)")
     parser.add_argument("program", nargs=None if program else "?", metavar="PROGRAM", help="a static ELF program")

@@ -467,7 +467,11 @@ def _uptime(task: Any) -> str:
 
 def _cpuinfo(task: Any) -> str:
     if task.arch.name == "x86_64":
-        return "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: mmscope\ncpu cores\t: 1\n\n"
+        model = task.arch.model
+        return (
+            f"processor\t: 0\nvendor_id\t: {model.vendor}\ncpu family\t: {model.family}\nmodel\t\t: {model.model}\n"
+            f"model name\t: {model.model_name}\nstepping\t: {model.stepping}\ncpu cores\t: 1\n\n"
+        )
     if task.arch.name == "aarch64":
         return "processor\t: 0\nBogoMIPS\t: 100.00\nCPU implementer\t: 0x41\n\n"
     return "processor\t: 0\ncpu\t\t: mmscope\n\n"
