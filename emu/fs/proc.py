@@ -184,6 +184,9 @@ class ProcFs(SuperBlock):
         for name, make in _GLOBAL.items():
             found[name.encode()] = self._text("/" + name, make)
         found[b"sys"] = ProcDirectory(self, "/sys", self._sys)
+        found[b"sysvipc"] = ProcDirectory(
+            self, "/sysvipc", lambda _: {b"shm": self._text("/sysvipc/shm", lambda t: t.machine.shm.show(t.word))}
+        )
         pid = b"%d" % task.tgid
         found[b"self"] = ProcLink(self, "/self", lambda t: b"%d" % t.tgid)
         found[b"thread-self"] = ProcLink(self, "/thread-self", lambda t: b"%d/task/%d" % (t.tgid, t.pid))
@@ -271,6 +274,7 @@ _SYSCTL: dict[str, dict[str, str | tuple[int, int]]] = {
     "kernel": {
         "osrelease": "6.18.0", "ostype": "Linux", "hostname": "mmscope", "domainname": "(none)",
         "version": "#1 SMP", "pid_max": "4194304", "randomize_va_space": "0", "ngroups_max": "65536",
+        "shmmax": "18446744073692774399", "shmall": "18446744073692774399", "shmmni": "4096",
         "cap_last_cap": "40", "threads-max": "192730", "overflowuid": "65534", "overflowgid": "65534",
     },
     "fs": {"nr_open": "1048576", "file-max": "9223372036854775807", "pipe-max-size": "1048576"},

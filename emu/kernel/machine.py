@@ -24,6 +24,7 @@ from emu.kernel.cpu_timers import RLIMIT_CPU, run_posix_cpu_timers
 from emu.kernel.elf import ElfImage, ExecError, check_target, read_program
 from emu.kernel.exit import do_exit
 from emu.kernel.futex.core import FUTEX_TID_MASK, FutexTable
+from emu.kernel.ipc.shm import ShmNamespace
 from emu.kernel.process import Process
 from emu.kernel.rseq import rseq_handle_notify_resume
 from emu.kernel.signal import ERESTARTSYS, SIGKILL, Sighand, Signals, do_signal
@@ -97,6 +98,7 @@ class Machine:
         self.boot_time = EPOCH  # CLOCK_REALTIME at virtual time 0, in ns
         self.timers = Timers(self.sched, self.wake_sleepers)
         self.futexes = FutexTable()
+        self.shm = ShmNamespace()
         self.sleepers: list[tuple[Task, Callable[[], bool]]] = []  # tasks in wait_event, and what each waits for
         self.host_waiters: list[tuple[Task, int, int]] = []  # task, descriptor of the host, poll events
         self.missing_syscalls: dict[str, int] = {}
