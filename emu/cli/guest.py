@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from emu import __version__
 from emu.cli.failure import Failure, tell
+from emu.cli.standard_streams import for_guest
 from emu.kernel.elf import ExecError
 from emu.kernel.machine import Machine
 from emu.locking.lockdep import Violation, print_stack
@@ -71,7 +72,7 @@ def _run_guest(arguments: argparse.Namespace, watched: Watched | None) -> int:
             cpus=arguments.cpus,
             timeout=arguments.timeout,
             check=arguments.check,
-            stdio=(0, 1, 2) if watched is None else watched.stdio,
+            stdio=for_guest() if watched is None else watched.stdio,
             cpu=arguments.cpu,
         )
     except (MemoryError, OSError) as problem:
