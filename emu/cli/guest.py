@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from emu.trace.recorder import Recorder
 
-_QUIET = (signal.SIGINT, signal.SIGPIPE, signal.SIGTERM)
+_QUIET = (signal.SIGINT, signal.SIGPIPE, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 CHECK_FAILED = 125
@@ -145,13 +145,14 @@ def _start_recording(machine: Machine, arguments: argparse.Namespace) -> Recorde
 
 
 def _forward_signals(machine: Machine) -> None:
-    """Ctrl-C and a request to end go to the guest."""
+    """Ctrl-C, a terminal that goes away and a request to end go to the guest; what is ignored stays ignored."""
 
     def forward(number: int, _frame: FrameType | None) -> None:
         machine.request_signal(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, forward)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, forward)
 
 
 def _tell(machine: Machine, status: int, program: str) -> None:
