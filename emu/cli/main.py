@@ -12,6 +12,7 @@ import sys
 from emu import __version__
 from emu.cli.failure import Failure, tell
 from emu.cli.scale_options import add_scale_options
+from emu.cli.standard_streams import claim_closed_streams
 from emu.cli.units import parse_size
 
 LOCKINGS = ("mmap_lock", "spf", "rfc", "6.4", "6.18")
@@ -115,6 +116,10 @@ def _guest_options(parser: argparse.ArgumentParser, *, program: bool = True) -> 
         "--check", action="store_true",
         help="look at the locks and the invariants of the memory manager at every step (slow); status 125 when one "
         "does not hold",
+    )  # fmt: skip
+    parser.add_argument(
+        "--cpu", metavar="MODEL",
+        help="the CPU's model, for x86-64: emerald-rapids (the default) or milan; decides CPUID and signal frames",
     )  # fmt: skip
     parser.add_argument("--strace", action="store_true", help="print system calls on stderr")
     parser.add_argument("--pure", action="store_true", help="do without the C extension (slower, the same trace)")
@@ -254,8 +259,12 @@ def _query(verbs: argparse._SubParsersAction[_Parser]) -> None:
     parser.set_defaults(run="emu.cli.query_verb:run_query")
 
 
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point: the exit status. Errors are one line and status 2."""
+    claim_closed_streams()
     arguments = build_parser().parse_args(argv)
     try:
         module, function = arguments.run.split(":")
@@ -268,7 +277,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except OSError as problem:
-        if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO) or problem.filename is not None:
+        if problem.errno not in _OUTPUT_ERRORS or problem.filename is not None:
             raise
         tell(f"standard output: {problem.strerror}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -184,6 +184,9 @@ class ProcFs(SuperBlock):
         for name, make in _GLOBAL.items():
             found[name.encode()] = self._text("/" + name, make)
         found[b"sys"] = ProcDirectory(self, "/sys", self._sys)
+        found[b"sysvipc"] = ProcDirectory(
+            self, "/sysvipc", lambda _: {b"shm": self._text("/sysvipc/shm", lambda t: t.machine.shm.show(t.word))}
+        )
         pid = b"%d" % task.tgid
         found[b"self"] = ProcLink(self, "/self", lambda t: b"%d" % t.tgid)
         found[b"thread-self"] = ProcLink(self, "/thread-self", lambda t: b"%d/task/%d" % (t.tgid, t.pid))
@@ -271,6 +274,7 @@ _SYSCTL: dict[str, dict[str, str | tuple[int, int]]] = {
     "kernel": {
         "osrelease": "6.18.0", "ostype": "Linux", "hostname": "mmscope", "domainname": "(none)",
         "version": "#1 SMP", "pid_max": "4194304", "randomize_va_space": "0", "ngroups_max": "65536",
+        "shmmax": "18446744073692774399", "shmall": "18446744073692774399", "shmmni": "4096",
         "cap_last_cap": "40", "threads-max": "192730", "overflowuid": "65534", "overflowgid": "65534",
     },
     "fs": {"nr_open": "1048576", "file-max": "9223372036854775807", "pipe-max-size": "1048576"},
@@ -467,7 +471,11 @@ def _uptime(task: Any) -> str:
 
 def _cpuinfo(task: Any) -> str:
     if task.arch.name == "x86_64":
-        return "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: mmscope\ncpu cores\t: 1\n\n"
+        model = task.arch.model
+        return (
+            f"processor\t: 0\nvendor_id\t: {model.vendor}\ncpu family\t: {model.family}\nmodel\t\t: {model.model}\n"
+            f"model name\t: {model.model_name}\nstepping\t: {model.stepping}\ncpu cores\t: 1\n\n"
+        )
     if task.arch.name == "aarch64":
         return "processor\t: 0\nBogoMIPS\t: 100.00\nCPU implementer\t: 0x41\n\n"
     return "processor\t: 0\ncpu\t\t: mmscope\n\n"
