@@ -21,6 +21,7 @@ OUTSIDE = {
     "guards": "it does not know guard advice",
     "kernel_access": "its copies do not stop at the byte where Linux stops",
     "madvise": "it takes most advice without doing anything",
+    "maps": "its address space is laid out by itself",
     "merge": "it dies of SIGBUS",
     "mlock": "its own mappings count against the limit",
     "mmap_place": "its own mappings lie in the guest's way",
