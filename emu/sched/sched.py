@@ -74,6 +74,7 @@ class Sched:
         self.mark = 0  # guest code that `clock` contains, in ns of `engine`
         self.on_idle: Callable[[], bool] = lambda: False
         self.tasks = 0  # that have not ended
+        self.forks = 0  # that were ever started
         self._busy: list[tuple[int, int]] = []  # (clock, number) of the CPUs that wait for their turn
         self._idle = (1 << cpus) - 1
         self._timers: list[tuple[int, int, SchedTimer]] = []
@@ -286,6 +287,7 @@ class Sched:
     def start(self, task: SchedEntity) -> None:
         """A new task becomes runnable (wake_up_new_task). Its `greenlet` is set already."""
         self.tasks += 1
+        self.forks += 1
         self._enqueue(task, 0, new=True)
 
     def exit_task(self) -> None:
