@@ -30,7 +30,8 @@ check: $(VENV)/.installed
 	$(BIN)/mypy
 
 test: check guests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto -m 'not timing'
+	$(BIN)/python -m pytest -m timing
 
 fuzz: guests
 	$(BIN)/python -m pytest tests --hypothesis-profile=long -m fuzz
@@ -40,6 +41,7 @@ bench: guests
 
 pictures: guests
 	$(BIN)/python docs/pictures.py
+	$(BIN)/python docs/top_pictures.py
 
 kernel-traces: guests
 	$(BIN)/python traces/record.py

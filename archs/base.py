@@ -32,7 +32,7 @@ class SigInfo:
     addr: int = 0  # SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP
     pid: int = 0  # SI_USER, SI_QUEUE, SI_TKILL, SIGCHLD
     uid: int = 0
-    value: int = 0  # SI_QUEUE, SI_TIMER
+    value: int = 0  # SI_QUEUE, SI_TIMER (there `pid` is the timer's number and `uid` its overrun count)
     status: int = 0  # SIGCHLD, with the next two in clock ticks
     utime: int = 0
     stime: int = 0

@@ -8,14 +8,19 @@ marked, and the exit status is then 1.
 
 from __future__ import annotations
 
+import contextlib
 import cProfile
+import fcntl
 import io
 import os
 import pstats
+import pty
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -166,6 +171,47 @@ def recording(figures: Figures, scratch: Path) -> None:
         )  # fmt: skip
 
 
+def processor_seconds(pid: int) -> float:
+    """What a process that runs has used so far, without its children."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def watched(program: list[str], trace: Path) -> tuple[float, float]:
+    """(seconds until the guest has ended, processor seconds of the dashboard) of `mmscope top` on a terminal of
+    120x40 cells."""
+    start = time.perf_counter()
+    pid, fd = pty.fork()
+    if not pid:
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        os.execve(MMSCOPE, [MMSCOPE, "top", "-o", str(trace), *program], {**os.environ, "TERM": "xterm-256color"})
+    seen = b""
+    while b"guest ended" not in seen:
+        seen = seen[-64:] + os.read(fd, 1 << 16)
+    seconds, processor = time.perf_counter() - start, processor_seconds(pid)
+    os.write(fd, b"q")
+    with contextlib.suppress(OSError):  # the terminal is closed
+        while os.read(fd, 1 << 16):
+            pass
+    os.waitpid(pid, 0)
+    os.close(fd)
+    return seconds, processor
+
+
+def dashboard(figures: Figures, scratch: Path) -> None:
+    program, hello, trace = guest("touch", str(2 * TOUCH_MIB), "0"), guest("hello"), scratch / "top.mmscope"
+    recorded, record_start = best(
+        [MMSCOPE, "record", "-o", trace, *program], [MMSCOPE, "record", "-o", trace, *hello]
+    )  # fmt: skip
+    runs = [(watched(program, trace), watched(hello, trace)) for _ in range(TIMES)]
+    seconds, processor = min(run for run, _ in runs)
+    start, start_processor = min(run for _, run in runs)
+    ours, plain = recorded.seconds - record_start.seconds, seconds - start
+    figures.add("recording with top on", f"{plain:.2f} s", f"record {ours:.2f} s", ours / plain, least=0.9)
+    share = max(0.0, processor - start_processor) / plain
+    figures.add("top: reading events and drawing, of the run's time", f"{share:.1%}", value=share, shown="")
+
+
 def refills(figures: Figures) -> None:
     def commands(*flags: str, rounds: int) -> list[list[str]]:
         return [[MMSCOPE, "run", *flags, *guest("touch", str(REFILL_MIB), r)] for r in (str(rounds), "0")]
@@ -267,6 +313,7 @@ def main() -> int:
         console.print("[dim]many CPUs, many processes ...[/dim]")
         many_cpus(figures, scratch)
         forks(figures)
+        dashboard(figures, scratch)
     console.print(figures.table)
     console.print("Where the time of a first-touch fault goes (cProfile; it makes small functions look larger):")
     console.print(profile(), markup=False, highlight=False)

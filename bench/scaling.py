@@ -198,8 +198,8 @@ def claim(rates: Rates, pages: int, seeds: list[int]) -> list[str]:
         "## The claim of the RFC: about 75 % of the benefit of speculative faults", "",
         "Gain of each scheme over `mmap_lock` on one machine (icelake), and the share of the gain of `spf` that `rfc` "
         "and `6.4` have.", "",
-        "| threads | `mmap_lock`, M/s | gain `spf` | gain `rfc` | gain `6.4` | gain `6.18` | share `rfc` | "
-        "share `6.4` |",
+        "| threads | `mmap_lock`, M/s | gain `spf` | gain `rfc` | gain `6.4` | gain `6.18` | share `rfc` "
+        "| share `6.4` |",
         "|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]  # fmt: skip
     for threads in AGRAWAL.rows:

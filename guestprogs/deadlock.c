@@ -55,7 +55,9 @@ int main(int argc, char **argv)
         else
             (void)!read(back[0], &byte, 1);
     } else if (strcmp(what, "join") == 0) {
+        pthread_barrier_init(&both, NULL, 3); // until both numbers are known
         threads[0] = begin(join_the_other, (void *)1), threads[1] = begin(join_the_other, (void *)0);
+        pthread_barrier_wait(&both);
         end(threads[0]);
     } else {
         return 2;

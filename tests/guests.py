@@ -42,7 +42,8 @@ class Ran:
     err: str
 
 
-def _run(command: list[str], stdin: bytes, timeout: float) -> Ran:
+def run_command(command: list[str], stdin: bytes, timeout: float) -> Ran:
+    """Run a command of the host that finds this tree's modules."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, input=stdin, capture_output=True, timeout=timeout, env=environment)
     return Ran(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
@@ -50,13 +51,13 @@ def _run(command: list[str], stdin: bytes, timeout: float) -> Ran:
 
 def mmscope(*arguments: str | Path, stdin: bytes = b"", timeout: float = 120) -> Ran:
     """Run the command."""
-    return _run([sys.executable, "-m", "emu.cli.main", *map(str, arguments)], stdin, timeout)
+    return run_command([sys.executable, "-m", "emu.cli.main", *map(str, arguments)], stdin, timeout)
 
 
 def record(trace: Path, program: Path, *arguments: str, timeout: float = 120, **options: object) -> Ran:
     """Record a guest on a machine made with `options` (Machine's arguments)."""
     command = [sys.executable, "-c", _DRIVER, str(trace), repr(options), str(program), *arguments]
-    return _run(command, b"", timeout)
+    return run_command(command, b"", timeout)
 
 
 def guest(name: str, target: str = "x86_64") -> Path:

@@ -10,6 +10,7 @@ from archs.x86.mm.fault import FaultEntry
 from archs.x86.mm.pgtable import X86PageTableFormat
 from emu.hw.mmu import walk
 from emu.hw.ram import Ram
+from emu.locking.lockdep import CheckedSched
 from emu.mm.fork import dup_mm
 from emu.mm.memory_manager import MemoryManager
 from emu.mm.mm_types import mm_struct, page
@@ -97,8 +98,10 @@ def _box_of(mm: mm_struct) -> Box:
 
 
 def make_box(locking: str = "6.18", ram: int = 16 << 20, sched: Sched | None = None) -> Box:
-    """A fresh memory manager with one empty address space. With `sched` its threads run on that one's CPUs."""
-    memory = MemoryManager(Ram(ram), sched.tp if sched is not None else Tracepoints(), locking, sched)
+    """A fresh memory manager with one empty address space. With `sched` its threads run on that one's CPUs, and
+    all is checked if that is a CheckedSched."""
+    tp = sched.tp if sched is not None else Tracepoints()
+    memory = MemoryManager(Ram(ram), tp, locking, sched, isinstance(sched, CheckedSched))
     mm = memory.new_mm(X86PageTableFormat())
     mm.mmap_base = 0x7FFF_F7FF_F000
     return _box_of(mm)

@@ -9,6 +9,9 @@ import os
 import signal
 import sys
 import time
+import traceback
+from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -16,17 +19,47 @@ from emu import __version__
 from emu.cli.failure import Failure, tell
 from emu.kernel.elf import ExecError
 from emu.kernel.machine import Machine
+from emu.locking.lockdep import Violation, print_stack
 from emu.trace.escape import printable
 
 if TYPE_CHECKING:
+    import socket
+
     from emu.trace.recorder import Recorder
 
 _QUIET = (signal.SIGINT, signal.SIGPIPE, signal.SIGTERM)
 
 
-def run_guest(arguments: argparse.Namespace) -> int:
-    """Run the program as the options say: its exit status, 128 + N when signal N killed it."""
-    recorder = None
+CHECK_FAILED = 125
+
+
+@dataclass(frozen=True)
+class Watched:
+    """How a guest runs that a dashboard watches."""
+
+    stdio: tuple[int, int, int]  # descriptors for the guest
+    socket: socket.socket  # where the recording is shown while it is made (emu.trace.live)
+    keep: bool  # somebody wants the trace afterwards
+
+
+def run_guest(arguments: argparse.Namespace, watched: Watched | None = None) -> int:
+    """Run the program as the options say: its exit status, 128 + N when signal N killed it, CHECK_FAILED after the
+    report of what a check found (those of --check, and the assertions that are always on)."""
+    try:
+        return _run_guest(arguments, watched)
+    except Violation as found:
+        lines = found.lines
+    except AssertionError as bug:
+        stack = [(frame.f_code, line) for frame, line in traceback.walk_tb(bug.__traceback__)]
+        lines = [f"kernel BUG: {bug}", *print_stack(tuple(reversed(stack)))]
+    sys.stdout.flush()
+    for line in lines:
+        tell(line)
+    return CHECK_FAILED
+
+
+def _run_guest(arguments: argparse.Namespace, watched: Watched | None) -> int:
+    recorder = sender = None
     try:
         machine = Machine(
             memory=arguments.memory,
@@ -37,12 +70,14 @@ def run_guest(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             cpus=arguments.cpus,
             timeout=arguments.timeout,
+            check=arguments.check,
+            stdio=(0, 1, 2) if watched is None else watched.stdio,
         )
     except (MemoryError, OSError) as problem:
         raise Failure(f"cannot make guest RAM of {arguments.memory} bytes: {problem}") from None
     argv = [arguments.program, *arguments.args]
     try:
-        if arguments.verb == "record":
+        if arguments.verb in ("record", "top"):
             recorder = _start_recording(machine, arguments)
         machine.spawn(arguments.program, argv, arguments.env)
     except ExecError as problem:
@@ -58,14 +93,23 @@ def run_guest(arguments: argparse.Namespace) -> int:
             from emu.trace.callchain import Callchain
 
             machine.tp.callchain = Callchain(lambda: machine.sched.current, arguments.call_graph)
+        if watched is not None:
+            from emu.trace.live import LiveSender
+
+            hang_up = partial(machine.request_signal, signal.SIGHUP)
+            sender = LiveSender(watched.socket, recorder, machine.clock, hang_up)
     _forward_signals(machine)
     # The fault path makes many short-lived tuples and no cycles: collections would only cost time.
     gc.freeze()
     gc.disable()
+    if sender is not None:
+        sender.start()
     begun = time.perf_counter()
     try:
         status = machine.run()
     finally:
+        if sender is not None:
+            sender.stop()
         if recorder is not None:
             recorder.close()
     elapsed = time.perf_counter() - begun
@@ -74,11 +118,12 @@ def run_guest(arguments: argparse.Namespace) -> int:
     if recorder is not None:
         if recorder.problem:
             tell(recorder.problem)
-        per_event = recorder.bytes_written / recorder.events if recorder.events else 0
-        sys.stderr.write(
-            f"[ mmscope record: {recorder.events} events, {recorder.bytes_written} bytes ({per_event:.1f} an event) "
-            f"in {printable(arguments.output)} ]\n"
-        )
+        if watched is None or watched.keep:
+            per_event = recorder.bytes_written / recorder.events if recorder.events else 0
+            sys.stderr.write(
+                f"[ mmscope {arguments.verb}: {recorder.events} events, {recorder.bytes_written} bytes "
+                f"({per_event:.1f} an event) in {printable(arguments.output)} ]\n"
+            )
     if arguments.verb == "stat":
         from emu.cli.stat import print_stat
 

@@ -13,7 +13,6 @@ from emu import __version__
 from emu.cli.failure import Failure, tell
 from emu.cli.scale_options import add_scale_options
 from emu.cli.units import parse_size
-from emu.trace.timespan import parse_time
 
 LOCKINGS = ("mmap_lock", "spf", "rfc", "6.4", "6.18")
 DEFAULT_MEMORY = 1 << 30
@@ -45,6 +44,8 @@ def _seconds(text: str) -> int:
 
 
 def _time(text: str) -> int:
+    from emu.trace.timespan import parse_time
+
     try:
         return parse_time(text)
     except ValueError as problem:
@@ -93,7 +94,7 @@ class _Parser(argparse.ArgumentParser):
         sys.exit(2)
 
 
-def _guest_options(parser: argparse.ArgumentParser) -> None:
+def _guest_options(parser: argparse.ArgumentParser, *, program: bool = True) -> None:
     parser.add_argument("--locking", choices=LOCKINGS, default="6.18", help="how page faults lock (default: 6.18)")
     parser.add_argument(
         "--memory", type=_size, default=DEFAULT_MEMORY, metavar="SIZE", help="guest RAM: 64M, 2G ... (default: 1G)"
@@ -110,9 +111,14 @@ def _guest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=_seconds, metavar="SECONDS", help="end the run after this much virtual time, with status 124"
     )
+    parser.add_argument(
+        "--check", action="store_true",
+        help="look at the locks and the invariants of the memory manager at every step (slow); status 125 when one "
+        "does not hold",
+    )  # fmt: skip
     parser.add_argument("--strace", action="store_true", help="print system calls on stderr")
     parser.add_argument("--pure", action="store_true", help="do without the C extension (slower, the same trace)")
-    parser.add_argument("program", metavar="PROGRAM", help="a static ELF program")
+    parser.add_argument("program", nargs=None if program else "?", metavar="PROGRAM", help="a static ELF program")
     parser.add_argument("args", nargs=argparse.REMAINDER, metavar="ARG", help="its arguments")
     parser.set_defaults(run="emu.cli.guest:run_guest")
 
@@ -140,9 +146,17 @@ def build_parser() -> argparse.ArgumentParser:
     scale = verbs.add_parser("scale", help="run a program over numbers of CPUs and locking schemes")
     add_scale_options(scale, LOCKINGS, _size, _variable, DEFAULT_MEMORY)
     scale.set_defaults(run="emu.cli.scale:scale")
-    for add in (_report, _script, _maps, _diff, _query, _export):
+    for add in (_report, _script, _maps, _diff, _query, _export, _top):
         add(verbs)
     return parser
+
+
+def _top(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    parser = verbs.add_parser("top", help="watch a program while it runs, or a trace")
+    parser.add_argument("--replay", metavar="FILE", help="show this trace instead of running a program")
+    parser.add_argument("-o", "--output", metavar="FILE", help="keep the trace of the run")
+    _guest_options(parser, program=False)
+    parser.set_defaults(run="emu.cli.top:top", call_graph=None)
 
 
 def _report(verbs: argparse._SubParsersAction[_Parser]) -> None:
@@ -182,12 +196,8 @@ def _report(verbs: argparse._SubParsersAction[_Parser]) -> None:
 
 def _export(verbs: argparse._SubParsersAction[_Parser]) -> None:
     parser = verbs.add_parser("export", help="write a trace in the format of another tool")
-    parser.add_argument(
-        "--to",
-        choices=("perfetto", "ftrace", "trace.dat", "parquet", "csv", "folded"),
-        required=True,
-        help="the format",
-    )
+    formats = ("perfetto", "ftrace", "trace.dat", "parquet", "csv", "folded")
+    parser.add_argument("--to", choices=formats, required=True, help="the format")
     parser.add_argument(
         "-o", "--output", required=True, metavar="OUT", help='a file, or "-"; a new directory for parquet'
     )

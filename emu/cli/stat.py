@@ -8,12 +8,8 @@ import sys
 from emu.kernel.machine import Machine
 from emu.trace.escape import printable
 
+_FAULTS = (("page-faults", "pgfault"),)
 _ROWS = (
-    ("page-faults", "pgfault"),
-    ("vma_lock_success", "vma_lock_success"),
-    ("vma_lock_abort", "vma_lock_abort"),
-    ("vma_lock_retry", "vma_lock_retry"),
-    ("vma_lock_miss", "vma_lock_miss"),
     ("mmap_lock-read", "mmap_lock_read"),
     ("mmap_lock-write", "mmap_lock_write"),
     ("syscalls", "syscalls"),
@@ -33,7 +29,8 @@ def print_stat(machine: Machine, argv: list[str], elapsed: float) -> None:
         f" Counter stats for '{printable(' '.join(argv))}' ({machine.task.arch.name}, --locking {machine.locking}):",
         "",
     ]
-    for label, key in _ROWS:
+    scheme = tuple((event, event) for event in machine.memory.scheme.events)
+    for label, key in _FAULTS + scheme + _ROWS:
         value = stats.get(key, 0)
         rate = f"# {value / seconds:12.3e} /s of virtual time" if seconds and value else ""
         lines.append(f"{value:>18,}      {label:<22} {rate}".rstrip())

@@ -6,7 +6,7 @@ The file layer lies below the kernel package, so it names what it uses instead o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -60,7 +60,14 @@ class Current(Protocol):
         """Is there a signal that a wait must end for."""
         ...
 
-    def wait_event(self, condition: Callable[[], bool], timeout_ns: int | None = None, what: str = "") -> int:
+    def wait_event(
+        self,
+        condition: Callable[[], bool],
+        timeout_ns: int | None = None,
+        what: str = "",
+        host: Sequence[tuple[int, int]] = (),
+    ) -> int:
         """Sleep until the condition holds: 1; 0 when `timeout_ns` of virtual time passed first; -ERESTARTSYS on a
-        signal."""
+        signal. `what` tells people what it waits for; `host`: descriptors of the host, with poll events, that may make
+        it hold."""
         ...

@@ -25,6 +25,7 @@ class EventFile(File):
 
     def __init__(self, count: int, semaphore: bool, flags: int) -> None:
         self.count = count
+        self.reads = self.writes = 0
         self.semaphore = semaphore
         super().__init__(anon_dentry("[eventfd]"), O_RDWR | flags)
 
@@ -34,11 +35,12 @@ class EventFile(File):
         if not self.count:
             if self.nonblock or iocb.nowait:
                 return -errno.EAGAIN
-            error = task.wait_event(lambda: self.count > 0)
+            error = task.wait_event(lambda: self.count > 0, what="a write to an eventfd")
             if error < 0:
                 return error
         value = 1 if self.semaphore else self.count
         self.count -= value
+        self.reads += 1
         data = value.to_bytes(8, "big" if task.arch.elf.big_endian else "little")
         return 8 if to.copy_to_iter(data) == 8 else -errno.EFAULT
 
@@ -54,11 +56,15 @@ class EventFile(File):
         if ULLONG_MAX - self.count <= value:
             if self.nonblock or iocb.nowait:
                 return -errno.EAGAIN
-            error = task.wait_event(lambda: ULLONG_MAX - self.count > value)
+            error = task.wait_event(lambda: ULLONG_MAX - self.count > value, what="a read of an eventfd")
             if error < 0:
                 return error
         self.count += value
+        self.writes += 1
         return 8
+
+    def edges(self, events: int) -> int:
+        return (self.writes if events & POLLIN else 0) + (self.reads if events & POLLOUT else 0)
 
     def can_poll(self) -> bool:
         return True

@@ -26,7 +26,7 @@ EP_MAX_NESTS = 4
 class epitem:
     """One watched file (struct epitem)."""
 
-    __slots__ = ("data", "ep", "events", "fd", "file", "last")
+    __slots__ = ("data", "edges", "ep", "events", "fd", "file", "last")
 
     def __init__(self, ep: EventPoll, file: File, fd: int, events: int, data: int) -> None:
         self.ep = ep
@@ -34,6 +34,7 @@ class epitem:
         self.fd = fd
         self.events = events
         self.data = data
+        self.edges = 0
         self.last = 0  # what was reported, for edge-triggered items
 
     def remove(self) -> None:
@@ -66,11 +67,13 @@ class EventPoll(File):
     @staticmethod
     def ready(item: epitem, task: Current) -> int:
         """Events of an item that are to be reported now. An edge-triggered one reports a level again only after it was
-        gone."""
+        gone, or after something happened to the file."""
         found = item.file.poll(task) & item.events & ~EP_PRIVATE_BITS
         if not item.events & EPOLLET:
             return found
         item.last &= found
+        if item.file.edges(item.events) != item.edges:
+            return found
         return found if found & ~item.last else 0
 
     def control(self, operation: int, fd: int, file: File, events: int, data: int) -> int:
@@ -134,6 +137,7 @@ class EventPoll(File):
             item.events &= EP_PRIVATE_BITS
         elif item.events & EPOLLET:
             item.last |= events
+            item.edges = item.file.edges(item.events)
         else:  # to the end of the ready list
             key = item.fd, id(item.file)
             if key in self.items:

@@ -63,6 +63,7 @@ class File:
     can_write = True
     aligns_huge = False  # large mappings are placed at huge-page boundaries (thp_get_unmapped_area)
     seekable = False  # FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE
+    write_access = True  # when open for writing, keeps others from running it (get_write_access)
     stream = False  # has no position, not even one that stays 0
 
     def __init__(self, dentry: Dentry, flags: int, inode: Inode | None = None) -> None:
@@ -170,6 +171,10 @@ class File:
     def poll(self, task: Current) -> int:
         """POLL* bits that are true now."""
         return DEFAULT_POLLMASK
+
+    def edges(self, events: int) -> int:
+        """How often something happened to it that lets an edge-triggered epoll for POLL* look again."""
+        return 0
 
     def can_poll(self) -> bool:
         """Does it have a poll operation: what has none cannot be watched by epoll."""

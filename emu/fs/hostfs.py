@@ -592,7 +592,7 @@ class HostInode(Inode):
         from emu.fs.pipe import Pipe, fifo_open
 
         if mount_of(dentry).mount_writable:
-            pipe = self.sb.fifos.setdefault(self.key, Pipe())
+            pipe = self.sb.fifos.get(self.key) or self.sb.fifos.setdefault(self.key, Pipe(task.machine.sched))
             return fifo_open(dentry, flags, pipe, task)
         access = {O_RDONLY: os.O_RDONLY, O_RDWR: os.O_RDWR}.get(flags & O_ACCMODE, os.O_WRONLY)
         if flags & O_NONBLOCK:

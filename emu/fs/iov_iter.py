@@ -3,8 +3,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from emu.mm.mm_types import PAGE_SIZE
 from emu.mm.uaccess import Uaccess
+
+if TYPE_CHECKING:
+    from emu.fs.current import Current
+    from emu.fs.file import File
 
 
 class iov_iter:
@@ -145,3 +151,31 @@ class iov_iter:
             segment += 1
             offset = 0
         return 0
+
+
+class _kvec_iter(iov_iter):
+    """A buffer of the kernel's own."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, access: Uaccess, size: int) -> None:
+        super().__init__(access, [(0, size)])
+        self.data = b""
+
+    def copy_to_iter(self, data: bytes, function: str = "_copy_to_iter") -> int:
+        data = data[: self.count]
+        self.data += data
+        self.count -= len(data)
+        return len(data)
+
+    def zero(self, size: int, function: str = "iov_iter_zero") -> int:
+        return self.copy_to_iter(bytes(min(size, self.count)))
+
+
+def kernel_read(task: Current, file: File, pos: int, size: int) -> bytes | int:
+    """Read a file on the kernel's own behalf: less than `size` bytes at its end; -errno."""
+    from emu.fs.file import kiocb
+
+    to = _kvec_iter(task.access, size)
+    done = file.read_iter(task, kiocb(pos), to)
+    return done if done < 0 else to.data

@@ -558,8 +558,9 @@ def _open_found(task: Current, place: Dentry, flags: int, created: bool) -> File
 
 
 def _is_running(task: Current, inode: Inode) -> bool:
-    exe = getattr(task.mm, "exe_file", None)
-    return isinstance(exe, File) and exe.f_inode.key == inode.key
+    """Is it the program of any process (deny_write_access of exec)."""
+    programs = {id(exe): exe for other in task.machine.pids.values() if (exe := other.mm.exe_file) is not None}
+    return any(isinstance(exe, File) and exe.f_inode.key == inode.key for exe in programs.values())
 
 
 def _open_tmpfile(task: Current, start: Dentry, path: bytes, flags: int, mode: int, resolve: int) -> File | int:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from emu.fs.consts import (
@@ -29,10 +30,12 @@ from emu.fs.dcache import Dentry
 from emu.fs.file import File, kiocb
 from emu.fs.inode import Inode, Kstat, Setattr, SuperBlock
 from emu.fs.iov_iter import iov_iter
+from emu.locking.mutex import mutex
 from emu.mm.mm_types import PAGE_SIZE
 
 if TYPE_CHECKING:
     from emu.fs.current import Current
+    from emu.sched.sched import Sched
 
 PIPE_DEF_BUFFERS = 16
 PIPE_MAX_SIZE = 1 << 20  # sysctl fs.pipe-max-size
@@ -53,7 +56,9 @@ class PipeBuffer:
 class Pipe:
     """What both ends share (struct pipe_inode_info)."""
 
-    def __init__(self) -> None:
+    def __init__(self, sched: Sched) -> None:
+        self.mutex = mutex(sched, "pipe->mutex")  # one reads or writes at a time
+        self.in_edges = self.out_edges = 0  # writes, and reads from a full pipe: an edge-triggered epoll looks again
         self.buffers: list[PipeBuffer] = []
         self.max_usage = PIPE_DEF_BUFFERS
         self.readers = 0
@@ -153,12 +158,28 @@ class PipeFile(File):
 
     def read_iter(self, task: Current, iocb: kiocb, to: iov_iter) -> int:
         """anon_pipe_read."""
+        if not to.count:
+            return 0
+        pipe = self.pipe
+        pipe.mutex.lock()
+        try:
+            return self._read(task, iocb, to)
+        finally:
+            pipe.mutex.unlock()
+
+    def _wait(self, task: Current, condition: Callable[[], bool]) -> int:
+        """Let others use the pipe until the condition holds: 1, or -ERESTARTSYS on a signal."""
+        pipe = self.pipe
+        pipe.mutex.unlock()
+        result = task.wait_event(condition, what=f"the other end of {self.name}")
+        pipe.mutex.lock()
+        return result
+
+    def _read(self, task: Current, iocb: kiocb, to: iov_iter) -> int:
         pipe = self.pipe
         task.machine.sched.charge(task.machine.sched.cost.pipe)
         wanted = to.count
         done = 0
-        if not wanted:
-            return 0
         while True:
             if pipe.buffers:
                 buffer = pipe.buffers[0]
@@ -173,6 +194,7 @@ class PipeFile(File):
                 else:
                     buffer.data = buffer.data[chars:]
                 if not buffer.data:
+                    pipe.out_edges += pipe.full
                     pipe.buffers.pop(0)
                 wanted -= chars
                 if not wanted:
@@ -183,18 +205,26 @@ class PipeFile(File):
                 return done
             if self.nonblock or iocb.nowait:
                 return -errno.EAGAIN
-            error = task.wait_event(lambda: bool(pipe.buffers) or not pipe.writers)
+            error = self._wait(task, lambda: bool(pipe.buffers) or not pipe.writers)
             if error < 0:
                 return error
 
     def write_iter(self, task: Current, iocb: kiocb, source: iov_iter) -> int:
         """anon_pipe_write."""
+        if not source.count:
+            return 0
+        pipe = self.pipe
+        pipe.mutex.lock()
+        try:
+            return self._write(task, iocb, source)
+        finally:
+            pipe.mutex.unlock()
+
+    def _write(self, task: Current, iocb: kiocb, source: iov_iter) -> int:
         pipe = self.pipe
         task.machine.sched.charge(task.machine.sched.cost.pipe)
         total = source.count
         done = 0
-        if not total:
-            return 0
         if not pipe.readers:
             task.send_signal(SIGPIPE)
             return -errno.EPIPE
@@ -205,6 +235,7 @@ class PipeFile(File):
                 data = source.copy_page_from_iter(chars)
                 if len(data) < chars:
                     return -errno.EFAULT
+                pipe.in_edges += 1
                 last.data += data
                 last.end += chars
                 done = chars
@@ -218,6 +249,7 @@ class PipeFile(File):
                 data = source.copy_page_from_iter(PAGE_SIZE)
                 if len(data) < PAGE_SIZE and source.count:
                     return done or -errno.EFAULT
+                pipe.in_edges += 1
                 pipe.buffers.append(PipeBuffer(data, bool(self.f_flags & O_DIRECT)))
                 done += len(data)
                 if not source.count:
@@ -225,12 +257,16 @@ class PipeFile(File):
                 continue
             if self.nonblock or iocb.nowait:
                 return done or -errno.EAGAIN
-            error = task.wait_event(lambda: not pipe.full or not pipe.readers)
+            error = self._wait(task, lambda: not pipe.full or not pipe.readers)
             if error < 0:
                 return done or error
 
     def can_poll(self) -> bool:
         return True
+
+    def edges(self, events: int) -> int:
+        pipe = self.pipe
+        return (pipe.in_edges if events & POLLIN else 0) + (pipe.out_edges if events & POLLOUT else 0)
 
     def poll(self, task: Current) -> int:
         """pipe_poll."""
@@ -272,7 +308,7 @@ def create_pipe_files(fs: PipeFs, flags: int, task: Current, now: int) -> tuple[
     inode = PipeInode(fs, task.cred.fsuid, task.cred.fsgid, now)
     place = Dentry(None, b"pipe:[%d]" % inode.ino, inode)
     place.mount_writable = True
-    pipe = Pipe()
+    pipe = Pipe(task.machine.sched)
     return PipeFile(place, O_RDONLY | flags & (O_NONBLOCK | O_DIRECT), pipe), PipeFile(
         place, O_WRONLY | flags & (O_NONBLOCK | O_DIRECT), pipe
     )
@@ -290,10 +326,10 @@ def fifo_open(dentry: Dentry, flags: int, pipe: Pipe, task: Current) -> File | i
         return file
     if access == O_RDONLY:
         seen = pipe.w_counter
-        error = 1 if pipe.writers else task.wait_event(lambda: pipe.w_counter != seen)
+        error = 1 if pipe.writers else task.wait_event(lambda: pipe.w_counter != seen, what=f"a writer of {file.name}")
     else:
         seen = pipe.r_counter
-        error = 1 if pipe.readers else task.wait_event(lambda: pipe.r_counter != seen)
+        error = 1 if pipe.readers else task.wait_event(lambda: pipe.r_counter != seen, what=f"a reader of {file.name}")
     if error < 0:
         file.put()
         return error

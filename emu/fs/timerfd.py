@@ -42,7 +42,7 @@ class TimerFile(File):
         if not self.ticks:
             if self.nonblock or iocb.nowait:
                 return -errno.EAGAIN
-            result = task.wait_event(lambda: self.ticks > 0)
+            result = task.wait_event(lambda: self.ticks > 0, what="a timerfd to expire")
             if result < 0:
                 return result
         ticks, self.ticks = self.ticks, 0

@@ -320,7 +320,7 @@ class TmpInode(Inode):
             from emu.fs.pipe import Pipe, fifo_open
 
             if self.pipe is None:
-                self.pipe = Pipe()
+                self.pipe = Pipe(task.machine.sched)
             return fifo_open(dentry, flags, self.pipe, task)
         if kind == S_IFCHR:
             return self.sb.device_open(dentry, self.rdev, flags, task)
@@ -521,4 +521,6 @@ def memfd_file(fs: TmpFs, name: bytes, flags: int, task: Current) -> TmpFile:
     place = Dentry(None, b"/memfd:" + name, inode)
     place.unlinked = True
     place.mount_writable = True
-    return TmpFile(place, O_RDWR, inode)
+    file = TmpFile(place, O_RDWR, inode)
+    file.write_access = False
+    return file

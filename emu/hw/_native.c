@@ -18,6 +18,8 @@ enum { X86_64, ARM64, PPC64_RADIX, PPC32 };
 enum { UC_MEM_READ = 16, UC_MEM_WRITE, UC_MEM_FETCH };
 enum { PERM_READ = 1, PERM_WRITE = 2, PERM_EXEC = 4 };
 enum { TRAP_GP = 13 };
+enum { STOP_BUDGET, STOP_FAULT, STOP_TRAP, STOP_HALTED, STOP_SPLIT_FETCH }; /* class Stop, and one that Engine.run deals with */
+enum { UC_ERR_OK, UC_ERR_EXCEPTION = 21 };
 enum { NO_TRAP = -1000, TRAP_SYSCALL = -1, TRAP_ILLEGAL = -2 };
 
 typedef struct { uint64_t paddr; int perms; } tlb_entry;
@@ -45,6 +47,9 @@ struct engine {
     int (*reg_read)(void *uc, int reg, void *value);
     int (*emu_stop)(void *uc);
     int (*on_fault)(uint64_t address, uint64_t syndrome, uint64_t ip);
+    int (*emu_start)(void *uc, uint64_t begin, uint64_t until, uint64_t timeout, size_t count);
+    uint64_t pc;           /* where the last run stopped */
+    int32_t error;         /* of emu_start */
 };
 
 static uint64_t load64(const uint8_t *ram, uint64_t at) { uint64_t v; memcpy(&v, ram + at, 8); return v; }
@@ -300,4 +305,47 @@ bool mmscope_illegal(void *uc, struct engine *e)
     e->trap = TRAP_ILLEGAL;
     e->emu_stop(uc);
     return false;
+}
+
+static void settle_stop(struct engine *e, uint64_t pc)
+{
+    e->pc = e->ip = pc;
+    e->retired = e->count;
+}
+
+/* Stopped at `pc`, before that instruction: what of the block lies from there on has not run. */
+static void uncount(struct engine *e, uint64_t pc)
+{
+    uint64_t end = e->block_start + e->block_size;
+    if (pc >= e->block_start && pc < end) {
+        e->count -= end - pc;
+        e->block_size = pc - e->block_start;
+    }
+    settle_stop(e, pc);
+}
+
+/* Engine.run up to the point where a split fetch needs single steps; two of these a fault where many CPUs fault. */
+int mmscope_run(struct engine *e, void *uc, uint64_t pc, uint64_t budget)
+{
+    e->limit = e->count + budget;
+    e->over = e->split_fetch = 0;
+    e->trap = NO_TRAP;
+    e->error = e->emu_start(uc, pc, 0, 0, 0);
+    if (e->trap == NO_TRAP && e->error == UC_ERR_EXCEPTION) {
+        if (e->split_fetch)
+            return STOP_SPLIT_FETCH;
+        uncount(e, e->ip);
+        return STOP_FAULT;
+    }
+    uint64_t at = 0;
+    e->reg_read(uc, e->pc_reg, &at);
+    if (e->trap != NO_TRAP) {
+        if (e->trap >= 0) /* the rest of the block has not run */
+            uncount(e, at);
+        else
+            settle_stop(e, at);
+        return STOP_TRAP;
+    }
+    settle_stop(e, at);
+    return e->error == UC_ERR_OK && e->over ? STOP_BUDGET : STOP_HALTED;
 }

@@ -63,6 +63,9 @@ class Stop(IntEnum):
     HALTED = 3  # the engine gave up: `Engine.error` says why
 
 
+_BUDGET, _FAULT, _TRAP, _HALTED, _SPLIT_FETCH = range(5)  # what mmscope_run returns
+
+
 @dataclass(frozen=True)
 class EngineModel:
     """What kind of CPU to emulate."""
@@ -105,6 +108,9 @@ class _EngineState(ctypes.Structure):
         ("reg_read", ctypes.c_void_p),
         ("emu_stop", ctypes.c_void_p),
         ("on_fault", ctypes.c_void_p),
+        ("emu_start", ctypes.c_void_p),
+        ("pc", ctypes.c_uint64),
+        ("error", ctypes.c_int32),
     )
 
 
@@ -120,6 +126,11 @@ _ILLEGAL = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_void_p)
 _emu_start = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_size_t
 )(ctypes.cast(uclib.uc_emu_start, ctypes.c_void_p).value or 0)
+_run: Any = None
+if library is not None:
+    _run = library.mmscope_run
+    _run.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
+    _run.restype = ctypes.c_int
 _TLB_FLUSH = UC_CTL_IO_WRITE << 30 | UC_CTL_TLB_FLUSH
 _FILLS = ("x86_64", "aarch64", "ppc64", "ppc")
 
@@ -168,12 +179,7 @@ def _reservation_offset(model: EngineModel) -> int | None:
     kind = ctypes.c_uint64 if size == 8 else ctypes.c_uint32
     candidates: set[int] | None = None
     for trial in (0x1120, 0x1350):
-        uc = Uc(model.uc_arch, model.uc_mode)
-        if model.uc_arch == UC_ARCH_ARM64:
-            uc.ctl_set_page_size(4096)
-        if model.cpu_model is not None:
-            uc.ctl_set_cpu_model(model.cpu_model)
-        uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
+        uc = _new_engine(model)
         uc.mem_map(0, 0x4000)
         uc.mem_write(0x2000, model.load_linked)
 
@@ -192,6 +198,36 @@ def _reservation_offset(model: EngineModel) -> int | None:
     if candidates is None or len(candidates) != 1:
         raise RuntimeError(f"this version of Unicorn keeps the reservation of {model.name} in an unknown place")
     return candidates.pop()
+
+
+_CONTEXT_HEADER = 40  # bytes of struct uc_context before the registers
+
+
+@functools.cache
+def _own_words(model: EngineModel) -> tuple[int, ...]:
+    """Where in a saved context pointers to memory of the engine itself lie (the software-loaded TLB of a PowerPC 603):
+    found by comparing engines that have run nothing. They must not come to another engine."""
+    saved = []
+    engines = [_new_engine(model) for _ in range(3)]  # all alive at once: no address comes twice
+    for uc in engines:
+        context = uc.context_save()
+        saved.append(ctypes.string_at(context.context, context.size))
+    first = saved[0]
+    return tuple(
+        at
+        for at in range(_CONTEXT_HEADER, len(first) - 7, 8)
+        if any(other[at : at + 8] != first[at : at + 8] for other in saved[1:])
+    )
+
+
+def _new_engine(model: EngineModel) -> Uc:
+    uc = Uc(model.uc_arch, model.uc_mode)
+    if model.uc_arch == UC_ARCH_ARM64:
+        uc.ctl_set_page_size(4096)
+    if model.cpu_model is not None:
+        uc.ctl_set_cpu_model(model.cpu_model)
+    uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
+    return uc
 
 
 class Batch:
@@ -236,16 +272,12 @@ class Engine:
         self.ram = ram
         self.native = native and library is not None
         self.serve_inside = serve_inside and self.native
-        self.uc = uc = Uc(model.uc_arch, model.uc_mode)
-        if model.uc_arch == UC_ARCH_ARM64:
-            uc.ctl_set_page_size(4096)
-        if model.cpu_model is not None:
-            uc.ctl_set_cpu_model(model.cpu_model)
-        uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
+        self.uc = uc = _new_engine(model)
         uc.ctl_exits_enabled(True)
         uc.mem_map_ptr(0, ram.size, UC_PROT_ALL, ram.address)
         self._uch = uc._uch
         state = self._state = _EngineState()
+        self._state_address = ctypes.addressof(state)
         state.ram = ram.address
         state.code_map = ram.code_map_address
         state.format = model.format
@@ -253,6 +285,7 @@ class Engine:
         state.trap = _NO_TRAP
         state.reg_read = _address_of(uclib.uc_reg_read)
         state.emu_stop = _address_of(uclib.uc_emu_stop)
+        state.emu_start = _address_of(uclib.uc_emu_start)
         state.interposed = int(self.serve_inside)
         self._on_fault: Callable[[int, int, int], bool] | None = None
         self._on_fault_c: Any = None
@@ -268,6 +301,11 @@ class Engine:
         self._hooks: list[Any] = []
         self._add_hooks()
         self._pc_value = ctypes.c_uint64()
+        self._own: dict[int, bytes] = {}  # words of a context that belong to this engine
+        at = _own_words(model)
+        if at:
+            context = uc.context_save()
+            self._own = {offset: ctypes.string_at(context._context.value + offset, 8) for offset in at}
         ram.engines.append(self)
 
     def _add_hooks(self) -> None:
@@ -421,39 +459,50 @@ class Engine:
     def run(self, pc: int, budget: int) -> Stop:
         """Run from `pc` to the end of the block in which `budget` bytes of code are used up, or to a fault or trap."""
         state = self._state
+        self.fault_refused = False
+        how = _run(self._state_address, self._uch, pc, budget) if self.native else self._run(pc, budget)
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            raise pending
+        if how == _SPLIT_FETCH:
+            return self._step_to_split_fetch()
+        self.pc = state.pc
+        if how == _FAULT:
+            self.fault_address = self._failed_address()
+            self.fault_syndrome = state.syndrome
+            self.fault_access = state.access
+            return Stop.FAULT
+        if how == _TRAP:
+            self.trap_number = state.trap
+            return Stop.TRAP
+        if how == _HALTED:
+            self.error = state.error
+            return Stop.HALTED
+        return Stop.BUDGET
+
+    def _run(self, pc: int, budget: int) -> int:
+        """The twin of mmscope_run."""
+        state = self._state
         state.limit = state.count + budget
         state.over = 0
         state.trap = _NO_TRAP
         state.split_fetch = 0
-        self.fault_refused = False
-        error = _emu_start(self._uch, pc, 0, 0, 0)
-        if self._pending is not None:
-            pending, self._pending = self._pending, None
-            raise pending
+        error = state.error = _emu_start(self._uch, pc, 0, 0, 0)
         trap = state.trap
-        if trap != _NO_TRAP:
-            self.pc = self._read_pc()
-            self.trap_number = trap
-            if trap >= 0:  # the rest of the block has not run
-                self._uncount(self.pc)
-            else:
-                self._settle_stop(self.pc)
-            return Stop.TRAP
-        if error == UC_ERR_EXCEPTION:
+        if trap == _NO_TRAP and error == UC_ERR_EXCEPTION:
             if state.split_fetch:
-                return self._step_to_split_fetch()
-            self.pc = state.ip
-            self.fault_address = self._failed_address()
-            self.fault_syndrome = state.syndrome
-            self.fault_access = state.access
-            self._uncount(self.pc)
-            return Stop.FAULT
-        self.pc = self._read_pc()
-        self._settle_stop(self.pc)
-        if error == 0 and state.over:
-            return Stop.BUDGET
-        self.error = error
-        return Stop.HALTED
+                return _SPLIT_FETCH
+            self._uncount(state.ip)
+            return _FAULT
+        at = self._read_pc()
+        if trap != _NO_TRAP:
+            if trap >= 0:  # the rest of the block has not run
+                self._uncount(at)
+            else:
+                self._settle_stop(at)
+            return _TRAP
+        self._settle_stop(at)
+        return _BUDGET if error == 0 and state.over else _HALTED
 
     def _read_pc(self) -> int:
         self._pc_value.value = 0
@@ -473,12 +522,12 @@ class Engine:
         if state.block_start <= pc < end:
             state.count -= end - pc
             state.block_size = pc - state.block_start
-        state.ip = pc
-        state.retired = state.count
+        self._settle_stop(pc)
 
     def _settle_stop(self, pc: int) -> None:
-        self._state.ip = pc
-        self._state.retired = self._state.count
+        state = self._state
+        state.pc = state.ip = pc
+        state.retired = state.count
 
     def _step_to_split_fetch(self) -> Stop:
         """The translator ran into a page that is not there while instructions before it have not run: go one by one.
@@ -547,6 +596,8 @@ class Engine:
 
     def restore_context(self, context: Any) -> None:
         """Load registers that `save_context` saved, by this engine or by another one of the same model."""
+        for offset, word in self._own.items():
+            ctypes.memmove(context._context.value + offset, word, 8)
         uclib.uc_context_restore(self._uch, context._context)
 
     def close(self) -> None:

@@ -6,8 +6,9 @@ from __future__ import annotations
 import os
 import stat
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO
+from errno import ENOENT, ENOEXEC
 
 ET_EXEC, ET_DYN = 2, 3
 PT_LOAD, PT_INTERP, PT_GNU_STACK = 1, 3, 0x6474E551
@@ -17,7 +18,19 @@ _TYPES = {0: "no file type", 1: "an object file", 4: "a core dump"}
 
 
 class ExecError(Exception):
-    """A program that cannot be run: one line that names the file and the reason."""
+    """A program that cannot be run: one line that names the file and the reason. `errno` is what execve gives for it;
+    `report`: the kernel would have run it."""
+
+    errno = ENOEXEC
+    report = False
+
+
+class _InterpreterMissing(ExecError):
+    errno = ENOENT
+
+
+class _NeedsInterpreter(ExecError):
+    report = True
 
 
 @dataclass(frozen=True)
@@ -69,12 +82,18 @@ def read_program(path: str) -> ElfImage:
     with open(fd, "rb") as f:
         if not mode.st_mode & 0o111:
             raise ExecError(f"{path}: permission denied (not executable)")
-        head = f.read(64)
-        size = mode.st_size
-        return _parse(path, head, size, f)
+
+        def read(offset: int, count: int) -> bytes:
+            f.seek(offset)
+            return f.read(count)
+
+        return parse_program(path, mode.st_size, read)
 
 
-def _parse(path: str, head: bytes, size: int, f: BinaryIO) -> ElfImage:
+def parse_program(path: str, size: int, read: Callable[[int, int], bytes]) -> ElfImage:
+    """Check a program of `size` bytes. `read(offset, count)` gives what there is of a part of the file. ExecError says
+    what is wrong with it."""
+    head = read(0, 64)
     if head[:4] != b"\x7fELF":
         raise ExecError(f"{path}: is not an ELF program")
     if len(head) < 52 or (head[4] == 2 and len(head) < 64):
@@ -96,8 +115,7 @@ def _parse(path: str, head: bytes, size: int, f: BinaryIO) -> ElfImage:
         raise ExecError(f"{path}: {phnum} program headers")
     if phoff > size or phoff + phnum * phentsize > size:
         raise ExecError(f"{path}: truncated: its program headers lie past the end of the file")
-    f.seek(phoff)
-    table = f.read(phnum * phentsize)
+    table = read(phoff, phnum * phentsize)
     if len(table) < phnum * phentsize:
         raise ExecError(f"{path}: truncated within its program headers")
     segments = []
@@ -114,11 +132,10 @@ def _parse(path: str, head: bytes, size: int, f: BinaryIO) -> ElfImage:
     _check_segments(image, size)
     for segment in segments:
         if segment.type == PT_INTERP:
-            f.seek(segment.offset)
-            name = f.read(min(segment.filesz, 256)).split(b"\0")[0].decode(errors="replace")
+            name = read(segment.offset, min(segment.filesz, 256)).split(b"\0")[0].decode(errors="replace")
             if not os.path.exists(name):
-                raise ExecError(f"{path}: its interpreter {name!r} is missing")
-            raise ExecError(f"{path}: needs the interpreter {name!r}: only static programs can be run")
+                raise _InterpreterMissing(f"{path}: its interpreter {name!r} is missing")
+            raise _NeedsInterpreter(f"{path}: needs the interpreter {name!r}: only static programs can be run")
     return image
 
 

@@ -52,22 +52,24 @@ STACK_EXPAND = 128 << 10
 MAX_ARG_STRLEN = 128 << 10
 
 
-def load_program(task: Task, image: ElfImage, program: file, argv: list[bytes], envp: list[bytes]) -> None:
-    """Build the address space of `task` (an empty one) and set its registers. ExecError when it cannot be."""
+def load_program(
+    task: Task, image: ElfImage, program: file, filename: bytes, argv: list[bytes], envp: list[bytes]
+) -> None:
+    """Build the address space of `task` (an empty one) and set its registers. `filename` is what AT_EXECFN says.
+    ExecError when it cannot be."""
     mm = task.mm
     elf = task.arch.elf
     mm.mmap_base = mmap_base(elf.task_size, task.rlimit(RLIMIT_STACK), mm.memory.stack_guard_gap)
     mm.mmap_legacy_base = elf.task_size // 3 + PAGE_SIZE - 1 & PAGE_MASK
-    filename = os.fsencode(image.path)
     p = _copy_strings(task, filename, argv, envp)
     bias, phdr, entry = _map_segments(task, image, program)
     vdso = _map_vdso(task)
     sp = _create_elf_tables(task, image, p, phdr, entry, argv, envp, filename, vdso)
     mm.start_stack = sp
     process = task.signal
-    process.exe = os.path.realpath(image.path)
+    process.exe = program.name
     process.argv, process.envp = list(argv), list(envp)
-    task.comm = os.path.basename(image.path)[:15]
+    task.cpu.restore(task.machine.reset_registers(task.arch))
     task.cpu.start_thread(entry, sp, bias, image.flags, task.access)
     task.machine.trace_exec(task, bias, task.cpu.pc)
 

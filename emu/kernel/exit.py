@@ -12,6 +12,8 @@ from emu.kernel.futex.robust import futex_exec_release, futex_exit_release
 from emu.kernel.futex.waitwake import futex_wake
 from emu.kernel.process import CLD_DUMPED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, SA_NOCLDWAIT, Process
 from emu.kernel.signal import SIG_IGN, SIGCHLD, SIGCONT, SIGHUP, send_signal
+from emu.kernel.sys_timer import exit_timers
+from emu.kernel.timers import Timer
 from emu.mm.fork import mmput
 from emu.mm.mmap_lock import mmap_read_lock, mmap_read_unlock
 from emu.sched.entity import State
@@ -56,13 +58,15 @@ def do_exit(task: Task) -> None:
     process.threads.remove(task)
     group_dead = not process.threads
     if group_dead:
-        for timer in (*process.itimers.values(), *process.posix_timers.values()):
-            machine.timers.arm(timer, None, 0)
+        real = process.itimers.get(0)
+        if isinstance(real, Timer):
+            machine.timers.arm(real, None, 0)
+        exit_timers(process)
         if process.group_exit is None:
             process.group_exit = task.exit_code
         mmap_read_lock(mm)  # acct_collect: the size of the address space
         mm.hiwater_rss = max(mm.hiwater_rss, sum(mm.rss))
-        process.cmaxrss = max(process.cmaxrss, mm.hiwater_rss)
+        process.maxrss = max(process.maxrss, mm.hiwater_rss)
         mmap_read_unlock(mm)
     mm_release(task)
     mmap_read_lock(mm)  # exit_mm
@@ -164,6 +168,25 @@ def release_task(process: Process) -> None:
         process.parent.children.remove(leader)
 
 
+def take_over_leader(task: Task) -> None:
+    """A thread that execs becomes the leader of its process, with the pid of the one that ended (de_thread)."""
+    process = task.signal
+    machine = task.machine
+    leader = process.leader
+    del machine.pids[task.pid]
+    leader.pid, task.pid = task.pid, leader.pid
+    task.start_time = leader.start_time
+    leader.zombie = False
+    machine.pids[task.pid] = task
+    process.leader = task
+    if process.parent is not None:
+        siblings = process.parent.children
+        siblings[siblings.index(leader)] = task
+    if machine.task is leader:
+        machine.task = task
+    machine.tp.tid = task.pid
+
+
 # Waiting
 
 WNOHANG, WUNTRACED, WEXITED, WCONTINUED, WNOWAIT = 1, 2, 4, 8, 0x01000000
@@ -183,9 +206,9 @@ class Waited:
         self.utime, self.stime = process.cpu_ns()
         self.utime += process.cutime
         self.stime += process.cstime
-        self.maxrss = process.cmaxrss
+        self.maxrss = max(process.maxrss, process.cmaxrss)
         self.min_flt = process.min_flt + process.cmin_flt
-        self.nvcsw, self.nivcsw = process.nvcsw, process.nivcsw
+        self.nvcsw, self.nivcsw = process.nvcsw + process.cnvcsw, process.nivcsw + process.cnivcsw
 
 
 def do_wait(task: Task, kind: int, number: int, options: int) -> Waited | int:
@@ -208,10 +231,17 @@ def do_wait(task: Task, kind: int, number: int, options: int) -> Waited | int:
         if task.signal_pending():
             return -512
         process.waiters.append(task)
-        task.waiting_for = "a child to end"
+        task.waiting_for = _describe(kind, number)
         sched.block(State.INTERRUPTIBLE)
+        task.waiting_for = ""
         if task in process.waiters:
             process.waiters.remove(task)
+
+
+def _describe(kind: int, number: int) -> str:
+    if kind == P_PID:
+        return f"process {number} to end (wait)"
+    return f"a child of group {number} to end (wait)" if kind == P_PGID else "a child to end (wait)"
 
 
 def _eligible(child: Task, kind: int, number: int, options: int) -> bool:
@@ -237,11 +267,12 @@ def _consider(task: Task, child: Process, options: int) -> Waited | None:
             found = Waited(child, -code, CLD_KILLED, -code)
         if not options & WNOWAIT:
             parent = task.signal
-            utime, stime = child.cpu_ns()
-            parent.cutime += utime + child.cutime
-            parent.cstime += stime + child.cstime
-            parent.cmin_flt += child.min_flt + child.cmin_flt
-            parent.cmaxrss = max(parent.cmaxrss, child.cmaxrss)
+            parent.cutime += found.utime
+            parent.cstime += found.stime
+            parent.cmin_flt += found.min_flt
+            parent.cnvcsw += found.nvcsw
+            parent.cnivcsw += found.nivcsw
+            parent.cmaxrss = max(parent.cmaxrss, found.maxrss)
             release_task(child)
         return found
     if options & WUNTRACED and child.stopped and not child.stop_reported:

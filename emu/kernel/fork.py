@@ -7,11 +7,13 @@ import errno
 import struct
 from typing import TYPE_CHECKING
 
+from greenlet import greenlet
+
 from emu.kernel.args import order, s32
 from emu.kernel.process import RLIM_INFINITY, Process
 from emu.kernel.signal import NSIG, SIGCHLD, SS_DISABLE, Signals
 from emu.kernel.task import Task
-from emu.mm.fork import dup_mm, trace_forked_vmas
+from emu.mm.fork import dup_mm, mmput, trace_forked_vmas
 from emu.sched.entity import State
 from emu.tracepoint import Kind
 
@@ -94,8 +96,8 @@ def copy_process(
     machine = task.machine
     if not _may_have_another(task):
         return -errno.EAGAIN
-    if task.signal.group_exit is not None:
-        return -513  # ERESTARTNOINTR
+    if task.signal_pending():
+        return -513  # ERESTARTNOINTR: a signal that comes while the child is made shall reach both or none
     mm: mm_struct | None = task.mm
     assert mm is not None
     if flags & CLONE_VM:
@@ -104,6 +106,9 @@ def copy_process(
         mm = dup_mm(mm)
         if mm is None:
             return -errno.ENOMEM
+    if task.fatal_signal_pending():  # came while the address space was copied
+        mmput(mm)
+        return -errno.EINTR
     number = pid or machine.alloc_pid()
     old = task.signals
     if flags & CLONE_THREAD:
@@ -168,7 +173,7 @@ def copy_process(
         machine.set_mm_owner(child)
         if process.parent is not None:
             process.parent.children.append(child)
-    child.greenlet = machine.sched.new_greenlet(lambda: machine.run_task(child))
+    child.greenlet = greenlet(lambda *_: machine.run_task(child))
     if machine.tp.on:
         tp = machine.tp
         tp.emit(

@@ -11,21 +11,26 @@ import os
 import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
+
+from greenlet import greenlet
 
 from archs.base import Arch, Cpu, SigInfo, TrapKind
 from emu.fs.file import File
+from emu.hw.mmu import walk
 from emu.hw.native import library
 from emu.hw.ram import PAGE_SIZE, Ram
+from emu.kernel.cpu_timers import RLIMIT_CPU, run_posix_cpu_timers
 from emu.kernel.elf import ElfImage, ExecError, check_target, read_program
 from emu.kernel.exit import do_exit
-from emu.kernel.futex.core import FutexTable
+from emu.kernel.futex.core import FUTEX_TID_MASK, FutexTable
 from emu.kernel.process import Process
 from emu.kernel.rseq import rseq_handle_notify_resume
 from emu.kernel.signal import ERESTARTSYS, SIGKILL, Sighand, Signals, do_signal
 from emu.kernel.syscall import NO_RESULT, build_table
 from emu.kernel.task import DEFAULT_RLIMITS, Task
 from emu.kernel.timers import Timers
+from emu.locking.lockdep import CheckedSched
 from emu.mm.memory_manager import MemoryManager
 from emu.mm.mm_types import mm_struct
 from emu.mm.vma import trace_vma_modify, vma_special_name
@@ -61,20 +66,22 @@ class Machine:
         cpus: int = 1,
         timeout: int | None = None,
         costs: Cost = ICELAKE,
+        check: bool = False,
     ) -> None:
         """`memory`: bytes of guest RAM; `locking`: a scheme of emu.mm.memory_manager.SCHEMES; `stdio`: host
         descriptors; `cpus`: virtual CPUs, 1 to 256; `timeout`: virtual ns after which the run ends;
-        `costs`: what kernel work takes."""
+        `costs`: what kernel work takes; `check`: look at locks and invariants at every step (emu/locking/lockdep.py,
+        emu/mm/check.py), and raise a Violation where one does not hold."""
         self.ram = Ram(memory)
         self.tp = Tracepoints()
-        self.sched = Sched(self.tp, cpus, seed, costs)
+        self.sched = (CheckedSched if check else Sched)(self.tp, cpus, seed, costs)
         self.sched.end = INFINITY if timeout is None else timeout
         self.sched.on_idle = self._idle
-        self.memory = MemoryManager(self.ram, self.tp, locking, self.sched)
+        self.memory = MemoryManager(self.ram, self.tp, locking, self.sched, check)
         self.memory.out_of_memory = self._out_of_memory
         self.locking = locking
         self.native = not pure and library is not None
-        self.serve_inside = serve_inside
+        self.serve_inside = serve_inside and not check  # a check looks at every way back to the guest
         self.writable = tuple(writable)
         self.strace = strace
         self.seed = seed
@@ -101,6 +108,7 @@ class Machine:
         self._tables: dict[str, list[Callable[..., int]]] = {}
         self._engines: dict[mm_struct, Cpu] = {}  # least recently attached first
         self._spare: dict[str, list[Cpu]] = {}
+        self._reset: dict[str, Any] = {}
         self._ended_processes = 0
         self.futexes = FutexTable()
         self.vfs: Any = None
@@ -146,10 +154,13 @@ class Machine:
         self.sched.boot.pid = self.sched.boot.tgid = pid  # the events of the exec are this task's
         self.tp.pid = self.tp.tid = pid
         program = self._set_up_files(task, path)
-        load_program(task, image, program, [os.fsencode(a) for a in argv], [os.fsencode(e) for e in env])
+        task.comm = os.path.basename(path)[:15]
+        load_program(
+            task, image, program, os.fsencode(path), [os.fsencode(a) for a in argv], [os.fsencode(e) for e in env]
+        )
         self.sched.boot.pid = self.sched.boot.tgid = 0
         mm.exe_file = program
-        task.greenlet = self.sched.new_greenlet(lambda: self.run_task(task))
+        task.greenlet = greenlet(lambda *_: self.run_task(task))
         self.sched.start(task)
         return task
 
@@ -196,6 +207,10 @@ class Machine:
             cpu.engine.on_fault = task.entry.user_fault
         return cpu
 
+    def reset_registers(self, arch: Arch) -> Any:
+        """The registers of a CPU that has run nothing, for its `restore`."""
+        return self._reset[arch.name]
+
     def _attach(self, task: Task) -> Cpu:
         """Give an address space an engine: a spare one, a new one, or that of the one attached longest ago."""
         mm, arch = task.mm, task.arch
@@ -209,6 +224,8 @@ class Machine:
         else:
             cpu = arch.make_cpu(self.ram, self.native, self.serve_inside)
             cpu.clock = self.sched.now
+            if arch.name not in self._reset:
+                self._reset[arch.name] = cpu.save()
         cpu.engine.root = mm.pgtable.root
         mm.flush_tlb = cpu.engine.flush_tlb
         mm.cpu = cpu
@@ -277,10 +294,10 @@ class Machine:
     def run(self) -> int:
         """Run until all tasks have ended: how the first one did, as subprocess.Popen.returncode. A run in which
         nothing can happen any more, or that took too long, gives 124 and says why in `messages`."""
-        task = self.task
-        assert task is not None, "spawn a program first"
+        assert self.task is not None, "spawn a program first"
         sched = self.sched
         sched.run()
+        task = self.task  # a thread that execs may have taken its place
         if sched.timed_out:
             self.messages.append(f"ended after {sched.end / 1e9:g} s of virtual time")
             self._report_waits()
@@ -299,8 +316,25 @@ class Machine:
         """Who waits for what, for the operator."""
         for task in self.pids.values():
             if task.state != State.DEAD and not task.zombie:
-                what = task.waiting_for if task.state != State.RUNNING else "runs"
-                self.messages.append(f"  {task.comm}/{task.pid} (process {task.tgid}): {what or 'sleeps'}")
+                what = "runs" if task.state == State.RUNNING else f"waits for {task.waiting_for or 'a signal'}"
+                self.messages.append(f"  {task.comm}/{task.pid} (process {task.tgid}): {what}{self._owner(task)}")
+
+    def _owner(self, task: Task) -> str:
+        """Which live thread the word names that a task sleeps on, where it holds a thread's number as the locks of C
+        libraries do."""
+        address = task.futex_waited
+        if not address or task.state == State.RUNNING:
+            return ""
+        paddr, _, _ = walk(task.mm.pgtable.format.hw, self.ram, task.mm.pgtable.root, address, 0, False)
+        if paddr < 0:
+            return ""
+        byteorder: Literal["big", "little"] = "big" if task.arch.elf.big_endian else "little"
+        word = int.from_bytes(self.ram.read(paddr + (address & PAGE_SIZE - 1), 4), byteorder)
+        owner = self.pids.get(word & FUTEX_TID_MASK)
+        told = f" = {word:#x}"
+        if owner is not None and owner.signal is task.signal:
+            told += f", which {owner.comm}/{owner.pid} holds"
+        return told
 
     def run_task(self, task: Task, *_: object) -> None:
         """The life of a task: guest code until something happens, then the kernel, until it ends.
@@ -344,11 +378,16 @@ class Machine:
                     continue
                 sched.sync()
                 until = sched.user_deadline()
+            if task.cpu_timers or process.cpu_timers or not process.rlimits[RLIMIT_CPU][0] >> 32:
+                left = run_posix_cpu_timers(task)
+                if left is not None:
+                    until = min(until, sched.clock + left)
+                if task.sigpending:
+                    continue
             cpu = self.load_registers(task)
             engine = cpu.engine
             engine.serve = sched.alone and not rcu.pending
             budget = max(4, min(SLICE, until - sched.clock << 2))
-            entered, utime, slept = sched.clock, task.utime, task.slept
             sched.enter_guest(engine)
             kind = cpu.run(budget)
             sched.leave_guest()
@@ -367,8 +406,6 @@ class Machine:
                         restart = -result
                     else:
                         self.load_registers(task).set_syscall_result(result)
-                elif task.exec_count:  # another program
-                    table, size = self.table(task), len(self.table(task))
                 if self.sleepers:
                     self.wake_sleepers()
             elif kind is fault:
@@ -379,7 +416,6 @@ class Machine:
             elif kind is budget_end:
                 if self.host_waiters:
                     self._poll_host(0)
-            task.stime += sched.clock - entered - (task.utime - utime) - (task.slept - slept)
         do_exit(task)
         if process.leader is task or not process.threads:
             self._ended_processes += 1

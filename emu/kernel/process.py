@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from archs.base import SigInfo
+from emu.kernel.cpu_timers import CpuTimer
 from emu.kernel.signal import SIGCHLD, SIGCONT, SIGKILL, Pending, bit, send_signal
 from emu.kernel.timers import Timer
 from emu.sched.entity import State
@@ -39,15 +40,17 @@ class Process:
         self.rlimits = rlimits
         self.pgid = tgid
         self.sid = tgid
-        self.itimers: dict[int, Timer] = {}  # by ITIMER_*
+        self.itimers: dict[int, Timer | CpuTimer] = {}  # by ITIMER_*
         self.posix_timers: dict[int, Any] = {}
+        self.cpu_timers: list[CpuTimer] = []  # armed, on clocks of the process
+        self.cpu_limit_told = 0  # s of CPU time at the last SIGXCPU
         self.oom_score_adj = 0
         self.child_subreaper = 0
         self.utime = self.stime = 0  # ns of threads that have ended
         self.cutime = self.cstime = 0  # ns of children that were waited for
         self.min_flt = self.cmin_flt = 0
-        self.nvcsw = self.nivcsw = 0
-        self.cmaxrss = 0
+        self.nvcsw = self.nivcsw = self.cnvcsw = self.cnivcsw = 0
+        self.maxrss = self.cmaxrss = 0  # pages: of address spaces that it has left; of children
         self.argv: list[bytes] = []
         self.envp: list[bytes] = []
         self.auxv = b""
@@ -144,6 +147,14 @@ class Process:
             self.utime + sum(t.utime for t in self.threads),
             self.stime + sum(t.stime for t in self.threads),
         )
+
+    def cpu_total_ns(self) -> int:
+        """User and system time of all threads together, in ns."""
+        return self.utime + self.stime + sum(t.cpu_ns() for t in self.threads)
+
+    def user_ns(self) -> int:
+        """User time of all threads together, in ns."""
+        return self.utime + sum(t.utime for t in self.threads)
 
     def sigkill_pending(self) -> bool:
         """Has the whole process been told to end."""

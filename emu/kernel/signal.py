@@ -35,6 +35,15 @@ _COREDUMP = bit(3) | bit(4) | bit(5) | bit(6) | bit(7) | bit(8) | bit(11) | bit(
 RLIMIT_SIGPENDING = 11
 
 
+class TimerSignal(SigInfo):
+    """The signal of a POSIX timer while it is queued."""
+
+    def collect(self) -> SigInfo | None:
+        """It is about to be delivered: what the program shall get; None = nothing, the timer does not want it any
+        more."""
+        raise NotImplementedError
+
+
 class Pending:
     """Signals that wait to be delivered, to one thread or to a whole process (struct sigpending)."""
 
@@ -73,6 +82,14 @@ class Pending:
         for signo in [number for number in self.queue if bit(number) & mask]:
             del self.queue[signo]
         self.mask &= ~mask
+
+    def flush_timers(self) -> None:
+        """Forget what POSIX timers sent (flush_itimer_signals)."""
+        for signo, waiting in list(self.queue.items()):
+            waiting[:] = [info for info in waiting if not isinstance(info, TimerSignal)]
+            if not waiting:
+                del self.queue[signo]
+                self.mask &= ~bit(signo)
 
     @property
     def count(self) -> int:
@@ -150,7 +167,13 @@ class Signals:
 
     def dequeue(self, mask: int) -> SigInfo | None:
         """Take the next pending signal of `mask`, the thread's own before those of its process (dequeue_signal)."""
-        return self.private.take(mask) or self.shared.take(mask)
+        while True:
+            info = self.private.take(mask) or self.shared.take(mask)
+            if not isinstance(info, TimerSignal):
+                return info
+            collected = info.collect()
+            if collected is not None:
+                return collected
 
     def on_altstack(self, sp: int) -> bool:
         """Is `sp` on the alternate stack."""
@@ -228,6 +251,9 @@ def do_signal(task: Task, restart: int) -> None:
     while task.exit_code is None:
         if process.group_exit is not None:
             task.exit_code = process.group_exit
+            return
+        if process.execing is not None and process.execing is not task:
+            task.exit_code = 0  # another thread executes a program: this one has to go
             return
         if process.stopped:
             process.wait_stopped(task)

@@ -284,7 +284,9 @@ def _record_lock(task: Task, file: File, command: int, arg: int, wide: bool) -> 
     if locks.conflict(owner, write, start, end) is not None:
         if command not in (F_SETLKW, F_SETLKW64, F_OFD_SETLKW):
             return -errno.EAGAIN
-        waited = task.wait_event(lambda: locks.conflict(owner, write, start, end) is None)
+        waited = task.wait_event(
+            lambda: locks.conflict(owner, write, start, end) is None, what=f"a record lock on {file.name}"
+        )
         if waited < 0:
             return waited
     locks.set(owner, write, start, end, -1 if ofd else task.tgid)
@@ -373,7 +375,7 @@ def sys_flock(task: Task, fd: int, command: int, *_: int) -> int:
     wanted = s32(command) & ~LOCK_NB
     result = flock(file, wanted)
     if result == -errno.EAGAIN and not command & LOCK_NB:
-        waited = task.wait_event(lambda: not flock_conflict(file, wanted == 2))
+        waited = task.wait_event(lambda: not flock_conflict(file, wanted == 2), what=f"a lock on {file.name}")
         return waited if waited < 0 else flock(file, wanted)
     return result
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from emu.fs.abi import epoll_event_size, flags_from_guest
@@ -36,6 +37,22 @@ if TYPE_CHECKING:
 _IN_SET = POLLRDNORM | POLLRDBAND | POLLIN | POLLHUP | POLLERR
 _OUT_SET = POLLWRBAND | POLLWRNORM | POLLOUT | POLLERR
 _EX_SET = POLLPRI
+
+
+def host_fds(file: File) -> list[int]:
+    """Descriptors of the host on which it depends whether a file is ready."""
+    if isinstance(file, EventPoll):
+        return [fd for item in file.items.values() for fd in host_fds(item.file)]
+    fd = file.host_fd()
+    return [] if fd is None else [fd]
+
+
+def _names(files: Sequence[File | None]) -> str:
+    """What a poll waits for, for reports."""
+    names = sorted({file.name for file in files if file is not None})
+    if not names:
+        return "a signal"
+    return f"{', '.join(names[:3])}{' and others' if len(names) > 3 else ''} to be ready"
 
 
 def _poll_file(file: File, task: Task) -> int:
@@ -94,7 +111,11 @@ def do_poll(task: Task, fds: int, count: int, timeout: int | None) -> int:
     ready = look()
     result = 0
     if not ready and timeout != 0:
-        result = task.wait_event(lambda: look() > 0, timeout)
+        opened = [(task.files.get(fd), events) for fd, events, _ in watched if fd >= 0]
+        host = [
+            (fd, events & (POLLIN | POLLOUT)) for file, events in opened if file is not None for fd in host_fds(file)
+        ]
+        result = task.wait_event(lambda: look() > 0, timeout, _names([file for file, _ in opened]), host)
         ready = look()
     for i, found in enumerate(revents):
         if not access.put_user(fds + 8 * i + 6, found, 2, "do_sys_poll"):
@@ -200,7 +221,12 @@ def core_sys_select(task: Task, count: int, sets: tuple[int, int, int], timeout:
 
     ready = look()
     if not ready and timeout != 0:
-        result = task.wait_event(lambda: look() > 0, timeout)
+        host = [
+            (number, POLLIN * (wanted[0] >> fd & 1) | POLLOUT * (wanted[1] >> fd & 1))
+            for fd, file in watched
+            for number in host_fds(file)
+        ]
+        result = task.wait_event(lambda: look() > 0, timeout, _names([file for _, file in watched]), host)
         ready = look()
         if result < 0 and not ready:
             return -ERESTARTNOHAND
@@ -330,7 +356,11 @@ def do_epoll_wait(task: Task, epfd: int, events: int, limit: int, timeout: int |
         return -errno.EINVAL
     found = ep.collect(task, limit)
     if not found and timeout != 0:
-        result = task.wait_event(lambda: bool(ep.poll(task)), timeout)
+        host = [
+            (number, item.events & (POLLIN | POLLOUT)) for item in ep.items.values() for number in host_fds(item.file)
+        ]
+        names = _names([item.file for item in ep.items.values()])
+        result = task.wait_event(lambda: bool(ep.poll(task)), timeout, names, host)
         found = ep.collect(task, limit)
         if result < 0 and not found:
             return -errno.EINTR

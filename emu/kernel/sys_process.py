@@ -374,11 +374,13 @@ def sys_getrusage(task: Task, who: int, address: int, *_: int) -> int:
         threads = process.threads
         faults = process.min_flt + sum(t.min_flt for t in threads)
         switches = process.nvcsw + sum(t.nvcsw for t in threads), process.nivcsw + sum(t.nivcsw for t in threads)
-        data = _rusage(task, utime, stime, mm.hiwater_rss, faults, *switches)
+        data = _rusage(task, utime, stime, max(process.maxrss, mm.hiwater_rss), faults, *switches)
     elif s32(who) == 1:
         data = _rusage(task, task.utime, task.stime, mm.hiwater_rss, task.min_flt, task.nvcsw, task.nivcsw)
     elif s32(who) == -1:
-        data = _rusage(task, process.cutime, process.cstime, process.cmaxrss, process.cmin_flt, 0, 0)
+        data = _rusage(
+            task, process.cutime, process.cstime, process.cmaxrss, process.cmin_flt, process.cnvcsw, process.cnivcsw
+        )
     else:
         return -errno.EINVAL
     return put_struct(task, address, data, "__do_sys_getrusage")
@@ -709,8 +711,12 @@ def sys_exit(task: Task, code: int, *_: int) -> Any:
 
 def sys_exit_group(task: Task, code: int, *_: int) -> Any:
     """The process ends (do_group_exit)."""
-    task.signal.kill_all(code & 0xFF)
-    task.exit_code = task.signal.group_exit
+    process = task.signal
+    if process.execing is not None:
+        task.exit_code = 0
+    else:
+        process.kill_all(code & 0xFF)
+        task.exit_code = process.group_exit
     return NO_RESULT
 
 

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from archs.base import SI_KERNEL, Arch, Cpu, FaultEntry, SigInfo
+from emu.kernel.cpu_timers import CpuTimer
 from emu.kernel.process import RLIM_INFINITY, Process
 from emu.kernel.signal import ERESTARTSYS, SIGCHLD, Signals, send_signal
 from emu.kernel.timers import Timer
@@ -83,6 +84,7 @@ class Task(SchedEntity):
         self.zombie = False  # ended, and not yet waited for
         self.start_time = 0
         self.restart_block: Callable[[], int] | None = None  # what restart_syscall goes on with
+        self.cpu_timers: list[CpuTimer] = []  # armed, on clocks of this thread
         self.pdeath_signal = 0
         self.timer_slack_ns = 50_000
         self.thp_disabled = 0
@@ -92,12 +94,12 @@ class Task(SchedEntity):
         self.set_child_tid = 0
         self.clear_child_tid = 0
         self.robust_list = (0, 0)
+        self.futex_waited = 0  # address of the word that it sleeps on, 0 = none
         self.futex_dead = False  # its futexes were dealt with: it may not be waited for any more
         self.vfork_parent: Task | None = None  # who sleeps until this task lets go of its address space
         self.personality = 0x0040000  # ADDR_NO_RANDOMIZE
         self.dumpable = 1
         self.no_new_privs = 0
-        self.exec_count = 0
         self.context: Any = None  # the registers, while they are not in an engine
         self.files: files_struct
         self.fs: fs_struct
@@ -120,6 +122,15 @@ class Task(SchedEntity):
 
     # What belongs to the process
 
+    def cpu_ns(self) -> int:
+        """ns that it was on a CPU."""
+        return self.machine.sched.cpu_ns(self)
+
+    @property
+    def stime(self) -> int:
+        """ns in the kernel."""
+        return max(0, self.cpu_ns() - self.utime)
+
     @property
     def ppid(self) -> int:
         parent = self.signal.parent
@@ -138,7 +149,7 @@ class Task(SchedEntity):
         return self.signal.rlimits
 
     @property
-    def itimers(self) -> dict[int, Timer]:
+    def itimers(self) -> dict[int, Timer | CpuTimer]:
         return self.signal.itimers
 
     @property
@@ -216,9 +227,16 @@ class Task(SchedEntity):
     def fatal_signal_pending(self) -> bool:
         return self.signals.fatal or self.signal.group_exit is not None
 
-    def wait_event(self, condition: Callable[[], bool], timeout_ns: int | None = None, what: str = "") -> int:
+    def wait_event(
+        self,
+        condition: Callable[[], bool],
+        timeout_ns: int | None = None,
+        what: str = "",
+        host: Sequence[tuple[int, int]] = (),
+    ) -> int:
         """Sleep in virtual time until `condition` holds: 1; 0 when `timeout_ns` passed first; -ERESTARTSYS on a
-        signal. The condition is looked at again whenever a system call of another task has ended."""
+        signal. The condition is looked at again whenever a system call of another task has ended, a task has, a timer
+        has fired, or one of `host` (descriptors of the host, with poll events) is ready."""
         machine = self.machine
         sched = machine.sched
         deadline = None if timeout_ns is None else sched.now() + timeout_ns
@@ -231,10 +249,15 @@ class Task(SchedEntity):
                 return 0
             machine.wake_sleepers()
             sleeper = (self, condition)
+            outside = [(self, fd, events) for fd, events in host]
             machine.sleepers.append(sleeper)
-            self.waiting_for = what
+            machine.host_waiters += outside
+            self.waiting_for = what or "something to happen"
             sched.block(State.INTERRUPTIBLE, deadline)
+            self.waiting_for = ""
             machine.sleepers.remove(sleeper)
+            for waiter in outside:
+                machine.host_waiters.remove(waiter)
 
 
 SyscallFunction = Callable[[Task, int, int, int, int, int, int], int]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from emu.sched.cacheline import CacheLine
 from emu.tracepoint import Kind
@@ -22,6 +22,11 @@ class Lock:
     of its mm); `vma`: serial number of its VMA. `line`: the cache line of its word, None on a machine with one CPU."""
 
     __slots__ = ("ident", "line", "name", "sched", "vma")
+
+    def __new__(cls, sched: Sched, *_: object, **__: object) -> Self:
+        """Of the class itself, or of the one that a machine with a lock checker has in its place."""
+        made: type[Self] = sched.lock_types.get(cls, cls)
+        return object.__new__(made)
 
     def __init__(self, sched: Sched, name: str, ident: int = 0, vma: int = 0) -> None:
         self.sched = sched

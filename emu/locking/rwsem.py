@@ -219,6 +219,11 @@ class rw_semaphore(Lock):
             self.count = RWSEM_WRITER_LOCKED
             self._set_owner(sched.current)
 
+    def down_write_nested(self, subclass: int) -> None:
+        """As down_write, while another lock of the class is held, in an order that `subclass` names for the lock
+        checker."""
+        self.down_write()
+
     def down_write_killable(self) -> int:
         """As down_write; -EINTR, without the lock, when a fatal signal ends the wait."""
         sched = self.sched

@@ -42,6 +42,10 @@ class spinlock(Lock):
             self.queue = []
             self.owner = sched.current
 
+    def lock_nested(self, subclass: int) -> None:
+        """As lock, while another lock of the class is held (spin_lock_nested)."""
+        self.lock()
+
     def trylock(self) -> bool:
         """Take it if it is free now (spin_trylock)."""
         line = self.line

@@ -209,6 +209,7 @@ def filemap_map_pages(vmf: vm_fault, start_pgoff: int, end_pgoff: int) -> int:
     prot = vma.vm_page_prot
     ret = 0
     mapped = 0
+    ptl = table.pte_lock(first)
     for pgoff in range(start_pgoff, end_pgoff + 1):
         if mapping.shmem:
             found: page | int | None = mapping.pages.get(pgoff)
@@ -225,6 +226,8 @@ def filemap_map_pages(vmf: vm_fault, start_pgoff: int, end_pgoff: int) -> int:
         mapped += 1
         if pgoff == vmf.pgoff:
             ret = VM_FAULT_NOPAGE
+    if ptl is not None:
+        ptl.unlock()
     mm.rss[mm_counter_file(mapping)] += mapped
     mm.memory.sched.charge(mapped * mm.memory.costs.map_around)
     return ret

@@ -22,7 +22,7 @@ from emu.mm.mm_types import (
     vma_pages,
 )
 from emu.mm.mmap import exit_mmap
-from emu.mm.mmap_lock import mmap_write_lock, mmap_write_lock_killable, mmap_write_unlock
+from emu.mm.mmap_lock import mmap_write_lock_killable, mmap_write_lock_nested, mmap_write_unlock
 from emu.mm.overcommit import vm_enough_memory, vm_unacct_memory
 from emu.mm.rmap import anon_vma_fork, vma_link_file
 from emu.mm.tlb import flush_tlb_mm
@@ -82,7 +82,7 @@ def dup_mmap(mm: mm_struct, oldmm: mm_struct) -> int:
     """
     if mmap_write_lock_killable(oldmm):
         return -EINTR
-    mmap_write_lock(mm)  # nobody else knows it: cannot wait
+    mmap_write_lock_nested(mm, 1)  # nobody else knows it: cannot wait
     mm.exe_file = oldmm.exe_file
     if mm.exe_file is not None:
         mm.exe_file.get()

@@ -90,7 +90,7 @@ def do_madvise(mm: mm_struct, start: int, length: int, behavior: int) -> int:
         if mm.scheme.madvise_under_vma_lock:
             vma = mm.scheme.lock_vma_under_rcu(mm, start)
             if vma is not None:
-                if end <= vma.vm_end:  # is_vma_lock_sufficient
+                if _vma_lock_sufficient(vma, end, behavior):
                     error = _advise_vma(vma, start, end, behavior)
                     mm.scheme.vma_end_read(vma)
                     return error
@@ -109,6 +109,13 @@ def do_madvise(mm: mm_struct, start: int, length: int, behavior: int) -> int:
     error = _walk(mm, start, end, behavior)
     mmap_write_unlock(mm)
     return error
+
+
+def _vma_lock_sufficient(vma: vm_area_struct, end: int, behavior: int) -> bool:
+    """The range is in one VMA, which has its anon_vma where one will be needed (is_vma_lock_sufficient)."""
+    if end > vma.vm_end:
+        return False
+    return not (behavior == MADV_GUARD_INSTALL and vma_is_anonymous(vma) and vma.anon_vma is None)
 
 
 def _walk(mm: mm_struct, start: int, end: int, behavior: int) -> int:
@@ -212,7 +219,7 @@ def _update_vma(vma: vm_area_struct, start: int, end: int, flags: int) -> int:
     modified = vma_modify(vma, start, end, flags)
     if isinstance(modified, int):
         return modified
-    vma.vm_mm.scheme.vma_start_write(modified, "madvise_update_vma")
+    modified.vm_mm.scheme.vma_start_write(modified, "madvise_update_vma")
     if modified.vm_flags != flags:
         modified.vm_flags = flags
         trace_vma_modify(modified)
@@ -288,9 +295,15 @@ def _guard_install(vma: vm_area_struct, start: int, end: int) -> int:
         slot = table.alloc(address)
         if slot < 0:
             return -ENOMEM
+        ptl = table.pte_lock(slot)
         while table.get(slot) not in (0, PTE_MARKER_GUARD):  # faulted in again meanwhile
+            if ptl is not None:
+                ptl.unlock()
             zap_page_range_single(vma, address, PAGE_SIZE)
+            ptl = table.pte_lock(slot)
         table.set(slot, PTE_MARKER_GUARD)
+        if ptl is not None:
+            ptl.unlock()
     return 0
 
 
@@ -301,8 +314,13 @@ def _guard_remove(vma: vm_area_struct, start: int, end: int) -> int:
     table = vma.vm_mm.pgtable
     for address in range(start, end, PAGE_SIZE):
         slot = table.slot(address)
-        if slot >= 0 and table.get(slot) == PTE_MARKER_GUARD:
+        if slot < 0:
+            continue
+        ptl = table.pte_lock(slot)
+        if table.get(slot) == PTE_MARKER_GUARD:
             table.set(slot, 0)
+        if ptl is not None:
+            ptl.unlock()
     return 0
 
 

@@ -9,13 +9,14 @@ it has its namesake in mm/memory.c, mm/mprotect.c (change_protection) or mm/mrem
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from emu.mm.filemap import mm_counter_file
 from emu.mm.mm_types import (
     FAULT_FLAG_RETRY_NOWAIT,
     FAULT_FLAG_SPECULATIVE,
     FAULT_FLAG_UNSHARE,
+    FAULT_FLAG_USER,
     FAULT_FLAG_VMA_LOCK,
     FAULT_FLAG_WRITE,
     MM_ANONPAGES,
@@ -140,7 +141,7 @@ def pte_map_lock(vmf: vm_fault) -> bool:
 def spf_pte_map_lock(vmf: vm_fault) -> bool:
     """__pte_map_lock of the speculative faults: see that no writer came, try the lock, and see again."""
     mm = vmf.vma.vm_mm
-    scheme: Any = mm.scheme
+    scheme = mm.scheme
     table = mm.pgtable
     seq = vmf.vma.vm_lock_seq
     rcu = mm.memory.rcu
@@ -179,7 +180,7 @@ def handle_pte_fault(vmf: vm_fault) -> int:
     slot = table.slot(vmf.address)
     if slot < 0:
         if vmf.flags & FAULT_FLAG_SPECULATIVE:  # a table made now could come after free_pgtables
-            scheme: Any = vma.vm_mm.scheme
+            scheme = vma.vm_mm.scheme
             scheme.abort("pmd" if table.levels(vmf.address) == len(table.format.shifts) - 1 else "pud")
             return VM_FAULT_RETRY
         return do_anonymous_page(vmf) if vma.vm_ops is None else do_fault(vmf)
@@ -217,7 +218,7 @@ def handle_pte_fault(vmf: vm_fault) -> int:
 
 def do_swap_page(vmf: vm_fault) -> int:
     """An entry that is not empty and maps nothing. There is no swap: it is a guard marker."""
-    scheme: Any = vmf.vma.vm_mm.scheme
+    scheme = vmf.vma.vm_mm.scheme
     if vmf.flags & FAULT_FLAG_VMA_LOCK and not scheme.swap_under_vma_lock:
         return VM_FAULT_RETRY
     if vmf.flags & FAULT_FLAG_SPECULATIVE:
@@ -233,8 +234,7 @@ def vmf_anon_prepare(vmf: vm_fault) -> int:
     if vma.anon_vma is not None:
         return 0
     if vmf.flags & FAULT_FLAG_SPECULATIVE:
-        spf: Any = vma.vm_mm.scheme
-        spf.abort("anon_vma")
+        vma.vm_mm.scheme.abort("anon_vma")
         return VM_FAULT_RETRY
     if not vmf.flags & FAULT_FLAG_VMA_LOCK:
         return VM_FAULT_OOM if anon_vma_prepare(vma) else 0
@@ -599,6 +599,10 @@ def wp_page_copy(vmf: vm_fault) -> int:
     new._mapcount = 1
     new.exclusive = True
     table.set(vmf.slot, entry)
+    if vma.vm_flags & VM_EXEC or not vmf.flags & FAULT_FLAG_USER or mm.mm_users > 1:
+        # A translation may still hold the old frame: the write that faulted replaces that only where the guest's own
+        # instruction does it, and next.
+        flush_tlb_mm(mm, 1)
     if old is None:
         mm.rss[MM_ANONPAGES] += 1
     else:
@@ -610,8 +614,6 @@ def wp_page_copy(vmf: vm_fault) -> int:
         memory.put_page(old)  # the entry's
         memory.put_page(old)  # the caller's
     pte_unmap_unlock(vmf)
-    if vma.vm_flags & VM_EXEC:
-        flush_tlb_mm(mm, 1)  # a translation for execution may still hold the old frame
     mm.served = _COW
     return 0
 
@@ -829,8 +831,8 @@ def move_page_tables(vma: vm_area_struct, old: int, new_vma: vm_area_struct, new
             if needed != locked:
                 for ptl in reversed(locked):
                     ptl.unlock()
-                for ptl in needed:
-                    ptl.lock()
+                for depth, ptl in enumerate(needed):
+                    ptl.lock_nested(depth)  # no other two tables are locked at once: mmap_lock is held for write
                 locked = needed
         pte = table.get(slot)
         if pte:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from emu.hw.ram import Ram
 from emu.locking.rcu import Rcu
@@ -16,6 +17,9 @@ from emu.mm.schemes.scheme import LockingScheme
 from emu.mm.vmstat import new_vmstat
 from emu.sched.sched import Sched
 from emu.tracepoint import Tracepoints
+
+if TYPE_CHECKING:
+    from emu.mm.check import Checker
 
 SCHEMES = {
     "mmap_lock": "emu.mm.schemes.mmap_lock",
@@ -29,9 +33,17 @@ SCHEMES = {
 class MemoryManager:
     """The machine-wide part of the memory manager."""
 
-    def __init__(self, ram: Ram, tp: Tracepoints, locking: str = "6.18", sched: Sched | None = None) -> None:
+    check: Checker | None = None
+    # The classes of what it makes: others where it is checked (emu/mm/check.py).
+    mm_type: type[mm_struct] = mm_struct
+    vma_type: type[vm_area_struct] = vm_area_struct
+    table_type: type[PageTable] = PageTable
+
+    def __init__(
+        self, ram: Ram, tp: Tracepoints, locking: str = "6.18", sched: Sched | None = None, check: bool = False
+    ) -> None:
         """`locking` is a key of SCHEMES (KeyError otherwise). Without `sched` there is one thread, which never
-        waits."""
+        waits. With `check`, which wants a CheckedSched, all is checked that emu/mm/check.py tells of."""
         self.ram = ram
         self.tp = tp
         self.sched = sched if sched is not None else Sched(tp)
@@ -41,9 +53,14 @@ class MemoryManager:
         self.allocator = PageAllocator(ram)
         self.mem_map = self.allocator.mem_map
         self.totalram = ram.npages
-        self.vmstat = new_vmstat()
+        scheme: type[LockingScheme] = importlib.import_module(SCHEMES[locking]).Scheme
+        self.vmstat = new_vmstat(scheme.events)
         self.vm_area_cachep: list[vm_area_struct] = []  # freed VMAs that may be used again at once (6.18)
-        self.scheme: LockingScheme = importlib.import_module(SCHEMES[locking]).Scheme(self)
+        if check:
+            from emu.mm.check import checked_scheme
+
+            scheme = checked_scheme(scheme, self)
+        self.scheme = scheme(self)
         self.committed = 0  # pages promised to private writable mappings (vm_committed_as)
         self.overcommit_memory = 0
         self.overcommit_ratio = 50
@@ -95,4 +112,4 @@ class MemoryManager:
         """A new empty address space (mm_alloc). MemoryError when there is no frame for its top table."""
         from emu.mm.vma_tree import VmaTree
 
-        return mm_struct(self, PageTable(format, self), self.scheme, VmaTree())
+        return self.mm_type(self, self.table_type(format, self), self.scheme, VmaTree())

@@ -31,6 +31,16 @@ def mmap_write_lock(mm: mm_struct) -> None:
         mm.scheme.mm_lock_begin(mm)
 
 
+def mmap_write_lock_nested(mm: mm_struct, subclass: int) -> None:
+    """As mmap_write_lock, for the second address space that one task locks."""
+    tp = mm.tp
+    if tp.on:
+        _traced(mm, 1, lambda: mm.mmap_lock.down_write_nested(subclass))
+    else:
+        mm.mmap_lock.down_write_nested(subclass)
+        mm.scheme.mm_lock_begin(mm)
+
+
 def mmap_write_lock_killable(mm: mm_struct) -> int:
     """As mmap_write_lock; -EINTR, without the lock, when a fatal signal ends the wait."""
     if mm.tp.on:

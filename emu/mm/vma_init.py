@@ -13,7 +13,7 @@ def vm_area_alloc(mm: mm_struct, start: int, end: int, flags: int, pgoff: int) -
         vma = free.pop()
         vma.init(mm, start, end, flags, pgoff)
         return vma
-    return vm_area_struct(mm, start, end, flags, pgoff)
+    return mm.memory.vma_type(mm, start, end, flags, pgoff)
 
 
 def vm_area_dup(old: vm_area_struct, mm: mm_struct | None = None) -> vm_area_struct:

@@ -49,8 +49,8 @@ class SchedEntity:
         self.spinners: list[SchedEntity] = []  # who spins for a lock as long as this task, its owner, runs
         self.waiting_for = ""  # what a sleeping task waits for, for reports
         self.utime = 0  # ns in guest code
-        self.stime = 0  # ns in the kernel
-        self.slept = 0  # ns between blocking and going on
+        self.sum_exec_runtime = 0  # ns on a CPU, the present turn left out
+        self.exec_start = 0  # clock of its CPU when the present turn began
         self.min_flt = 0  # page faults that did not wait for a disk, and those that did
         self.maj_flt = 0
         self.nvcsw = 0  # voluntary and involuntary context switches

@@ -19,7 +19,7 @@ from errno import EINTR, ETIMEDOUT
 from heapq import heappop, heappush, heappushpop
 from typing import Any, Protocol
 
-from greenlet import getcurrent, greenlet
+from greenlet import getcurrent
 
 from emu.sched.cost import ICELAKE, Cost
 from emu.sched.entity import SCHED_FIFO, SCHED_RR, SchedEntity, State
@@ -59,6 +59,8 @@ class SchedTimer:
 
 class Sched:
     """The CPUs of one machine and what they run. `clock`, `current` and `rq` are those of the CPU that runs now."""
+
+    lock_types: dict[type, Any] = {}  # lock classes that are replaced on this machine (emu/locking/lockdep.py)
 
     def __init__(self, tp: Tracepoints, cpus: int = 1, seed: int = 0, cost: Cost = ICELAKE) -> None:
         self.tp = tp
@@ -155,6 +157,15 @@ class Sched:
             until = self.rq.slice_end
         return until
 
+    def cpu_ns(self, task: SchedEntity) -> int:
+        """How long a task has been on a CPU, in ns, as the clock of that CPU tells it (task_sched_runtime)."""
+        if task is self.current:
+            return task.sum_exec_runtime + self.now() - task.exec_start
+        rq = task.rq
+        if rq is None or rq.curr is not task:
+            return task.sum_exec_runtime
+        return task.sum_exec_runtime + max(0, rq.clock - task.exec_start)
+
     # Scheduling points
 
     def sync(self) -> None:
@@ -209,7 +220,6 @@ class Sched:
             timer = self.add_timer(deadline, lambda: self._expired(task))
         task.state = state
         task.wake_result = 0
-        begin = self.clock
         if spin:
             task.spinning = True
             self.rq.clock = self.clock
@@ -219,7 +229,6 @@ class Sched:
             for spinner in task.spinners:
                 self.wake(spinner)
         self._dispatch(task)
-        task.slept += self.clock - begin
         if timer is not None:
             timer.function = None
         return task.wake_result
@@ -279,15 +288,13 @@ class Sched:
 
     # Tasks
 
-    def new_greenlet(self, life: Callable[[], None]) -> Any:
-        """The greenlet of a new task. `life` is called when the task runs first, and must end with `exit_task`."""
-        # Not a child of the greenlet that makes it: that one may end before, and go on to it.
-        return greenlet(lambda *_: life(), self._hub or getcurrent())
-
     def start(self, task: SchedEntity) -> None:
-        """A new task becomes runnable (wake_up_new_task). Its `greenlet` is set already."""
+        """A new task becomes runnable (wake_up_new_task). Its `greenlet` is set already; what that runs must end with
+        `exit_task`."""
         self.tasks += 1
         self.forks += 1
+        if self._hub is not None:
+            task.greenlet.parent = self._hub  # not the one that made it: that one may end before, and go on to this one
         self._enqueue(task, 0, new=True)
 
     def exit_task(self) -> None:
@@ -397,10 +404,13 @@ class Sched:
         rq.nr_switches += 1
         rq.slice_end = rq.clock + self._slice(task)
         task.rq = rq
+        task.exec_start = rq.clock
 
     def _put_prev(self, why: int) -> None:
         """The running task leaves its CPU: the next of its queue, or of another CPU's, takes over, or the CPU idles."""
         rq, prev = self.rq, self.current
+        prev.sum_exec_runtime += self.clock - prev.exec_start
+        prev.exec_start = self.clock
         task = rq.pick() or self._steal(rq)
         rq.clock = self.clock
         if self.tp.on and task is not prev:

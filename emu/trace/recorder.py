@@ -70,6 +70,7 @@ class Recorder:
         self._tp: Tracepoints | None = None
         self._rows: list[Row] = []  # not yet written
         self._encoder: Encoder | None = None
+        self._busy = False  # within drain or close: no place for peek
 
     @property
     def bytes_written(self) -> int:
@@ -90,10 +91,22 @@ class Recorder:
         """Take the rows that wait, unless an event is still open, and write them in batches of BATCH rows: what stands
         in the file does not depend on when this is called."""
         assert self._tp is not None
+        self._busy = True
         self._rows += self._tp.drain()
         while len(self._rows) >= BATCH and self._writer is not None:
             self._write(self._rows[:BATCH])
             del self._rows[:BATCH]
+        self._busy = False
+
+    def peek(self, first: int, limit: int) -> pa.RecordBatch | None:
+        """At most `limit` events from number `first` on that wait to be written; None when there are none. It may be
+        called from a signal handler, and does not change what will stand in the file."""
+        if self._busy or self._tp is None or self._encoder is None or self._writer is None:
+            return None
+        self.drain()
+        begin = first - self.events
+        rows = self._rows[begin : begin + limit] if begin >= 0 else []
+        return self._encoder.encode(rows) if rows else None
 
     def _write(self, rows: list[Row]) -> None:
         assert self._writer is not None and self._encoder is not None
@@ -125,6 +138,7 @@ class Recorder:
         """Write what is left and the end mark."""
         if self._tp is not None:
             self.drain()
+        self._busy = True
         if self._writer is not None and self._rows:
             self._write(self._rows)
         if self._writer is not None:

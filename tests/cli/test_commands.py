@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from emu.mm.memory_manager import SCHEMES
 from emu.trace.reader import Trace
 from tests.guests import ROOT, guest, mmscope
 
@@ -26,10 +27,18 @@ def test_streams_and_status_are_the_guests(tmp_path: Path) -> None:
     assert "vma_lock_success" in ran.err
 
 
-def test_counters_follow_the_scheme() -> None:
-    ran = mmscope("stat", "--locking", "mmap_lock", guest("touch"), "1")
-    counts = {line.split()[1]: line.split()[0] for line in ran.err.splitlines() if len(line.split()) >= 2}
-    assert counts.get("vma_lock_success", "0") == "0"
+@pytest.mark.parametrize("locking", SCHEMES)
+def test_counters_are_those_that_the_scheme_has(locking: str) -> None:
+    ran = mmscope("stat", "--locking", locking, guest("threads"), "2")
+    words = {line.split()[1] for line in ran.err.splitlines() if len(line.split()) >= 2}
+    counters = {word for word in words if word.startswith(("vma_lock", "spf"))}
+    if locking == "mmap_lock":
+        assert not counters
+    elif locking == "spf":
+        assert {"spf_attempt", "spf_abort", "spf_abort_anon_vma", "spf_attempt_anon"} <= counters
+        assert not any(word.startswith("vma_lock") for word in counters)
+    else:
+        assert counters == {"vma_lock_success", "vma_lock_abort", "vma_lock_retry", "vma_lock_miss"}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from functools import partial
 
 from greenlet import greenlet
 
+from emu.locking.lockdep import CheckedSched
 from emu.sched.entity import SchedEntity
 from emu.sched.sched import Sched
 from emu.tracepoint import FIELDS, Tracepoints
@@ -28,16 +29,19 @@ class KThread(SchedEntity):
 class Threads:
     """A scheduler with threads on it. The clock stands for work: `work(ns)` lets the running thread compute."""
 
-    def __init__(self, cpus: int = 4, seed: int = 0, trace: bool = False) -> None:
+    def __init__(self, cpus: int = 4, seed: int = 0, trace: bool = False, check: bool = False) -> None:
         self.tp = Tracepoints()
         self.tp.on = trace
-        self.sched = Sched(self.tp, cpus, seed)
+        self.sched = (CheckedSched if check else Sched)(self.tp, cpus, seed)
         self.threads: list[KThread] = []
         self.log: list[object] = []
 
     def start(self, function: Callable[[], object], comm: str = "") -> KThread:
         """A thread that runs `function` on the first CPU that is idle."""
-        task = KThread(100 + len(self.threads), comm)
+        return self.adopt(KThread(100 + len(self.threads), comm), function)
+
+    def adopt(self, task: KThread, function: Callable[[], object]) -> KThread:
+        """The same for a thread that was prepared."""
 
         def body() -> None:
             function()

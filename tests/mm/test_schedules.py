@@ -32,8 +32,8 @@ def locking(request: pytest.FixtureRequest) -> str:
 
 
 def machine(locking: str, cpus: int, seed: int, threads: int, trace: bool = False) -> tuple[Threads, Box]:
-    """CPUs, and an address space for `threads` threads."""
-    cpu = Threads(cpus, seed, trace)
+    """CPUs, and an address space for `threads` threads. Every other schedule is checked at each step."""
+    cpu = Threads(cpus, seed, trace, check=seed % 2 == 0)
     box = make_box(locking, 32 << 20, cpu.sched)
     box.mm.mm_users = threads
     return cpu, box

@@ -127,8 +127,8 @@ class FaultEntry(RecordedFaultEntry):
                 self.reason = Reason.ACCESS_ERROR
             else:
                 self.vma_id = vma.id
-                self.flags = flags | FAULT_FLAG_VMA_LOCK
-                fault = handle_mm_fault(vma, address, flags | FAULT_FLAG_VMA_LOCK)
+                self.flags = flags | scheme.fault_flag
+                fault = handle_mm_fault(vma, address, self.flags)
                 self.served = mm.served
                 if not fault & (VM_FAULT_RETRY | VM_FAULT_COMPLETED) or not scheme.callee_drops_lock:
                     scheme.vma_end_read(vma)

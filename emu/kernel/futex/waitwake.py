@@ -32,10 +32,12 @@ _FOREVER = 1 << 61  # ns: a deadline beyond it never comes
 def sleep(task: Task, deadline: int | None, address: int) -> int:
     """Sleep until woken (0), until `deadline` (-ETIMEDOUT) or for a signal (-EINTR)."""
     task.waiting_for = f"futex {address:#x}"
+    task.futex_waited = address
     if deadline is not None and deadline >= _FOREVER:
         deadline = None
     result = task.machine.sched.block(State.INTERRUPTIBLE, deadline)
     task.waiting_for = ""
+    task.futex_waited = 0
     return result
 
 

@@ -35,6 +35,8 @@ The patches, the switch that takes the behaviour of each out (`disabled`), and w
 
 The series lacked what its later versions added; `bugs` brings that back: "address" (the bounds are looked at once more
 after the lock was taken), "anon_vma" (a VMA without anon_vma goes to mmap_lock).
+
+Each patch has a test in tests/mm/rfc/ that runs with its behaviour and with its switch.
 """
 
 from __future__ import annotations
@@ -44,8 +46,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from emu.locking.rwsem import rw_semaphore
-from emu.mm.mm_types import VM_GROWSDOWN
+from emu.mm.mm_types import FAULT_FLAG_VMA_LOCK, VM_GROWSDOWN
 from emu.mm.mmap_lock import mmap_assert_write_locked
+from emu.mm.schemes.scheme import LockingScheme
 from emu.tracepoint import Kind, Reason
 
 if TYPE_CHECKING:
@@ -70,22 +73,21 @@ _SITES = {
     "copy_vma": "mremap",
     "free_pgtables": "free_pgtables",
     "unmap_page_range": "free_pgtables",
+    "vms_gather_munmap_vmas": "isolate",
     "isolate": "isolate",
+    "exit_mmap": "isolate",
 }
 
 
-class Scheme:
+class Scheme(LockingScheme):
     """The RFC's functions under the names of the common interface: vma_mark_locked is vma_start_write,
     find_and_lock_anon_vma is lock_vma_under_rcu, vma_read_unlock is vma_end_read, vma_mark_unlocked_all is
     vma_end_write_all."""
 
     name = "rfc"
-    speculative = False
     needs_second_user = True  # the entry code tries the VMA lock only while mm_users > 1
-    signals_under_vma_lock = False
     callee_drops_lock = False  # the entry code always unlocks, after VM_FAULT_RETRY too
     counts_retried_faults = True
-    madvise_under_vma_lock = False
     fork_marks_late = True
     marks_before_merge = True
 
@@ -101,6 +103,7 @@ class Scheme:
         self.disabled = frozenset(disabled)
         self.bugs = frozenset(bugs)
         self.swap_under_vma_lock = "swap" in disabled
+        self.fault_flag = 0 if "fault_flag" in disabled else FAULT_FLAG_VMA_LOCK
 
     # Writers
 
@@ -112,7 +115,7 @@ class Scheme:
         pass
 
     def vma_start_write(self, vma: vm_area_struct, site: str = "") -> None:
-        """vma_mark_locked: wait for readers, then mark."""
+        """vma_mark_locked: wait for readers, then mark. The rwsem is held for the moment of the wait alone."""
         if self.disabled and ("lock" in self.disabled or _SITES.get(site) in self.disabled):
             return
         mm = vma.vm_mm
@@ -141,9 +144,6 @@ class Scheme:
     def vma_end_write_all(self, mm: mm_struct) -> None:
         """vma_mark_unlocked_all."""
         mm.mm_lock_seq += 1
-
-    def vma_mark_attached(self, vma: vm_area_struct) -> None:
-        vma.detached = False
 
     def vma_mark_detached(self, vma: vm_area_struct) -> None:
         """Isolation (__vma_rb_erase): the VMA is marked, and its tree node cleared."""
@@ -188,7 +188,7 @@ class Scheme:
                 assert not vma.vm_lock.is_locked() or vma.vm_lock_seq == vma.vm_mm.mm_lock_seq, (
                     f"VMA {vma.id} is destroyed with a reader inside"
                 )
-            vma.vm_lock = None
+            self.kmem_cache_free(vma)
 
     # Readers
 
@@ -224,11 +224,15 @@ class Scheme:
         """The VMA, and why it is not locked (Reason.NONE: it is)."""
         if self.smp:
             self.sched.sync()
-        vma = mm.mm_mt.find(address)
+        if "find_vma" in self.disabled:  # find_vma
+            assert mm.mmap_lock.is_locked(), "mmap_lock is not held for a look-up"
+        vma = mm.mm_mt.find(address)  # __find_vma
         if vma is None:
             return None, Reason.NO_VMA
         if vma.vm_start > address:
             return vma, Reason.OUTSIDE
+        if "find_and_lock" in self.disabled:  # whatever it is, if only its lock is free
+            return (vma, Reason.NONE) if self._vma_read_trylock(vma) else (vma, Reason.WRITE_LOCKED)
         if vma.vm_ops is not None:
             return vma, Reason.NOT_ANONYMOUS
         if not self._vma_read_trylock(vma):
@@ -250,6 +254,8 @@ class Scheme:
         if self.smp:
             self.sched.charge(self.lookup_ns)
             self.sched.sync()
+        if "lock" in self.disabled:
+            return True
         if not vma.vm_lock.down_read_trylock():
             return False
         if vma.vm_lock_seq == vma.vm_mm.mm_lock_seq:
@@ -259,6 +265,8 @@ class Scheme:
 
     def vma_end_read(self, vma: vm_area_struct) -> None:
         """vma_read_unlock, in a read-side section as later versions have it."""
+        if "lock" in self.disabled:
+            return
         self.rcu.rcu_read_lock()
         vma.vm_lock.up_read()
         self.rcu.rcu_read_unlock()
@@ -271,6 +279,3 @@ class Scheme:
     def anon_vma_may_prepare(self, vma: vm_area_struct) -> bool:
         """With "anon_vma" of `bugs`: under the VMA lock alone, though the neighbours are not locked."""
         return True
-
-    def anon_vma_prepared(self, vma: vm_area_struct) -> None:
-        pass

@@ -11,9 +11,12 @@ Counters: SPF_ATTEMPT, SPF_ABORT, and one for each reason, where the aborts of o
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from emu.mm.mm_types import VM_GROWSDOWN, vm_area_struct
+from emu.mm.mm_types import vm_area_struct
+from emu.mm.mmap_lock import mmap_assert_write_locked
+from emu.mm.schemes.scheme import LockingScheme
 from emu.tracepoint import Reason
 
 if TYPE_CHECKING:
@@ -45,23 +48,17 @@ SPF_EVENTS = (
 )  # fmt: skip
 
 
-class Scheme:
+class Scheme(LockingScheme):
     """The series on 5.17-rc1, version 2."""
 
     name = "spf"
     speculative = True
     needs_second_user = True
-    signals_under_vma_lock = False
-    callee_drops_lock = True  # there is none
     counts_retried_faults = True
-    swap_under_vma_lock = False
-    madvise_under_vma_lock = False
-    fork_marks_late = False
-    marks_before_merge = False
+    events = SPF_EVENTS
 
     def __init__(self, memory: MemoryManager) -> None:
         self.vmstat = memory.vmstat
-        self.vmstat.update(dict.fromkeys(SPF_EVENTS, 0))
         self.sched = memory.sched
         self.rcu = memory.rcu
         self.smp = len(self.sched.rqs) > 1
@@ -74,7 +71,9 @@ class Scheme:
     def vm_area_free(self, vma: vm_area_struct) -> None:
         """After a grace period where others may look at it, that is in an address space with several users."""
         if vma.vm_mm.mm_users > 1:
-            self.rcu.call_rcu(_free_vma)
+            self.rcu.call_rcu(partial(self.kmem_cache_free, vma))
+        else:
+            self.kmem_cache_free(vma)
 
     def mm_lock_begin(self, mm: mm_struct) -> None:
         """mmap_write_lock: the sequence count becomes odd."""
@@ -85,16 +84,10 @@ class Scheme:
         mm.mmap_seq.write_seqcount_end()
 
     def vma_start_write(self, vma: vm_area_struct, site: str = "") -> None:
-        assert vma.vm_mm.mmap_lock.writer, "a VMA is changed without mmap_lock held for write"
+        mmap_assert_write_locked(vma.vm_mm)
 
     def vma_assert_write_locked(self, vma: vm_area_struct) -> None:
-        assert vma.vm_mm.mmap_lock.writer, "mmap_lock is not held for write"
-
-    def vma_mark_attached(self, vma: vm_area_struct) -> None:
-        vma.detached = False
-
-    def vma_mark_detached(self, vma: vm_area_struct) -> None:
-        vma.detached = True
+        mmap_assert_write_locked(vma.vm_mm)
 
     # Speculative faults
 
@@ -145,27 +138,6 @@ class Scheme:
         self.vmstat["spf_abort_" + why] += 1
         self.reason = SPF_ABORTS[why]
 
-    # What this version does not have
-
-    def munmap_may_downgrade(self, after: vm_area_struct | None) -> bool:
-        """Not beside a stack (until 6.5)."""
-        return after is None or not after.vm_flags & VM_GROWSDOWN
-
-    def drain_free_vmas(self, mm: mm_struct) -> None:
-        pass
-
-    def lock_vma_under_rcu(self, mm: mm_struct, address: int) -> vm_area_struct | None:
-        return None
-
-    def vma_end_read(self, vma: vm_area_struct) -> None:
-        raise AssertionError("vma_end_read without a VMA lock")
-
-    def anon_vma_may_prepare(self, vma: vm_area_struct) -> bool:
-        raise AssertionError("no fault runs under a VMA lock in this scheme")
-
-    def anon_vma_prepared(self, vma: vm_area_struct) -> None:
-        pass
-
 
 def copy_vma(vma: vm_area_struct) -> vm_area_struct:
     """What a speculative fault needs of a VMA, as it is now."""
@@ -181,7 +153,3 @@ def copy_vma(vma: vm_area_struct) -> vm_area_struct:
     copy.anon_vma = vma.anon_vma
     copy.id = vma.id
     return copy
-
-
-def _free_vma() -> None:
-    """The object goes with its last reference."""

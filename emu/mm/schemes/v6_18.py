@@ -17,6 +17,7 @@ from emu.locking.lock import LCB_F_WRITE, Lock
 from emu.locking.refcount import refcount_t
 from emu.mm.mm_types import mmdrop, mmgrab
 from emu.mm.mmap_lock import mmap_assert_write_locked, mmap_read_trylock, mmap_read_unlock
+from emu.mm.schemes.scheme import LockingScheme
 from emu.tracepoint import Kind, Reason
 
 if TYPE_CHECKING:
@@ -40,19 +41,13 @@ class vma_lock(Lock):
         self.last_holder = 0  # tid of the reader that let a writer in
 
 
-class Scheme:
+class Scheme(LockingScheme):
     """include/linux/mmap_lock.h and mm/mmap_lock.c of 6.18."""
 
     name = "6.18"
-    speculative = False
-    needs_second_user = False
     signals_under_vma_lock = True
-    callee_drops_lock = True
-    counts_retried_faults = False
     swap_under_vma_lock = True
     madvise_under_vma_lock = True
-    fork_marks_late = False
-    marks_before_merge = False
 
     def __init__(self, memory: MemoryManager) -> None:
         self.vmstat = memory.vmstat
@@ -75,6 +70,9 @@ class Scheme:
     def vm_area_free(self, vma: vm_area_struct) -> None:
         """The object may be another VMA from now on."""
         assert vma.detached and vma.vm_refcnt.refs in (0, VMA_LOCK_OFFSET), "a VMA is freed that is not detached"
+        self.kmem_cache_free(vma)
+
+    def kmem_cache_free(self, vma: vm_area_struct) -> None:
         self.free_vmas.append(vma)
 
     def mm_lock_begin(self, mm: mm_struct) -> None:
@@ -224,14 +222,9 @@ class Scheme:
             vma.vm_mm.vma_writer_wait.wake_up()
         assert left > 0, "a VMA lock is released that nobody holds"
 
-    def not_tried(self, mm: mm_struct, arch: str) -> bool:
-        return False
-
     def munmap_may_downgrade(self, after: vm_area_struct | None) -> bool:
+        """Always: stacks grow under the write lock only."""
         return True
-
-    def drain_free_vmas(self, mm: mm_struct) -> None:
-        pass
 
     def anon_vma_may_prepare(self, vma: vm_area_struct) -> bool:
         """The neighbours are looked at, which takes mmap_lock: try it, without waiting."""

@@ -12,8 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from emu.locking.rwsem import rw_semaphore
-from emu.mm.mm_types import VM_GROWSDOWN, VM_UFFD_MISSING, VM_UFFD_WP
+from emu.mm.mm_types import VM_UFFD_MISSING, VM_UFFD_WP
 from emu.mm.mmap_lock import mmap_assert_write_locked
+from emu.mm.schemes.scheme import LockingScheme
 from emu.tracepoint import Kind, Reason
 
 if TYPE_CHECKING:
@@ -21,19 +22,11 @@ if TYPE_CHECKING:
     from emu.mm.mm_types import mm_struct, vm_area_struct
 
 
-class Scheme:
+class Scheme(LockingScheme):
     """include/linux/mm.h and mm/memory.c of 6.4."""
 
     name = "6.4"
-    speculative = False
-    needs_second_user = False
-    signals_under_vma_lock = False
     callee_drops_lock = False  # the entry code always unlocks, after VM_FAULT_RETRY too
-    counts_retried_faults = False
-    swap_under_vma_lock = False
-    madvise_under_vma_lock = False
-    fork_marks_late = False
-    marks_before_merge = False
 
     def __init__(self, memory: MemoryManager) -> None:
         self.vmstat = memory.vmstat
@@ -57,6 +50,7 @@ class Scheme:
 
     def _vm_area_free_rcu_cb(self, vma: vm_area_struct) -> None:
         assert not vma.vm_lock.is_locked(), f"{vma} is destroyed with a reader inside"
+        self.kmem_cache_free(vma)
 
     def mm_lock_begin(self, mm: mm_struct) -> None:
         pass
@@ -86,22 +80,9 @@ class Scheme:
     def vma_end_write_all(self, mm: mm_struct) -> None:
         mm.mm_lock_seq += 1
 
-    def vma_mark_attached(self, vma: vm_area_struct) -> None:
-        vma.detached = False
-
     def vma_mark_detached(self, vma: vm_area_struct) -> None:
         self.vma_assert_write_locked(vma)
         vma.detached = True
-
-    def munmap_may_downgrade(self, after: vm_area_struct | None) -> bool:
-        """Not beside a stack (until 6.5)."""
-        return after is None or not after.vm_flags & VM_GROWSDOWN
-
-    def drain_free_vmas(self, mm: mm_struct) -> None:
-        pass
-
-    def not_tried(self, mm: mm_struct, arch: str) -> bool:
-        return False
 
     def lock_vma_under_rcu(self, mm: mm_struct, address: int) -> vm_area_struct | None:
         """The anonymous VMA that contains `address`, read-locked; None with `reason` set."""
@@ -160,9 +141,3 @@ class Scheme:
         self.rcu.rcu_read_lock()
         vma.vm_lock.up_read()
         self.rcu.rcu_read_unlock()
-
-    def anon_vma_may_prepare(self, vma: vm_area_struct) -> bool:
-        raise AssertionError("a VMA without anon_vma was read-locked")
-
-    def anon_vma_prepared(self, vma: vm_area_struct) -> None:
-        pass

@@ -334,6 +334,7 @@ def repeated(path: Path, rows: list[Row], times: int) -> Path:
     return path
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("what", ["all events", "faults alone"])
 def test_a_million_events_open_in_three_seconds(chromium: Browser, tmp_path: Path, what: str) -> None:
     rows = churn(20_000)
