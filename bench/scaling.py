@@ -30,7 +30,7 @@ from emu.scale.sweep import Sweep  # noqa: E402
 from emu.sched.cost import MACHINES  # noqa: E402
 
 PFT = str(ROOT / "guestprogs" / "build" / "x86_64" / "pft")
-HOLDS = range(35, 100, 5)
+HOLDS = range(35, 95, 5)
 CALIBRATION_PAGES = 256
 
 

@@ -40,13 +40,22 @@ _LIMITS = (
 Entries = Callable[[Any], "dict[bytes, ProcInode]"]
 
 
+class PseudoFs(SuperBlock):
+    """A mount whose files are text that is made when it is read."""
+
+    def __init__(self, machine: Machine, kind: str, device: int, magic: int) -> None:
+        super().__init__(kind, device, magic)
+        self.machine = machine
+        self.now = machine.realtime
+
+
 class ProcInode(Inode):
     """A file of /proc. It is made anew at each look-up; its path makes it the same."""
 
     __slots__ = ("ino", "mode", "path")
-    sb: ProcFs
+    sb: PseudoFs
 
-    def __init__(self, sb: ProcFs, path: str, mode: int) -> None:
+    def __init__(self, sb: PseudoFs, path: str, mode: int) -> None:
         super().__init__(sb)
         self.path = path
         self.mode = mode
@@ -71,7 +80,7 @@ class ProcDirectory(ProcInode):
 
     __slots__ = ("entries",)
 
-    def __init__(self, sb: ProcFs, path: str, entries: Entries, mode: int = 0o555) -> None:
+    def __init__(self, sb: PseudoFs, path: str, entries: Entries, mode: int = 0o555) -> None:
         super().__init__(sb, path, S_IFDIR | mode)
         self.entries = entries
 
@@ -94,7 +103,7 @@ class ProcText(ProcInode):
 
     def __init__(
         self,
-        sb: ProcFs,
+        sb: PseudoFs,
         path: str,
         make: Callable[[Any], str | bytes],
         store: Callable[[Any, bytes], int] | None = None,
@@ -141,7 +150,7 @@ class ProcRecords(ProcInode):
     __slots__ = ("opened",)
 
     def __init__(
-        self, sb: ProcFs, path: str, opened: Callable[[Dentry, int, Any], File | int], mode: int = 0o444
+        self, sb: PseudoFs, path: str, opened: Callable[[Dentry, int, Any], File | int], mode: int = 0o444
     ) -> None:
         super().__init__(sb, path, S_IFREG | mode)
         self.opened = opened
@@ -155,7 +164,9 @@ class ProcLink(ProcInode):
 
     __slots__ = ("target",)
 
-    def __init__(self, sb: ProcFs, path: str, target: Callable[[Any], bytes | Dentry | int], mode: int = 0o777) -> None:
+    def __init__(
+        self, sb: PseudoFs, path: str, target: Callable[[Any], bytes | Dentry | int], mode: int = 0o777
+    ) -> None:
         super().__init__(sb, path, S_IFLNK | mode)
         self.target = target
 
@@ -167,13 +178,11 @@ class ProcLink(ProcInode):
         return d_path(target) if isinstance(target, Dentry) else target
 
 
-class ProcFs(SuperBlock):
+class ProcFs(PseudoFs):
     """The mount of /proc."""
 
     def __init__(self, machine: Machine) -> None:
-        super().__init__("proc", PROC_DEV, PROC_SUPER_MAGIC)
-        self.machine = machine
-        self.now = machine.realtime
+        super().__init__(machine, "proc", PROC_DEV, PROC_SUPER_MAGIC)
         self.root = ProcDirectory(self, "/", self._top)
 
     def _text(self, path: str, make: Callable[[Any], str | bytes]) -> ProcText:
@@ -470,23 +479,57 @@ def _uptime(task: Any) -> str:
 
 
 def _cpuinfo(task: Any) -> str:
-    if task.arch.name == "x86_64":
-        model = task.arch.model
-        return (
-            f"processor\t: 0\nvendor_id\t: {model.vendor}\ncpu family\t: {model.family}\nmodel\t\t: {model.model}\n"
-            f"model name\t: {model.model_name}\nstepping\t: {model.stepping}\ncpu cores\t: 1\n\n"
-        )
-    if task.arch.name == "aarch64":
-        return "processor\t: 0\nBogoMIPS\t: 100.00\nCPU implementer\t: 0x41\n\n"
-    return "processor\t: 0\ncpu\t\t: mmscope\n\n"
+    describe = _CPUINFO.get(task.arch.name, _cpuinfo_powerpc)
+    return "\n".join(describe(task, cpu) for cpu in range(task.machine.cpus)) + "\n"
+
+
+def _cpuinfo_x86(task: Any, cpu: int) -> str:
+    machine, model = task.machine, task.arch.model
+    topology, cost = machine.sched.topology, machine.sched.cost
+    socket = topology.socket_of[cpu]
+    siblings = topology.sockets[socket].bit_count()
+    cores = len({number % (cost.sockets * cost.cores) for number in range(machine.cpus)
+                 if topology.socket_of[number] == socket})  # fmt: skip
+    rows = (
+        ("processor\t", cpu), ("vendor_id\t", model.vendor), ("cpu family\t", model.family),
+        ("model\t\t", model.model), ("model name\t", model.model_name), ("stepping\t", model.stepping),
+        ("cpu MHz\t\t", "1000.000"),
+        ("cache size\t", f"{cost.l3} KB"), ("physical id\t", socket), ("siblings\t", siblings),
+        ("core id\t\t", cpu % cost.cores), ("cpu cores\t", cores), ("apicid\t\t", cpu), ("fpu\t\t", "yes"),
+        ("clflush size\t", 64), ("cache_alignment\t", 64), ("address sizes\t", "46 bits physical, 48 bits virtual"),
+    )  # fmt: skip
+    return "".join(f"{name}: {value}\n" for name, value in rows)
+
+
+def _cpuinfo_arm64(_: Any, cpu: int) -> str:
+    return f"processor\t: {cpu}\nBogoMIPS\t: 100.00\nCPU implementer\t: 0x41\n"
+
+
+def _cpuinfo_powerpc(_: Any, cpu: int) -> str:
+    return f"processor\t: {cpu}\ncpu\t\t: mmscope\n"
+
+
+_CPUINFO = {"x86_64": _cpuinfo_x86, "aarch64": _cpuinfo_arm64}
 
 
 def _global_stat(task: Any) -> str:
-    ticks = task.machine.clock() // 10_000_000
-    return (
-        f"cpu  {ticks} 0 0 0 0 0 0 0 0 0\ncpu0 {ticks} 0 0 0 0 0 0 0 0 0\nctxt 0\n"
-        f"btime {task.machine.boot_time // 10**9}\nprocesses 1\nprocs_running 1\nprocs_blocked 0\n"
-    )
+    """Ticks of 10 ms: a CPU is in user space whenever it is not idle."""
+    machine = task.machine
+    sched = machine.sched
+    now = machine.clock()
+    busy, idle = [], []
+    for rq in sched.rqs:
+        slept = rq.idle_ns + (max(0, now - rq.clock) if rq.curr is None else 0)
+        idle.append(min(slept, now) // 10_000_000)
+        busy.append(max(0, now - slept) // 10_000_000)
+    lines = [f"cpu  {sum(busy)} 0 0 {sum(idle)} 0 0 0 0 0 0"]
+    lines += [f"cpu{cpu} {b} 0 0 {i} 0 0 0 0 0 0" for cpu, (b, i) in enumerate(zip(busy, idle))]
+    running = sum(rq.curr is not None for rq in sched.rqs) + sum(len(rq.queue) for rq in sched.rqs)
+    lines += [
+        f"ctxt {sum(rq.nr_switches for rq in sched.rqs)}", f"btime {machine.boot_time // 10**9}",
+        f"processes {sched.forks}", f"procs_running {max(1, running)}", "procs_blocked 0",
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
 
 
 _GLOBAL: dict[str, Callable[[Any], str | bytes]] = {

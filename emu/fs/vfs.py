@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The file tree of a machine: the host's, read-only but for chosen directories, with /dev, /dev/shm and /proc of its
-own."""
+"""The file tree of a machine: the host's, read-only but for chosen directories, with /dev, /dev/shm, /proc and /sys
+of its own."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from emu.fs.namei import LOOKUP_DIRECTORY, LOOKUP_FOLLOW, do_open, lookup_one, p
 from emu.fs.pipe import PipeFs
 from emu.fs.proc import ProcFs
 from emu.fs.random import RandomPool
+from emu.fs.sysfs import SysFs
 from emu.fs.tmpfs import SHM_DEV, TmpFs
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Vfs:
         self._mount(self.root, b"dev", dev, "devtmpfs")
         shm = Dentry(None, b"shm", TmpFs(memory, now, DEV_SHM_DEV, self.devices.open).make_root(0o1777))
         self._mount(dev, b"shm", shm, "tmpfs")
+        self._mount(self.root, b"sys", Dentry(None, b"sys", SysFs(machine).root), "sysfs")
         self._mount(self.root, b"proc", Dentry(None, b"proc", self.proc.root), "proc")
 
     def _mount(self, parent: Dentry, name: bytes, place: Dentry, source: str) -> None:

@@ -40,6 +40,7 @@ LU = (
     "A. Lu on linux-mm, January to October 2018: the most time under zone->lock goes to cache misses on struct page; "
     "page_fault1 of will-it-scale stops at 8.0 million faults/s on 2 x Skylake for this lock alone"
 )
+ARK = "Intel ARK: Xeon Platinum of the third generation (Ice Lake), the second (Skylake: 8180), Xeon E5-2695 v4"
 HYPERTHREADING = "D. Marr et al., Intel Technology Journal 6(1), 2002: a second thread gains up to 30 % on server work"
 MM_STRUCT = "include/linux/mm_types.h with x86-64's defconfig, struct mm_struct of Linux "
 LATR = "M. Kumar et al., LATR: Lazy Translation Coherence, ASPLOS 2018: an IPI takes 2.7 us on 16 cores, 6.6 us on 120"
@@ -47,6 +48,10 @@ LATR = "M. Kumar et al., LATR: Lazy Translation Coherence, ASPLOS 2018: an IPI t
 
 def _ns(value: int, source: str) -> Any:
     return field(default=value, metadata={"unit": "ns", "source": source})
+
+
+def _kib(value: int, source: str) -> Any:
+    return field(default=value, metadata={"unit": "KiB", "source": source})
 
 
 def _number(value: int, source: str) -> Any:
@@ -104,6 +109,12 @@ class Cost:
     # Two threads of a core, and the memory of a socket
     smt_slowdown: int = _number(154, HYPERTHREADING + ": each of two takes 2 / 1.3 of its time alone (per cent)")
     memory_page: int = _ns(20, "Intel ARK, Xeon 8300: 8 channels of DDR4-3200, 204.8 GB/s a socket: time for 4 KiB")
+
+    # Caches, for /sys
+    l1d: int = _kib(48, ARK)
+    l1i: int = _kib(32, ARK)
+    l2: int = _kib(1280, ARK)
+    l3: int = _kib(54 * 1024, ARK)
 
     # The layout of mm_struct and vm_area_struct in the kernel that was measured
     pgd_beside_lock: int = _number(1, MM_STRUCT + "6.2: pgd, at 72, is in the cache line of mmap_lock.count, at 112")
@@ -203,14 +214,15 @@ ICELAKE = Cost()
 # transfer_hold: calibrated (bench/scaling.py --calibrate skylake) on the mmap_lock column of RASMUSSEN.
 SKYLAKE = _machine(
     "skylake", 1e9 / 573_600, cores=28, atomic=8, transfer_smt=8, transfer_socket=47, transfer_remote=134,
-    transfer_hold=70, lru_batch=15, memcg_batch=32, memory_page=32,
-    pgd_beside_lock=0,
+    transfer_hold=80, lru_batch=15, memcg_batch=32, memory_page=32,
+    pgd_beside_lock=0, l1d=32, l2=1024, l3=38_912 + 512,
 )  # fmt: skip
 # REFCOUNT does not name its machine; 56 threads and 'a rather old Broadwell' in the same letter suggest 2 x 14 cores.
 # CORE_TO_CORE (Xeon E5-2695 v4): 44 ns in a socket, 118 ns across, 7.6 ns between threads of a core.
 # transfer_hold: as SKYLAKE.
 BROADWELL = _machine(
     "broadwell", 1e9 / 507_566, cores=14, atomic=8, transfer_smt=8, transfer_socket=44, transfer_remote=118,
-    transfer_hold=70, memory_page=53, pgd_beside_lock=0, owner_apart=1,
+    transfer_hold=80, memory_page=53, pgd_beside_lock=0, owner_apart=1,
+    l1d=32, l2=256, l3=35 * 1024,
 )  # fmt: skip
 MACHINES = {machine.name: machine for machine in (ICELAKE, SKYLAKE, BROADWELL)}

@@ -76,6 +76,7 @@ class Sched:
         self.mark = 0  # guest code that `clock` contains, in ns of `engine`
         self.on_idle: Callable[[], bool] = lambda: False
         self.tasks = 0  # that have not ended
+        self.forks = 0  # that were ever started
         self._busy: list[tuple[int, int]] = []  # (clock, number) of the CPUs that wait for their turn
         self._idle = (1 << cpus) - 1
         self._timers: list[tuple[int, int, SchedTimer]] = []
@@ -291,6 +292,7 @@ class Sched:
         """A new task becomes runnable (wake_up_new_task). Its `greenlet` is set already; what that runs must end with
         `exit_task`."""
         self.tasks += 1
+        self.forks += 1
         if self._hub is not None:
             task.greenlet.parent = self._hub  # not the one that made it: that one may end before, and go on to this one
         self._enqueue(task, 0, new=True)
