@@ -22,10 +22,14 @@ RECORDS = sorted((ROOT / "traces" / "kernel").glob("*.txt"))
 VVAR = range(0x7FFFF7FF7000, 0x7FFFF7FFD000)
 
 
+HEAD = ("# program ", "# sha256 ", "# kernel ", "# children ")
+
+
 def read_record(path: Path) -> tuple[Path, list[str]]:
     """(program, lines) of a record; fails when the program is not the one that was recorded."""
-    head_lines, lines = (text := path.read_text().splitlines())[:3], text[3:]
-    head = dict(line[2:].split(" ", 1) for line in head_lines)
+    text = path.read_text().splitlines()
+    head = dict(line[2:].split(" ", 1) for line in text if line.startswith(HEAD))
+    lines = [line for line in text if not line.startswith(HEAD)]
     program = BUILD / head["program"]
     assert program.exists(), f"{program} is missing: make guests"
     digest = hashlib.sha256(program.read_bytes()).hexdigest()
@@ -34,10 +38,13 @@ def read_record(path: Path) -> tuple[Path, list[str]]:
 
 
 def comparable(lines: list[str]) -> Iterator[str]:
-    """Without the function's name in the kernel's own faults, and without faults on vvar and what they lock."""
+    """Without the function's name in the kernel's own faults, without faults on vvar and what they lock, and without
+    the ends of children, which the kernel's record does not tell."""
     skip = False
-    for line in lines:
+    for number, line in enumerate(lines, 1):
         parts = line.split()
+        if parts[0] == "#" and number < len(lines):
+            continue
         if parts[0] in "UK":
             skip = int(parts[1], 16) in VVAR
         if skip:
