@@ -6,6 +6,9 @@ usage: record.py [NAME ...]
 The programs run below /tmp/mmscope-XXXXXX, a link to guestprogs/build, since their path lies on their stack: it is as
 long everywhere.
 
+Of programs that fork the children are recorded too. They run on one CPU with the policy SCHED_FIFO: then a child runs
+when its parent waits, not before, and the order is determined.
+
 Needs root, x86-64, tracefs, and the tool kernel-trace: its path in MMSCOPE_KERNEL_TRACE, or in PATH. A program's record
 is kept in traces/kernel/CPU/NAME.txt when three runs in a row give the same lines; beside it, in NAME.out, what it
 printed. CPU is the model of the machine's CPU (archs/x86/cpu_models.py).
@@ -28,8 +31,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parent / "guestprogs" / "build"
 KERNEL = HERE / "kernel"
-NOT_RECORDED = {"compute", "misbehave", "touch", "syscalls"}  # benchmarks, and what ends badly
+NOT_RECORDED = {"compute", "hard_ends", "misbehave", "touch", "syscalls"}  # benchmarks, and what ends badly
 PIE = ("hello", "faults", "segv", "brk")
+CHILDREN = ("forks", "fork_tree")  # whose children are recorded
 TRIES = 6
 _MARK = hashlib.sha256(os.fsencode(BUILD)).hexdigest()  # so that two working copies do not meet
 LINK = Path(f"/tmp/mmscope-{_MARK[:6]}")
@@ -39,9 +43,19 @@ WRITABLE = {"files"}  # given the empty directory DIRECTORY as argument
 
 def cases() -> list[tuple[str, Path]]:
     """(name of the record, program)."""
-    found = [(p.stem, p) for p in sorted((BUILD / "x86_64").glob("*")) if not p.suffix and p.stem not in NOT_RECORDED]
+    found = [
+        (p.stem, p)
+        for p in sorted((BUILD / "x86_64").glob("*"))
+        if not p.suffix and p.stem not in NOT_RECORDED and (p.stem in CHILDREN or not has_tasks(p.stem))
+    ]
     found += [(f"{name}-pie", BUILD / "x86_64-pie" / name) for name in PIE]
     return found
+
+
+def has_tasks(name: str) -> bool:
+    """Does the guest program of this name make threads or processes: it then includes one of these headers."""
+    source = (BUILD.parent / f"{name}.c").read_text()
+    return any(include in source for include in ('#include "tasks.h"', '#include "scale.h"', "<sys/wait.h>"))
 
 
 @contextmanager
@@ -75,9 +89,10 @@ def from_entry(lines: list[str], program: Path) -> list[str]:
 def trace(tool: str, program: Path, arguments: list[str]) -> tuple[list[str], bytes]:
     """One run: lines and standard output."""
     with tempfile.NamedTemporaryFile("r", suffix=".txt") as output:
-        done = subprocess.run(
-            [tool, "-o", output.name, "--", str(program), *arguments], capture_output=True, stdin=subprocess.DEVNULL
-        )
+        command = [tool, "-o", output.name, "--", str(program), *arguments]
+        if program.stem in CHILDREN:
+            command = ["taskset", "-c", "0", "chrt", "-f", "10", tool, "--children", *command[1:]]
+        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
         if done.returncode:
             raise SystemExit(f"record.py: {program.name}: {done.stderr.decode(errors='replace').strip()}")
         return from_entry(output.read().splitlines(), program), done.stdout
@@ -118,6 +133,8 @@ def record(tool: str, name: str, program: Path, cpu: str) -> bool:
         f"# kernel {platform.release()}",
         f"# cpu {cpu}",
     ]
+    if program.stem in CHILDREN:
+        head.append("# children yes")
     place = KERNEL / cpu
     place.mkdir(parents=True, exist_ok=True)
     (place / f"{name}.txt").write_text("\n".join(head + lines) + "\n")

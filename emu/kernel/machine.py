@@ -532,7 +532,7 @@ class Machine:
             if task.fatal_signal_pending():
                 return  # one is about to free its memory (task_will_free_mem)
             points = sum(task.mm.rss) + task.mm.pgtable.tables + process.oom_score_adj * total // 1000  # oom_badness
-            if points > most:
+            if points >= most:  # of equals the last one
                 victim, most = task, points
         if victim is None:
             return
