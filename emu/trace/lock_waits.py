@@ -218,7 +218,10 @@ class Chains:
             self._begins[tid] = [each.begin for each in own]
 
     def chain(self, wait: Wait) -> list[Wait]:
-        """The wait, then the wait of its holder that overlaps with it, if any, and so on. A circle ends the chain."""
+        """The wait, then the wait of its holder that overlaps with it, if any, and so on. A circle ends the chain.
+
+        A wait that ended and was for somebody further up is left out: what it was for had been given up before the
+        one further up began to wait, only the waking took its time."""
         found = [wait]
         seen = {wait.tid}
         begin, end = wait.begin, wait.begin + wait.wait
@@ -236,6 +239,8 @@ class Chains:
                 break
             last = found[-1]
             if (own[index].lock, own[index].id) == (last.lock, last.id):
+                break
+            if own[index].ended and own[index].holder in seen | {holder}:
                 break
             seen.add(holder)
             found.append(own[index])
