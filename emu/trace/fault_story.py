@@ -114,7 +114,7 @@ def _collect(trace: Trace, batch_number: int, first: int, seq: int) -> _Found:
         break
     assert found is not None
     _look_back(found, before)
-    if found.row[4] == Kind.PAGE_FAULT_KERNEL and not found.row[19]:
+    if found.row[4] == Kind.PAGE_FAULT_KERNEL:
         found.inside = _balanced(found)
     return found
 
@@ -129,11 +129,12 @@ def _look_back(found: _Found, before: Newest) -> None:
 
 
 def _balanced(found: _Found) -> list[Row]:
-    """Of a fault in a system call that took no time: its own locks, not those that the call takes afterwards."""
+    """Of a fault in a system call: its own locks, not those that the call takes at the moment at which it is over."""
     kept: list[Row] = []
     held = 0
+    end = found.row[0] + found.row[19]
     for row in found.inside:
-        if row[4] in _LOCKS and not held and any(each[4] == Kind.MMAP_LOCK_RELEASED for each in kept):
+        if row[0] >= end and row[4] in _LOCKS and not held and any(each[4] == Kind.MMAP_LOCK_RELEASED for each in kept):
             last = next(each for each in reversed(kept) if each[4] == Kind.MMAP_LOCK_RELEASED)
             grows = found.row[11] == Path.MMAP_LOCK_WRITE and not last[7] and row[7]
             if not grows:
