@@ -41,6 +41,7 @@ def test_who_waited_for_whom(tmp_path: Path) -> None:
         (3, 30, 60, "mmap_lock", 1, False, 1, "page fault", "munmap"),
         (4, 210, 1, "mmap_lock", 1, True, 2, "brk", "(no call)"),
     ]
+    assert [wait.fault for wait in found] == [0, 1, 0], "the number that report --fault takes"
     chains = Chains(found)
     assert [chain_label(chains.chain(wait)) for wait in found] == [
         "1 munmap <- 2 mprotect",
