@@ -151,7 +151,9 @@ def test_ftrace_text_is_the_kernels(trace: Path, tmp_path: Path, kind: str) -> N
     # The same faults in the same order as in the lines that are compared with the kernel's own.
     faults = [re.findall(r"0x(\w+)", fields) for name, fields in found if name == "page_fault_user"]
     assert faults == [
-        line.split()[1:] for line in kernel_lines(sorted(rows_of(trace), key=lambda r: r[0])) if line[0] == "U"
+        line.split()[1:]
+        for line in kernel_lines(sorted(rows_of(trace), key=lambda r: r[0]), children=True)
+        if line[0] == "U"
     ]
 
 
