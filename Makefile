@@ -3,7 +3,7 @@
 # make test           all checks: format, lint, types, tests
 # make fuzz           the fuzzing tests for longer
 # make bench          how fast it is, beside qemu-user and a bare pager
-# make pictures       the pictures of docs/img afresh
+# make pictures       the pictures of docs/img and the outputs in docs/tutorial.md afresh
 # make kernel-traces  record the real kernel afresh (root, x86-64, MMSCOPE_KERNEL_TRACE names the tool)
 PYTHON ?= python3
 VENV := .venv
@@ -41,7 +41,7 @@ bench: guests
 
 pictures: guests
 	$(BIN)/python docs/pictures.py
-	$(BIN)/python docs/top_pictures.py
+	$(BIN)/python docs/tutorial.py
 
 kernel-traces: guests
 	$(BIN)/python traces/record.py

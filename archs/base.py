@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol
@@ -185,6 +185,8 @@ class Arch(Protocol):
     format: PageTableFormat
     syscalls: dict[int, str]  # number -> name without sys_
     audit_arch: int
+    cpu_model: str  # which CPU it has, or "" where there is but one
+    models: Mapping[str, Arch]  # the architecture with each of its CPUs, by name
     vdso: bytes  # what [vdso] holds, up to a page: an ELF image, or nothing but the signal trampoline
 
     def make_cpu(self, ram: Ram, native: bool, serve_inside: bool) -> Cpu: ...

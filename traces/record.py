@@ -3,10 +3,15 @@
 
 usage: record.py [NAME ...]
 
-The programs run below /tmp/mmscope-guests, a link to guestprogs/build, since their path lies on their stack.
+The programs run below /tmp/mmscope-XXXXXX, a link to guestprogs/build, since their path lies on their stack: it is as
+long everywhere.
+
+Of programs that fork the children are recorded too. They run on one CPU with the policy SCHED_FIFO: then a child runs
+when its parent waits, not before, and the order is determined.
 
 Needs root, x86-64, tracefs, and the tool kernel-trace: its path in MMSCOPE_KERNEL_TRACE, or in PATH. A program's record
-is kept in traces/kernel/NAME.txt when three runs in a row give the same lines; beside it, in NAME.out, what it printed.
+is kept in traces/kernel/CPU/NAME.txt when three runs in a row give the same lines; beside it, in NAME.out, what it
+printed. CPU is the model of the machine's CPU (archs/x86/cpu_models.py).
 """
 
 from __future__ import annotations
@@ -26,19 +31,31 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parent / "guestprogs" / "build"
 KERNEL = HERE / "kernel"
-NOT_RECORDED = {"compute", "misbehave", "touch", "syscalls"}  # benchmarks, and what ends badly
+NOT_RECORDED = {"compute", "hard_ends", "misbehave", "touch", "syscalls"}  # benchmarks, and what ends badly
 PIE = ("hello", "faults", "segv", "brk")
+CHILDREN = ("forks", "fork_tree")  # whose children are recorded
 TRIES = 6
-LINK = Path("/tmp/mmscope-guests")
-DIRECTORY = Path("/tmp/mmscope-files")
+_MARK = hashlib.sha256(os.fsencode(BUILD)).hexdigest()  # so that two working copies do not meet
+LINK = Path(f"/tmp/mmscope-{_MARK[:6]}")
+DIRECTORY = Path(f"/tmp/mmscope-{_MARK[:5]}")
 WRITABLE = {"files"}  # given the empty directory DIRECTORY as argument
 
 
 def cases() -> list[tuple[str, Path]]:
     """(name of the record, program)."""
-    found = [(p.stem, p) for p in sorted((BUILD / "x86_64").glob("*")) if not p.suffix and p.stem not in NOT_RECORDED]
+    found = [
+        (p.stem, p)
+        for p in sorted((BUILD / "x86_64").glob("*"))
+        if not p.suffix and p.stem not in NOT_RECORDED and (p.stem in CHILDREN or not has_tasks(p.stem))
+    ]
     found += [(f"{name}-pie", BUILD / "x86_64-pie" / name) for name in PIE]
     return found
+
+
+def has_tasks(name: str) -> bool:
+    """Does the guest program of this name make threads or processes: it then includes one of these headers."""
+    source = (BUILD.parent / f"{name}.c").read_text()
+    return any(include in source for include in ('#include "tasks.h"', '#include "scale.h"', "<sys/wait.h>"))
 
 
 @contextmanager
@@ -72,15 +89,33 @@ def from_entry(lines: list[str], program: Path) -> list[str]:
 def trace(tool: str, program: Path, arguments: list[str]) -> tuple[list[str], bytes]:
     """One run: lines and standard output."""
     with tempfile.NamedTemporaryFile("r", suffix=".txt") as output:
-        done = subprocess.run(
-            [tool, "-o", output.name, "--", str(program), *arguments], capture_output=True, stdin=subprocess.DEVNULL
-        )
+        command = [tool, "-o", output.name, "--", str(program), *arguments]
+        if program.stem in CHILDREN:
+            command = ["taskset", "-c", "0", "chrt", "-f", "10", tool, "--children", *command[1:]]
+        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
         if done.returncode:
             raise SystemExit(f"record.py: {program.name}: {done.stderr.decode(errors='replace').strip()}")
         return from_entry(output.read().splitlines(), program), done.stdout
 
 
-def record(tool: str, name: str, program: Path) -> bool:
+def cpu_model() -> str:
+    """The model of this machine's CPU, of those that the emulator knows; ends when it is none of them."""
+    sys.path.insert(0, str(HERE.parent))
+    from archs.x86.cpu_models import MODELS
+
+    first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    vendor, family, number = facts["vendor_id"], facts["cpu family"], facts["model"]
+    for model in MODELS.values():
+        if (model.vendor, model.family, model.model) == (vendor, int(family), int(number)):
+            return model.name
+    raise SystemExit(
+        f"record.py: the emulator has no CPU like this one ({vendor}, family {family}, model {number}): "
+        "traces/cpu_model.py prints its description for archs/x86/cpu_models.py"
+    )
+
+
+def record(tool: str, name: str, program: Path, cpu: str) -> bool:
     """Record one program; False when its record does not repeat."""
     with places(program) as (path, arguments):
         seen: list[tuple[list[str], bytes]] = []
@@ -96,9 +131,14 @@ def record(tool: str, name: str, program: Path) -> bool:
         f"# program {program.parent.name}/{program.name}",
         f"# sha256 {digest}",
         f"# kernel {platform.release()}",
+        f"# cpu {cpu}",
     ]
-    (KERNEL / f"{name}.txt").write_text("\n".join(head + lines) + "\n")
-    (KERNEL / f"{name}.out").write_bytes(output)
+    if program.stem in CHILDREN:
+        head.append("# children yes")
+    place = KERNEL / cpu
+    place.mkdir(parents=True, exist_ok=True)
+    (place / f"{name}.txt").write_text("\n".join(head + lines) + "\n")
+    (place / f"{name}.out").write_bytes(output)
     return True
 
 
@@ -108,7 +148,7 @@ def main() -> int:
         sys.exit("record.py: kernel-trace is not in PATH: set MMSCOPE_KERNEL_TRACE to where it is")
     if os.geteuid() or platform.machine() != "x86_64":
         sys.exit("record.py: needs root on an x86-64 machine")
-    KERNEL.mkdir(exist_ok=True)
+    cpu = cpu_model()
     os.sync()  # pages under writeback fault in their own way
     unsteady = []
     for name, program in cases():
@@ -116,7 +156,7 @@ def main() -> int:
             continue
         if not program.exists():
             sys.exit(f"record.py: {program} is missing: make guests")
-        steady = record(tool, name, program)
+        steady = record(tool, name, program, cpu)
         print(f"  {name}: {'recorded' if steady else 'does not repeat, left out'}", flush=True)
         if not steady:
             unsteady.append(name)

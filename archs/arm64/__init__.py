@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from archs.arm64 import signal
@@ -12,7 +12,7 @@ from archs.arm64.elf import TARGET
 from archs.arm64.mm.fault import FaultEntry
 from archs.arm64.mm.pgtable import Arm64PageTableFormat
 from archs.arm64.syscalls import SYSCALLS
-from archs.base import SigFrameContext, SigInfo
+from archs.base import Arch, SigFrameContext, SigInfo
 from emu.hw.ram import Ram
 from emu.mm.mm_types import mm_struct
 
@@ -27,6 +27,8 @@ class Arm64Arch:
     syscalls = SYSCALLS
     audit_arch = 0xC00000B7
     vdso = signal.SIGPAGE
+    cpu_model = ""
+    models: Mapping[str, Arch] = {}
 
     def make_cpu(self, ram: Ram, native: bool, serve_inside: bool) -> Arm64Cpu:
         return Arm64Cpu(ram, native, serve_inside)

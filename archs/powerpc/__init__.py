@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from archs.base import BUS_ADRALN, SIGBUS, ElfTarget, SigFrameContext, SigInfo
+from archs.base import BUS_ADRALN, SIGBUS, Arch, ElfTarget, SigFrameContext, SigInfo
 from archs.powerpc import signal
 from archs.powerpc.cpu import PowerPcCpu
 from archs.powerpc.elf import TARGET_32, TARGET_64, TARGET_64LE
@@ -20,6 +20,9 @@ from emu.mm.mm_types import mm_struct
 
 class PowerPcArch:
     """archs.base.Arch for one word size and byte order."""
+
+    cpu_model = ""
+    models: Mapping[str, Arch] = {}
 
     def __init__(self, name: str, machine: str, target: ElfTarget, audit_arch: int) -> None:
         self.name = name

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from archs.base import (
@@ -20,7 +20,8 @@ from archs.base import (
 )
 from archs.x86 import signal, vdso
 from archs.x86.cpu import X86Cpu
-from archs.x86.elf import TARGET
+from archs.x86.cpu_models import DEFAULT, MODELS, CpuModel
+from archs.x86.elf import target
 from archs.x86.mm.fault import TASK_SIZE_MAX, FaultEntry
 from archs.x86.mm.pgtable import X86PageTableFormat
 from archs.x86.syscalls import SYSCALLS
@@ -37,14 +38,19 @@ class X86Arch:
 
     name = "x86_64"
     uname_machine = "x86_64"
-    elf = TARGET
     format = X86PageTableFormat()
     syscalls = SYSCALLS
     audit_arch = 0xC000003E
     vdso = vdso.build()
+    models: Mapping[str, X86Arch] = {}
+
+    def __init__(self, model: CpuModel) -> None:
+        self.model = model
+        self.cpu_model = model.name
+        self.elf = target(model)
 
     def make_cpu(self, ram: Ram, native: bool, serve_inside: bool) -> X86Cpu:
-        return X86Cpu(ram, native, serve_inside)
+        return X86Cpu(ram, native, serve_inside, self.model)
 
     def make_fault_entry(self, mm: mm_struct, cpu: Any, force_sig: Callable[[SigInfo], None]) -> FaultEntry:
         return FaultEntry(mm, cpu, force_sig)
@@ -91,4 +97,5 @@ class X86Arch:
         return _EINVAL
 
 
-ARCHES = [X86Arch()]
+X86Arch.models = {name: X86Arch(model) for name, model in MODELS.items()}
+ARCHES = [X86Arch.models[DEFAULT.name]]

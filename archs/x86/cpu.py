@@ -57,6 +57,7 @@ from archs.base import (
     TrapKind,
     UserAccess,
 )
+from archs.x86.cpu_models import DEFAULT, CpuModel
 from emu.hw.engine import TRAP_ILLEGAL, TRAP_SYSCALL, Engine, EngineModel, Stop
 from emu.hw.mmu import PageTableFormat
 from emu.hw.ram import Ram
@@ -78,16 +79,6 @@ GENERAL = (
 )  # fmt: skip
 """The registers of struct sigcontext, in its order."""
 
-CPUID = {
-    (1, 0): (0x000C06F2, 0x00000800, 0xCED82203, 0x078BFBFD),
-    (2, 0): (0x00FEFF01, 0x000000F0, 0, 0),
-    (4, 0): (0x00000121, 0x02C0003F, 0x0000003F, 0),
-    (4, 1): (0x00000122, 0x01C0003F, 0x0000003F, 0),
-    (4, 2): (0x00000143, 0x03C0003F, 0x000007FF, 0),
-    (4, 3): (0x00000163, 0x04C0003F, 0x00033FFF, 0),
-}
-"""EAX, EBX, ECX, EDX by leaf and subleaf, where the engine's answer is not wanted: family, model and caches are
-those of the CPU on which traces/kernel was recorded, so that C libraries take the same way as there."""
 _CPUID_REGISTERS = (UC_X86_REG_RAX, UC_X86_REG_RBX, UC_X86_REG_RCX, UC_X86_REG_RDX)
 
 EFLAGS_FIXED = 0x202  # bit 1, which always reads as one, and IF
@@ -97,7 +88,8 @@ EFLAGS_USER = 0x244DD5  # what a program may change: CF PF AF ZF SF TF DF OF NT 
 class X86Cpu:
     """archs.base.Cpu for x86-64."""
 
-    def __init__(self, ram: Ram, native: bool, serve_inside: bool) -> None:
+    def __init__(self, ram: Ram, native: bool, serve_inside: bool, model: CpuModel = DEFAULT) -> None:
+        self.model = model
         self.engine = Engine(MODEL, ram, native=native, serve_inside=serve_inside)
         self.clock: Callable[[], int] = lambda: self.engine.retired() // 4  # virtual ns, for RDTSC
         self.name = "x86_64"
@@ -141,10 +133,10 @@ class X86Cpu:
         return 1
 
     def _cpuid(self) -> int:
-        """CPUID answers from the table of that name, where that has the leaf."""
+        """CPUID answers as the model does, where that has the leaf."""
         uc = self.engine.uc
         leaf = uc.reg_read(UC_X86_REG_RAX) & 0xFFFFFFFF
-        known = CPUID.get((leaf, uc.reg_read(UC_X86_REG_RCX) & 0xFFFFFFFF if leaf == 4 else 0))
+        known = self.model.leaf(leaf, uc.reg_read(UC_X86_REG_RCX) & 0xFFFFFFFF)
         if known is None:
             return 0
         for register, value in zip(_CPUID_REGISTERS, known, strict=True):

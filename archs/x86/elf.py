@@ -4,25 +4,29 @@
 from __future__ import annotations
 
 from archs.base import ElfTarget
+from archs.x86.cpu_models import CpuModel
 from archs.x86.mm.fault import TASK_SIZE_MAX
 from emu.mm.mm_types import VM_EXEC, VM_READ
 
 EM_X86_64 = 62
 
-TARGET = ElfTarget(
-    machine=EM_X86_64,
-    elf_class=64,
-    big_endian=False,
-    flags_ok=lambda flags: True,
-    word=8,
-    task_size=TASK_SIZE_MAX,
-    stack_top=TASK_SIZE_MAX,
-    et_dyn_base=TASK_SIZE_MAX // 3 * 2,
-    stack_align=16,
-    platform=b"x86_64",
-    base_platform=None,
-    hwcap=(0x078BFBFD, 0),  # CPUID.1:EDX of the emulated CPU; no FSGSBASE
-    extra_auxv=((33, 0),),  # AT_SYSINFO_EHDR
-    minsigstksz=3632,
-    vdso_pages=(("[vvar]", 4, VM_READ), ("[vvar_vclock]", 2, VM_READ), ("[vdso]", 2, VM_READ | VM_EXEC)),
-)
+
+def target(model: CpuModel) -> ElfTarget:
+    """The description of x86-64 with a CPU of this model."""
+    return ElfTarget(
+        machine=EM_X86_64,
+        elf_class=64,
+        big_endian=False,
+        flags_ok=lambda flags: True,
+        word=8,
+        task_size=TASK_SIZE_MAX,
+        stack_top=TASK_SIZE_MAX,
+        et_dyn_base=TASK_SIZE_MAX // 3 * 2,
+        stack_align=16,
+        platform=b"x86_64",
+        base_platform=None,
+        hwcap=(model.hwcap, 0),  # no FSGSBASE
+        extra_auxv=((33, 0),),  # AT_SYSINFO_EHDR
+        minsigstksz=model.minsigstksz,
+        vdso_pages=(("[vvar]", 4, VM_READ), ("[vvar_vclock]", 2, VM_READ), ("[vdso]", 2, VM_READ | VM_EXEC)),
+    )

@@ -2,10 +2,8 @@
 """The x86-64 signal frame (arch/x86/kernel/signal.c, signal_64.c, fpu/signal.c).
 
 The kernel's accesses to the frame come in its order and at its addresses, since each may fault and be seen in a
-trace. The area for the
-floating-point state is as large as on a server CPU with AVX-512 and protection keys, though only the x87 and SSE
-parts are in use here:
-the size decides where the frame lies, and thus which stack pages a signal touches.
+trace. The area for the floating-point state is as large as on the CPU's model, though only the x87 and SSE parts are
+in use here: the size decides where the frame lies, and thus which stack pages a signal touches.
 """
 
 from __future__ import annotations
@@ -25,8 +23,6 @@ from unicorn.x86_const import (
 from archs.base import SI_QUEUE, SI_TIMER, SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SigFrameContext, SigInfo
 from archs.x86.cpu import EFLAGS_FIXED, EFLAGS_USER, X86Cpu
 
-XSTATE_SIZE = 2688  # bytes of XSAVE area: x87, SSE, AVX, the hole that MPX left, AVX-512 (CPUID leaf 0xd); no PKRU
-XSTATE_LAST = XSTATE_SIZE - 1  # the last byte that XSAVE checks before it writes: the end of the AVX-512 state
 FP_XSTATE_MAGIC1 = 0x46505853
 FP_XSTATE_MAGIC2 = 0x46505845
 XFEATURES = 0x3  # x87 and SSE: what the saved state holds
@@ -115,20 +111,21 @@ def _save_fpstate(cpu: X86Cpu, access: Access, fx: int) -> bool:
     if not access.copy_to_user(fx + 512, bytes(64), where):
         return False
     image = fxsave(cpu)
-    state = image + struct.pack("<Q", XFEATURES) + bytes(XSTATE_SIZE - 520)
+    size = cpu.model.xstate_size
+    state = image + struct.pack("<Q", XFEATURES) + bytes(size - 520)
     mm = access.mm
     while True:
         mm.pagefault_disabled += 1
         # XSAVE checks the far end of what it will write, then the near one.
-        fits = access.writable(fx + XSTATE_LAST, where) and access.copy_to_user(fx, state, where)
+        fits = access.writable(fx + size - 1, where) and access.copy_to_user(fx, state, where)
         mm.pagefault_disabled -= 1
         if fits:
             break
-        if not access.copy_to_user(fx, bytes(XSTATE_SIZE), where):
+        if not access.copy_to_user(fx, bytes(size), where):
             return False
-    software = struct.pack("<IIQI", FP_XSTATE_MAGIC1, XSTATE_SIZE + 4, XFEATURES, XSTATE_SIZE).ljust(48, b"\0")
+    software = struct.pack("<IIQI", FP_XSTATE_MAGIC1, size + 4, cpu.model.xstate_features, size).ljust(48, b"\0")
     return access.copy_to_user(fx + 464, software, where) and access.copy_to_user(
-        fx + XSTATE_SIZE, struct.pack("<I", FP_XSTATE_MAGIC2), where
+        fx + size, struct.pack("<I", FP_XSTATE_MAGIC2), where
     )
 
 
@@ -144,7 +141,7 @@ def setup_rt_frame(cpu: X86Cpu, access: Access, frame: SigFrameContext) -> bool:
     entering = frame.on_altstack and not nested
     if entering:
         sp = stack_base + stack_size
-    fx = sp - (XSTATE_SIZE + 4) & -64
+    fx = sp - (cpu.model.xstate_size + 4) & -64
     base = (fx - FRAME_SIZE & -16) - 8
     if (nested or entering) and not stack_base < base <= stack_base + stack_size:
         return False

@@ -27,7 +27,7 @@ def parse_events(text: str) -> tuple[str, ...]:
 def diff(arguments: argparse.Namespace) -> int:
     """Print what differs. 0: nothing does, 1: something does; trouble is a Failure, status 2."""
     try:
-        found = Comparison(arguments.a, arguments.b, arguments.events, arguments.from_entry)
+        found = Comparison(arguments.a, arguments.b, arguments.events, arguments.from_entry, arguments.children)
     except TraceError as problem:
         raise Failure(str(problem)) from None
     a, b = found.sides

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from emu import __version__
 from emu.cli.failure import Failure, tell
+from emu.cli.standard_streams import for_guest
 from emu.kernel.elf import ExecError
 from emu.kernel.machine import Machine
 from emu.locking.lockdep import Violation, print_stack
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from emu.trace.recorder import Recorder
 
-_QUIET = (signal.SIGINT, signal.SIGPIPE, signal.SIGTERM)
+_QUIET = (signal.SIGINT, signal.SIGPIPE, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 CHECK_FAILED = 125
@@ -71,7 +72,8 @@ def _run_guest(arguments: argparse.Namespace, watched: Watched | None) -> int:
             cpus=arguments.cpus,
             timeout=arguments.timeout,
             check=arguments.check,
-            stdio=(0, 1, 2) if watched is None else watched.stdio,
+            stdio=for_guest() if watched is None else watched.stdio,
+            cpu=arguments.cpu,
         )
     except (MemoryError, OSError) as problem:
         raise Failure(f"cannot make guest RAM of {arguments.memory} bytes: {problem}") from None
@@ -143,13 +145,14 @@ def _start_recording(machine: Machine, arguments: argparse.Namespace) -> Recorde
 
 
 def _forward_signals(machine: Machine) -> None:
-    """Ctrl-C and a request to end go to the guest."""
+    """Ctrl-C, a terminal that goes away and a request to end go to the guest; what is ignored stays ignored."""
 
     def forward(number: int, _frame: FrameType | None) -> None:
         machine.request_signal(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, forward)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, forward)
 
 
 def _tell(machine: Machine, status: int, program: str) -> None:

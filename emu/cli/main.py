@@ -12,6 +12,7 @@ import sys
 from emu import __version__
 from emu.cli.failure import Failure, tell
 from emu.cli.scale_options import add_scale_options
+from emu.cli.standard_streams import claim_closed_streams
 from emu.cli.units import parse_size
 
 LOCKINGS = ("mmap_lock", "spf", "rfc", "6.4", "6.18")
@@ -73,6 +74,10 @@ def _number(text: str) -> int:
     return int(text)
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(_number(part) for part in text.split(","))
+
+
 def _events(text: str) -> tuple[str, ...]:
     from emu.cli.diff_verb import parse_events
 
@@ -116,6 +121,10 @@ def _guest_options(parser: argparse.ArgumentParser, *, program: bool = True) -> 
         help="look at the locks and the invariants of the memory manager at every step (slow); status 125 when one "
         "does not hold",
     )  # fmt: skip
+    parser.add_argument(
+        "--cpu", metavar="MODEL",
+        help="the CPU's model, for x86-64: emerald-rapids (the default) or milan; decides CPUID and signal frames",
+    )  # fmt: skip
     parser.add_argument("--strace", action="store_true", help="print system calls on stderr")
     parser.add_argument("--pure", action="store_true", help="do without the C extension (slower, the same trace)")
     parser.add_argument("program", nargs=None if program else "?", metavar="PROGRAM", help="a static ELF program")
@@ -146,7 +155,7 @@ def build_parser() -> argparse.ArgumentParser:
     scale = verbs.add_parser("scale", help="run a program over numbers of CPUs and locking schemes")
     add_scale_options(scale, LOCKINGS, _size, _variable, DEFAULT_MEMORY)
     scale.set_defaults(run="emu.cli.scale:scale")
-    for add in (_report, _script, _maps, _diff, _query, _export, _top):
+    for add in (_report, _lock, _script, _maps, _diff, _query, _export, _top):
         add(verbs)
     return parser
 
@@ -169,18 +178,7 @@ def _report(verbs: argparse._SubParsersAction[_Parser]) -> None:
     )  # fmt: skip
     what.add_argument("--lock-waits", action="store_true", help="who waited for whom, in which call, for how long")
     what.add_argument("--fault", type=int, metavar="N", help="the whole story of one fault, counted from 1")
-    per = parser.add_mutually_exclusive_group()
-    for short, name, text in (
-        ("-l", "lock", "each lock"), ("-t", "thread", "each waiting thread"), ("-o", "owner", "each holder"),
-        ("-c", "call", "each pair of calls"), ("-i", "wait", "each single wait, the longest first"),
-    ):  # fmt: skip
-        per.add_argument(
-            short, f"--per-{name}", dest="per", action="store_const", const=name, help=f"with --lock-waits: {text}"
-        )
-    parser.add_argument(
-        "-k", "--key", choices=("contended", "wait_total", "wait_max", "wait_min", "avg_wait"), default="wait_total",
-        help="with --lock-waits: what to sort by (default: wait_total)",
-    )  # fmt: skip
+    _wait_options(parser, "with --lock-waits: ")
     parser.add_argument(
         "--html", metavar="OUT.html", help="write pictures and tables as one page that needs no network"
     )
@@ -189,9 +187,41 @@ def _report(verbs: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument(
         "--weight", choices=WEIGHTS, default="faults", help="with --flame: what counts, times in ns (default: faults)"
     )
+    _table_options(parser)
+    parser.set_defaults(run="emu.cli.trace_verbs:report")
+
+
+def _table_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-E", "--entries", type=_count, default=40, metavar="N", help="lines of a table (default: 40)")
     parser.add_argument("--program", metavar="ELF", help="take symbols and lines from this file")
-    parser.set_defaults(run="emu.cli.trace_verbs:report")
+
+
+def _wait_options(parser: argparse.ArgumentParser, when: str) -> None:
+    per = parser.add_mutually_exclusive_group()
+    for short, name, text in (
+        ("-l", "lock", "each lock"), ("-t", "thread", "each waiting thread"), ("-o", "owner", "each holder"),
+        ("-c", "call", "each pair of calls"), ("-i", "wait", "each single wait, the longest first"),
+    ):  # fmt: skip
+        per.add_argument(short, f"--per-{name}", dest="per", action="store_const", const=name, help=f"{when}{text}")
+    parser.add_argument(
+        "-k", "--key", choices=("contended", "wait_total", "wait_max", "wait_min", "avg_wait"), default="wait_total",
+        help=f"{when}what to sort by (default: wait_total)",
+    )  # fmt: skip
+
+
+def _lock(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    """report --lock-waits and report --by lock, in the words of perf lock."""
+    parser = verbs.add_parser("lock", help="waits for locks (contention), or all takings of locks (report)")
+    lists = parser.add_subparsers(dest="list", required=True, metavar="contention|report")
+    contention = lists.add_parser("contention", help="as report --lock-waits")
+    _wait_options(contention, "")
+    locks = lists.add_parser("report", help="as report --by lock")
+    for each, by, waits in ((contention, None, True), (locks, ("lock",), False)):
+        each.add_argument("file", metavar="FILE")
+        _table_options(each)
+        each.set_defaults(
+            run="emu.cli.trace_verbs:report", html=None, svg=None, flame=None, fault=None, by=by, lock_waits=waits
+        )
 
 
 def _export(verbs: argparse._SubParsersAction[_Parser]) -> None:
@@ -216,6 +246,13 @@ def _script(verbs: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument("file", metavar="FILE")
     parser.add_argument("--format", choices=("text", "json", "kernel"), default="text", help="default: text")
     parser.add_argument("--from-entry", action="store_true", help="drop all before the first fault of the program")
+    parser.add_argument(
+        "--children", action="store_true", help="with --format kernel: events of all tasks, not of the first one only"
+    )
+    for name in ("pid", "tid"):
+        parser.add_argument(
+            f"--{name}", type=_numbers, default=(), metavar="N[,N]", help=f"only events with this {name}"
+        )
     parser.set_defaults(run="emu.cli.trace_verbs:script")
 
 
@@ -241,6 +278,9 @@ def _diff(verbs: argparse._SubParsersAction[_Parser]) -> None:
     )  # fmt: skip
     parser.add_argument("--from-entry", action="store_true", help="drop all before the first fault of the program")
     parser.add_argument(
+        "--children", action="store_true", help="the record of kernel-trace is of all tasks, not of the first one only"
+    )
+    parser.add_argument(
         "--context", type=_number, default=5, metavar="N", help="events shown around the first difference (default: 5)"
     )
     parser.set_defaults(run="emu.cli.diff_verb:diff")
@@ -254,8 +294,12 @@ def _query(verbs: argparse._SubParsersAction[_Parser]) -> None:
     parser.set_defaults(run="emu.cli.query_verb:run_query")
 
 
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point: the exit status. Errors are one line and status 2."""
+    claim_closed_streams()
     arguments = build_parser().parse_args(argv)
     try:
         module, function = arguments.run.split(":")
@@ -268,7 +312,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except OSError as problem:
-        if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO) or problem.filename is not None:
+        if problem.errno not in _OUTPUT_ERRORS or problem.filename is not None:
             raise
         tell(f"standard output: {problem.strerror}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -78,14 +78,19 @@ def script(arguments: argparse.Namespace) -> int:
     """Print every event; 0, or 1 when the trace was cut off."""
     trace = open_trace(arguments.file)
     rows: Iterator[Row] = trace.rows()
+    kernel = arguments.format == "kernel"
+    only = lines.Only(arguments.pid, arguments.tid)
+    if arguments.children and not kernel:
+        raise Failure("--children is for --format kernel; the other formats have the events of all tasks")
     if arguments.format == "text":
         rows, bias = _peek_bias(rows)
         symbols = Symbols.of_trace(trace.metadata, bias)
-        found = lines.text_lines(rows, str(trace.metadata.get("comm", "")), symbols, arguments.from_entry)
+        found = lines.text_lines(rows, str(trace.metadata.get("comm", "")), symbols, arguments.from_entry, only)
     else:
         if arguments.from_entry:
             rows = lines.from_entry(rows)
-        found = lines.kernel_lines(rows) if arguments.format == "kernel" else lines.json_lines(rows)
+        rows = filter(only, rows)
+        found = lines.kernel_lines(rows, arguments.children) if kernel else lines.json_lines(rows)
     write = sys.stdout.write
     for line in found:
         write(line + "\n")

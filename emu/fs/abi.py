@@ -142,7 +142,8 @@ def pack_statfs(arch: Arch, found: Kstatfs) -> bytes | int:
         return -errno.EOVERFLOW
 
 
-STATFS64_SIZE = 88
+STATFS64_SIZE = 88  # of a 32-bit machine
+STATFS_SIZE = 120  # of a 64-bit machine, statfs64 likewise
 
 
 def pack_statfs64(arch: Arch, found: Kstatfs) -> bytes:

@@ -52,8 +52,8 @@ class Current(Protocol):
         """Soft limit RLIMIT_*, 2**64 - 1 = none."""
         ...
 
-    def send_signal(self, signo: int) -> None:
-        """Make a signal pending for this task, as the kernel sends it (SIGPIPE, SIGXFSZ)."""
+    def send_signal(self, signo: int) -> int:
+        """Make a signal pending for this task, as the kernel sends it (SIGPIPE, SIGXFSZ): 0 or -EAGAIN."""
         ...
 
     def signal_pending(self) -> bool:

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 READ_WINDOW = 1 << 20  # bytes taken from the host at once by a large read
 ATIME, MTIME, CTIME, BTIME = range(4)
 _FILES_BEYOND = 1 << 52
+HOST_DEV = 0xFE00  # the device on which the guest sees the host's files
 
 
 def _error(problem: OSError) -> int:
@@ -74,7 +75,19 @@ class HostFs(SuperBlock):
         self.active: dict[tuple[int, int], HostInode] = {}
         self.times: dict[tuple[int, int], list[int | None]] = {}  # of inodes that the guest changed
         self.fifos: dict[tuple[int, int], Pipe] = {}
+        self.numbers: dict[tuple[int, int], int] = {}
         self.device_open: Callable[[Dentry, int, int, Current], File | int] = lambda *_: -errno.ENXIO
+
+    def number(self, device: int, inode: int) -> int:
+        """The inode number that the guest sees: in the order in which it comes upon files, not the host's, which would
+        make a run depend on it. Files of all the host's devices are on one device here."""
+        return self.numbers.setdefault((device, inode), len(self.numbers) + 2)
+
+    def listing(self, fd: int) -> list[tuple[bytes, int, int]]:
+        """(name, inode number, type) of the entries of an open directory, by name: the host's order is its own."""
+        device = os.fstat(fd).st_dev
+        entries = sorted(host.read_directory(fd), key=lambda entry: (entry[0] not in (b".", b".."), entry[0]))
+        return [(name, self.number(device, inode), kind) for name, inode, kind in entries]
 
     def inode(self, st: os.stat_result) -> HostInode:
         """The inode of a file that was just looked up."""
@@ -157,11 +170,11 @@ class HostInode(Inode):
 
     @property
     def i_ino(self) -> int:
-        return self.st.st_ino
+        return self.sb.number(self.st.st_dev, self.st.st_ino)
 
     @property
     def s_dev(self) -> int:
-        return self.st.st_dev
+        return HOST_DEV
 
     @property
     def i_rdev(self) -> int:
@@ -189,7 +202,7 @@ class HostInode(Inode):
                 return _error(problem)
         st = self.st
         stat = Kstat(
-            st.st_dev, st.st_ino, st.st_mode, st.st_nlink, st.st_uid, st.st_gid, st.st_rdev, st.st_size,
+            HOST_DEV, self.i_ino, st.st_mode, st.st_nlink, st.st_uid, st.st_gid, st.st_rdev, st.st_size,
             st.st_blksize, st.st_blocks, st.st_atime_ns, st.st_mtime_ns, st.st_ctime_ns,
         )  # fmt: skip
         if st.st_mode & S_IFMT == S_IFREG:
@@ -346,7 +359,7 @@ class HostInode(Inode):
         try:
             fd = os.open(host_path(dentry), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                return host.read_directory(fd)
+                return self.sb.listing(fd)
             finally:
                 os.close(fd)
         except OSError as problem:
@@ -776,7 +789,7 @@ class HostDirectory(File):
         if self.f_dentry.unlinked:
             return -errno.ENOENT
         try:
-            return host.read_directory(self.fd)
+            return self.inode.sb.listing(self.fd)
         except OSError as problem:
             return _error(problem)
 

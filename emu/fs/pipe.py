@@ -315,8 +315,11 @@ def create_pipe_files(fs: PipeFs, flags: int, task: Current, now: int) -> tuple[
 
 
 def fifo_open(dentry: Dentry, flags: int, pipe: Pipe, task: Current) -> File | int:
-    """Open a FIFO, waiting for the other end as POSIX wants it (fifo_open)."""
+    """Open a FIFO, waiting for the other end as POSIX wants it (fifo_open). A pipe has no name to wait at: through
+    /proc/self/fd it is opened at once, whoever is at the other end."""
     access = flags & O_ACCMODE
+    if isinstance(dentry.inode, PipeInode):
+        return PipeFile(dentry, flags, pipe)
     if access == O_WRONLY and flags & O_NONBLOCK and not pipe.readers:
         return -errno.ENXIO
     file = PipeFile(dentry, flags, pipe)

@@ -193,6 +193,9 @@ class ProcFs(PseudoFs):
         for name, make in _GLOBAL.items():
             found[name.encode()] = self._text("/" + name, make)
         found[b"sys"] = ProcDirectory(self, "/sys", self._sys)
+        found[b"sysvipc"] = ProcDirectory(
+            self, "/sysvipc", lambda _: {b"shm": self._text("/sysvipc/shm", lambda t: t.machine.shm.show(t.word))}
+        )
         pid = b"%d" % task.tgid
         found[b"self"] = ProcLink(self, "/self", lambda t: b"%d" % t.tgid)
         found[b"thread-self"] = ProcLink(self, "/thread-self", lambda t: b"%d/task/%d" % (t.tgid, t.pid))
@@ -280,6 +283,7 @@ _SYSCTL: dict[str, dict[str, str | tuple[int, int]]] = {
     "kernel": {
         "osrelease": "6.18.0", "ostype": "Linux", "hostname": "mmscope", "domainname": "(none)",
         "version": "#1 SMP", "pid_max": "4194304", "randomize_va_space": "0", "ngroups_max": "65536",
+        "shmmax": "18446744073692774399", "shmall": "18446744073692774399", "shmmni": "4096",
         "cap_last_cap": "40", "threads-max": "192730", "overflowuid": "65534", "overflowgid": "65534",
     },
     "fs": {"nr_open": "1048576", "file-max": "9223372036854775807", "pipe-max-size": "1048576"},
@@ -475,19 +479,21 @@ def _uptime(task: Any) -> str:
 
 
 def _cpuinfo(task: Any) -> str:
-    machine = task.machine
-    return "\n".join(_CPUINFO.get(task.arch.name, _cpuinfo_powerpc)(machine, cpu) for cpu in range(machine.cpus)) + "\n"
+    describe = _CPUINFO.get(task.arch.name, _cpuinfo_powerpc)
+    return "\n".join(describe(task, cpu) for cpu in range(task.machine.cpus)) + "\n"
 
 
-def _cpuinfo_x86(machine: Machine, cpu: int) -> str:
+def _cpuinfo_x86(task: Any, cpu: int) -> str:
+    machine, model = task.machine, task.arch.model
     topology, cost = machine.sched.topology, machine.sched.cost
     socket = topology.socket_of[cpu]
     siblings = topology.sockets[socket].bit_count()
     cores = len({number % (cost.sockets * cost.cores) for number in range(machine.cpus)
                  if topology.socket_of[number] == socket})  # fmt: skip
     rows = (
-        ("processor\t", cpu), ("vendor_id\t", "GenuineIntel"), ("cpu family\t", 6), ("model\t\t", 106),
-        ("model name\t", "mmscope"), ("stepping\t", 6), ("cpu MHz\t\t", "1000.000"),
+        ("processor\t", cpu), ("vendor_id\t", model.vendor), ("cpu family\t", model.family),
+        ("model\t\t", model.model), ("model name\t", model.model_name), ("stepping\t", model.stepping),
+        ("cpu MHz\t\t", "1000.000"),
         ("cache size\t", f"{cost.l3} KB"), ("physical id\t", socket), ("siblings\t", siblings),
         ("core id\t\t", cpu % cost.cores), ("cpu cores\t", cores), ("apicid\t\t", cpu), ("fpu\t\t", "yes"),
         ("clflush size\t", 64), ("cache_alignment\t", 64), ("address sizes\t", "46 bits physical, 48 bits virtual"),
@@ -495,11 +501,11 @@ def _cpuinfo_x86(machine: Machine, cpu: int) -> str:
     return "".join(f"{name}: {value}\n" for name, value in rows)
 
 
-def _cpuinfo_arm64(_: Machine, cpu: int) -> str:
+def _cpuinfo_arm64(_: Any, cpu: int) -> str:
     return f"processor\t: {cpu}\nBogoMIPS\t: 100.00\nCPU implementer\t: 0x41\n"
 
 
-def _cpuinfo_powerpc(_: Machine, cpu: int) -> str:
+def _cpuinfo_powerpc(_: Any, cpu: int) -> str:
     return f"processor\t: {cpu}\ncpu\t\t: mmscope\n"
 
 

@@ -50,6 +50,7 @@ struct engine {
     int (*emu_start)(void *uc, uint64_t begin, uint64_t until, uint64_t timeout, size_t count);
     uint64_t pc;           /* where the last run stopped */
     int32_t error;         /* of emu_start */
+    int32_t identity;      /* addresses are physical ones: translated code of a frame is being dropped */
 };
 
 static uint64_t load64(const uint8_t *ram, uint64_t at) { uint64_t v; memcpy(&v, ram + at, 8); return v; }
@@ -246,6 +247,11 @@ static bool modifies_at(struct engine *e, uint64_t ip)
 bool mmscope_fill(void *uc, uint64_t page, int type, tlb_entry *entry, struct engine *e)
 {
     int access = type == UC_MEM_WRITE ? WRITE : type == UC_MEM_FETCH ? FETCH : READ;
+    if (e->identity) {
+        entry->paddr = page;
+        entry->perms = 7;
+        return true;
+    }
     e->fills++;
     for (;;) {
         if (mmscope_walk(e->format, e->ram, e->root, page, access, 1, &entry->paddr, &entry->perms, &e->syndrome)) {

@@ -111,6 +111,7 @@ class _EngineState(ctypes.Structure):
         ("emu_start", ctypes.c_void_p),
         ("pc", ctypes.c_uint64),
         ("error", ctypes.c_int32),
+        ("identity", ctypes.c_int32),
     )
 
 
@@ -356,6 +357,9 @@ class Engine:
     def _fill(self, _uc: int, page: int, kind: int, entry: Any, _data: int) -> bool:
         state = self._state
         access = WRITE if kind == UC_MEM_WRITE else FETCH if kind == UC_MEM_FETCH else READ
+        if state.identity:
+            entry[0], entry[1] = page, UC_PROT_ALL
+            return True
         state.fills += 1
         while True:
             paddr, perms, syndrome = walk(state.format, self.ram, state.root, page, access, True)
@@ -579,8 +583,19 @@ class Engine:
         uclib.uc_ctl(self._uch, _TLB_FLUSH)
 
     def invalidate_code(self, pfn: int) -> None:
-        """Forget the translated code of one frame."""
-        self.uc.ctl_remove_cache(pfn << 12, pfn + 1 << 12)
+        """Forget the translated code of one frame.
+
+        Unicorn wants a virtual address for it, which it translates: for that moment, virtual is physical. The page
+        tables are not asked, as those of an engine that no address space has may be other memory by now.
+        """
+        state = self._state
+        uclib.uc_ctl(self._uch, _TLB_FLUSH)
+        state.identity = 1
+        try:
+            self.uc.ctl_remove_cache(pfn << 12, pfn + 1 << 12)
+        finally:
+            state.identity = 0
+            uclib.uc_ctl(self._uch, _TLB_FLUSH)
 
     def save_context(self, old: Any = None) -> Any:
         """All registers of the CPU, in `old`, a context that is not needed any more, where one is given. A load-linked

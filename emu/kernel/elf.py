@@ -132,6 +132,8 @@ def parse_program(path: str, size: int, read: Callable[[int, int], bytes]) -> El
     _check_segments(image, size)
     for segment in segments:
         if segment.type == PT_INTERP:
+            if segment.offset + segment.filesz > size:
+                raise ExecError(f"{path}: truncated: the name of its interpreter lies past the end of the file")
             name = read(segment.offset, min(segment.filesz, 256)).split(b"\0")[0].decode(errors="replace")
             if not os.path.exists(name):
                 raise _InterpreterMissing(f"{path}: its interpreter {name!r} is missing")

@@ -24,6 +24,7 @@ from emu.kernel.cpu_timers import RLIMIT_CPU, run_posix_cpu_timers
 from emu.kernel.elf import ElfImage, ExecError, check_target, read_program
 from emu.kernel.exit import do_exit
 from emu.kernel.futex.core import FUTEX_TID_MASK, FutexTable
+from emu.kernel.ipc.shm import ShmNamespace
 from emu.kernel.process import Process
 from emu.kernel.rseq import rseq_handle_notify_resume
 from emu.kernel.signal import ERESTARTSYS, SIGKILL, Sighand, Signals, do_signal
@@ -67,11 +68,13 @@ class Machine:
         timeout: int | None = None,
         costs: Cost = ICELAKE,
         check: bool = False,
+        cpu: str | None = None,
     ) -> None:
         """`memory`: bytes of guest RAM; `locking`: a scheme of emu.mm.memory_manager.SCHEMES; `stdio`: host
         descriptors; `cpus`: virtual CPUs, 1 to 256; `timeout`: virtual ns after which the run ends;
         `costs`: what kernel work takes; `check`: look at locks and invariants at every step (emu/locking/lockdep.py,
-        emu/mm/check.py), and raise a Violation where one does not hold."""
+        emu/mm/check.py), and raise a Violation where one does not hold; `cpu`: the CPU's model, one of Arch.models of
+        the program's architecture."""
         self.ram = Ram(memory)
         self.tp = Tracepoints()
         self.sched = (CheckedSched if check else Sched)(self.tp, cpus, seed, costs)
@@ -86,6 +89,7 @@ class Machine:
         self.strace = strace
         self.seed = seed
         self.cpus = cpus
+        self.cpu_model = cpu
         self.stdio = stdio
         self.task: Task | None = None  # the first one
         self.pids: dict[int, Task] = {}  # all threads, zombies included
@@ -94,6 +98,7 @@ class Machine:
         self.boot_time = EPOCH  # CLOCK_REALTIME at virtual time 0, in ns
         self.timers = Timers(self.sched, self.wake_sleepers)
         self.futexes = FutexTable()
+        self.shm = ShmNamespace()
         self.sleepers: list[tuple[Task, Callable[[], bool]]] = []  # tasks in wait_event, and what each waits for
         self.host_waiters: list[tuple[Task, int, int]] = []  # task, descriptor of the host, poll events
         self.missing_syscalls: dict[str, int] = {}
@@ -255,12 +260,20 @@ class Machine:
             for arch in importlib.import_module(package).ARCHES:
                 elf = arch.elf
                 if (elf.machine, elf.elf_class, elf.big_endian) == (image.machine, image.elf_class, image.big_endian):
-                    found: Arch = arch
-                    return found
+                    return self._with_cpu(arch)
         raise ExecError(
             f"{image.path}: is for machine {image.machine} ({image.elf_class}-bit, "
             f"{'big' if image.big_endian else 'little'}-endian), which is not emulated"
         )
+
+    def _with_cpu(self, arch: Arch) -> Arch:
+        """The architecture with the CPU that was asked for."""
+        if self.cpu_model is None:
+            return arch
+        if self.cpu_model not in arch.models:
+            known = ", ".join(arch.models) or "none that could be chosen"
+            raise ExecError(f"no CPU model {self.cpu_model!r} of {arch.name} is known (there are: {known})")
+        return arch.models[self.cpu_model]
 
     def _set_up_files(self, task: Task, path: str) -> File:
         from emu.fs.vfs import SetupError, set_up_task_files
@@ -519,7 +532,7 @@ class Machine:
             if task.fatal_signal_pending():
                 return  # one is about to free its memory (task_will_free_mem)
             points = sum(task.mm.rss) + task.mm.pgtable.tables + process.oom_score_adj * total // 1000  # oom_badness
-            if points > most:
+            if points >= most:  # of equals the last one
                 victim, most = task, points
         if victim is None:
             return

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 from archs.base import SI_KERNEL, SI_USER, SigAction, SigFrameContext, SigInfo
@@ -184,14 +185,26 @@ class Signals:
 # Sending
 
 
-def send_signal(task: Task, info: SigInfo, group: bool) -> None:
+def _may_queue(task: Task) -> bool:
+    """Is there room for one more queued signal of the task's user: RLIMIT_SIGPENDING (sig_get_ucounts)."""
+    limit, uid = task.rlimit(RLIMIT_SIGPENDING), task.cred.uid
+    queued = 0
+    for other in task.machine.pids.values():
+        if other.cred.uid == uid:
+            queued += other.signals.private.count
+            if other is other.signal.leader:
+                queued += other.signal.shared_pending.count
+    return queued < limit
+
+
+def send_signal(task: Task, info: SigInfo, group: bool) -> int:
     """Make a signal pending for a thread, or with `group` for its process, and wake whoever shall take it
-    (__send_signal_locked, complete_signal)."""
+    (__send_signal_locked, complete_signal): 0, or -EAGAIN when a realtime signal cannot be queued."""
     signo = info.signo
     mask = bit(signo)
     process = task.signal
     if process.group_exit is not None or not process.threads:
-        return
+        return 0
     if mask & _STOPS:
         for thread in process.threads:
             thread.signals.private.flush(bit(SIGCONT))
@@ -203,24 +216,25 @@ def send_signal(task: Task, info: SigInfo, group: bool) -> None:
         process.resume()
     signals = task.signals
     if signals.ignored(signo) and not signals.blocked & mask and not signals.waited & mask:
-        return
+        return 0
     if signo == SIGKILL:
         group = True
     pending = process.shared_pending if group else signals.private
-    if signo >= 32 and info.code != SI_USER and pending.count >= task.rlimit(RLIMIT_SIGPENDING):
-        return
+    if signo >= 32 and info.code != SI_USER and not _may_queue(task):
+        return -errno.EAGAIN
     pending.add(info)
     target = _choose(task, mask, group)
     if target is None:
-        return
+        return 0
     action = signals.actions[signo]
     fatal = action.handler == SIG_DFL and not mask & (_IGNORED_BY_DEFAULT | _STOPS)
     if (fatal or signo == SIGKILL) and not target.signals.waited & mask and (signo == SIGKILL or not mask & _COREDUMP):
         process.shared_pending.flush(mask)
         signals.private.flush(mask)
         process.kill_all(-signo)
-        return
+        return 0
     task.machine.sched.signal_wake(target, signo == SIGKILL)
+    return 0
 
 
 def _choose(task: Task, mask: int, group: bool) -> Task | None:

@@ -203,11 +203,7 @@ def _send(task: Task, target: Task, signo: int, info: SigInfo, group: bool) -> i
     error = check_kill_permission(task, target, signo)
     if error or not signo:
         return error
-    if group:
-        target.send_group_signal(signo, info)
-    else:
-        target.send_signal(signo, info)
-    return 0
+    return target.send_group_signal(signo, info) if group else target.send_signal(signo, info)
 
 
 def _send_many(task: Task, targets: list[Process], signo: int, info: SigInfo) -> int:

@@ -7,7 +7,7 @@ import errno
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from emu.fs.abi import STATFS64_SIZE, pack_stat, pack_stat64, pack_statfs, pack_statfs64, pack_statx
+from emu.fs.abi import STATFS64_SIZE, STATFS_SIZE, pack_stat, pack_stat64, pack_statfs, pack_statfs64, pack_statx
 from emu.fs.consts import (
     AT_EACCESS,
     AT_EMPTY_PATH,
@@ -149,12 +149,18 @@ def sys_fstatfs(task: Task, fd: int, address: int, *_: int) -> int:
     return _statfs(task, _of_fd(task, fd), address, False)
 
 
+def _statfs64(task: Task, place: Inode | int, size: int, address: int) -> int:
+    """statfs64: on a 64-bit machine its structure is that of statfs."""
+    wide = task.word == 4
+    return -errno.EINVAL if size != (STATFS64_SIZE if wide else STATFS_SIZE) else _statfs(task, place, address, wide)
+
+
 def sys_statfs64(task: Task, name: int, size: int, address: int, *_: int) -> int:
-    return -errno.EINVAL if size != STATFS64_SIZE else _statfs(task, _place(task, name), address, True)
+    return _statfs64(task, _place(task, name), size, address)
 
 
 def sys_fstatfs64(task: Task, fd: int, size: int, address: int, *_: int) -> int:
-    return -errno.EINVAL if size != STATFS64_SIZE else _statfs(task, _of_fd(task, fd), address, True)
+    return _statfs64(task, _of_fd(task, fd), size, address)
 
 
 # Links, access

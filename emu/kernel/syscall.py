@@ -21,6 +21,7 @@ MODULES = (
     "emu.kernel.fork",
     "emu.kernel.sys_exec",
     "emu.kernel.futex.syscalls",
+    "emu.kernel.ipc.syscalls",
     "emu.kernel.sys_time",
     "emu.kernel.sys_timer",
     "emu.kernel.sys_read_write",

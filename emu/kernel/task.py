@@ -201,17 +201,18 @@ class Task(SchedEntity):
         self.sigpending = True
         self._trace_generated(info)
 
-    def send_signal(self, signo: int, info: SigInfo | None = None) -> None:
-        """Send this thread a signal; the kernel is its sender unless `info` says otherwise (send_sig_info)."""
+    def send_signal(self, signo: int, info: SigInfo | None = None) -> int:
+        """Send this thread a signal; the kernel is its sender unless `info` says otherwise: 0 or
+        -EAGAIN (send_sig_info)."""
         info = info or SigInfo(signo, SI_KERNEL)
         self._trace_generated(info)
-        send_signal(self, info, False)
+        return send_signal(self, info, False)
 
-    def send_group_signal(self, signo: int, info: SigInfo | None = None) -> None:
-        """Send the process a signal (group_send_sig_info)."""
+    def send_group_signal(self, signo: int, info: SigInfo | None = None) -> int:
+        """Send the process a signal: 0 or -EAGAIN (group_send_sig_info)."""
         info = info or SigInfo(signo, SI_KERNEL)
         self._trace_generated(info)
-        send_signal(self, info, True)
+        return send_signal(self, info, True)
 
     def _trace_generated(self, info: SigInfo) -> None:
         tp = self.machine.tp

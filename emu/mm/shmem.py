@@ -26,6 +26,7 @@ class shmem_inode:
 
     def __init__(self, size: int) -> None:
         self.i_size = size
+        self.i_ino = 0  # as /proc/PID/maps shows it: a System V segment's identifier
 
     def read_page(self, index: int) -> bytes | None:
         return b""

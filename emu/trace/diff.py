@@ -61,8 +61,13 @@ class Hunk:
 class Comparison:
     """Reads both sides. `texts` are the events by their number, `labels` (kind, VMA, path) by theirs."""
 
-    def __init__(self, a: str, b: str, events: Collection[str] | None = None, from_entry: bool = False) -> None:
-        """`events`: letters of GROUPS; None = all that both sides can have. TraceError when one cannot be read."""
+    def __init__(
+        self, a: str, b: str, events: Collection[str] | None = None, from_entry: bool = False, children: bool = False
+    ) -> None:
+        """`events`: letters of GROUPS; None = all that both sides can have. TraceError when one cannot be read.
+        `children`: a record of kernel-trace is of all tasks; else it is of the first, and so is what it is held
+        against."""
+        self.children = children
         self._numbers: dict[str, int] = {}
         self._labels: dict[tuple[str, str, str], int] = {}
         records = [is_record(path) for path in (a, b)]
@@ -107,11 +112,15 @@ class Comparison:
         kinds = {int(kind) for letter in letters for kind in GROUPS[letter]}
         wanted = kinds | set(VMA_STATE) | {int(Kind.PAGE_FAULT_USER)}
         vmas: dict[int, str] = {}
+        first = 0  # task of the trace
         waiting = self.from_entry
         for row in trace.rows(wanted):
             kind = row[4]
             if kind in VMA_STATE:
                 vmas[row[10]] = f"{row[5]:x}-{row[5] + row[8]:x} {row[17] or 'anonymous'}"
+            first = first or row[3]
+            if self.plain and not self.children and row[3] != first:
+                continue
             waiting = waiting and kind != Kind.PAGE_FAULT_USER
             if waiting or kind not in kinds:
                 continue

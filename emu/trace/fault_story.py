@@ -63,7 +63,8 @@ class _Found:
     inside: list[Row] = field(default_factory=list)  # what its task did until it was served
     spaces: AddressSpaces = field(default_factory=AddressSpaces)
     calls: dict[int, Row] = field(default_factory=dict)  # tid -> the system call that it was in
-    holders: dict[int, str] = field(default_factory=dict)
+    since: dict[int, Row] = field(default_factory=dict)  # tid -> its call's begin or end after the fault's begin
+    holders: dict[int, Row] = field(default_factory=dict)  # tid waited for -> its part of `since` at that time
 
 
 def find(trace: Trace, number: int) -> _Found:
@@ -103,13 +104,17 @@ def _collect(trace: Trace, batch_number: int, first: int, seq: int) -> _Found:
                 if row[4] not in _INSIDE or row[0] > found.row[0] + found.row[19]:
                     break
                 found.inside.append(row)
+                if row[4] == Kind.CONTENTION_BEGIN and row[15] in found.since:
+                    found.holders[row[15]] = found.since[row[15]]
+            elif row[4] in (Kind.SYS_ENTER, Kind.SYS_EXIT):
+                found.since[row[3]] = row
         else:
             if index < batch_number + REACH:
                 continue
         break
     assert found is not None
     _look_back(found, before)
-    if found.row[4] == Kind.PAGE_FAULT_KERNEL and not found.row[19]:
+    if found.row[4] == Kind.PAGE_FAULT_KERNEL:
         found.inside = _balanced(found)
     return found
 
@@ -124,11 +129,12 @@ def _look_back(found: _Found, before: Newest) -> None:
 
 
 def _balanced(found: _Found) -> list[Row]:
-    """Of a fault in a system call that took no time: its own locks, not those that the call takes afterwards."""
+    """Of a fault in a system call: its own locks, not those that the call takes at the moment at which it is over."""
     kept: list[Row] = []
     held = 0
+    end = found.row[0] + found.row[19]
     for row in found.inside:
-        if row[4] in _LOCKS and not held and any(each[4] == Kind.MMAP_LOCK_RELEASED for each in kept):
+        if row[0] >= end and row[4] in _LOCKS and not held and any(each[4] == Kind.MMAP_LOCK_RELEASED for each in kept):
             last = next(each for each in reversed(kept) if each[4] == Kind.MMAP_LOCK_RELEASED)
             grows = found.row[11] == Path.MMAP_LOCK_WRITE and not last[7] and row[7]
             if not grows:
@@ -175,7 +181,7 @@ def tell_fault(trace: Trace, number: int, program: str | None = None) -> Iterato
     )
     yield ""
     yield from _instruction(found, arch, images)
-    yield from _call(found)
+    yield from _call(found, images)
     yield ""
     yield "Syndrome"
     yield from _indent([f"{row[7]:#x}"] if explainer is None else _bits(row[7], explainer.syndrome(row[7])))
@@ -261,13 +267,15 @@ def _source_text(path: str, line: int) -> str:
     return ""
 
 
-def _call(found: _Found) -> Iterator[str]:
+def _call(found: _Found, images: Images) -> Iterator[str]:
     call = found.calls.get(found.row[3])
     if call is not None:
         shown = ", ".join(f"{value:#x}" for value in call[18] or ())
         yield f"  in the system call {printable(call[17] or '?')}({shown})"
     if found.row[20]:
-        yield "  call stack: " + " ".join(f"{at:#x}" for at in found.row[20])
+        symbols = images.at(images.image_at(found.row[2], found.seq), found.row[20][0])
+        names = (symbols.describe(at) for at in found.row[20])
+        yield "  call stack: " + " < ".join(name or f"{at:#x}" for at, name in zip(found.row[20], names))
 
 
 def _flag_words(flags: int) -> str:
@@ -353,7 +361,9 @@ def _locks(found: _Found) -> list[str]:
 def _holder(found: _Found, tid: int) -> str:
     if not tid:
         return "a task that is not told"
-    call = found.calls.get(tid)
+    call = found.holders.get(tid) or found.calls.get(tid)
+    if call is not None and call[4] == Kind.SYS_EXIT:
+        call = None
     return f"task {tid}" + (f" (in {printable(call[17] or '?')})" if call is not None else "")
 
 

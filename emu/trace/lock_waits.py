@@ -44,6 +44,7 @@ class Wait:
     call: str  # what the waiter was in: a system call, "page fault", or "(no call)"
     holder_call: str
     ended: bool = True
+    fault: int = 0  # number of the fault in which the waiter was, 0 = in none
 
     @property
     def name(self) -> str:
@@ -104,10 +105,10 @@ def find_waits(trace: Trace) -> list[Wait]:
         if text and seq > ended.get(tid, -1):
             row = {
                 "tid": tid, "begin": begin, "wait": max(0, last_time - begin), "text": text, "id": vma or address,
-                "code": code, "holder": holder, "call": 0, "inside": 0, "h_call": 0, "h_inside": 0,
+                "code": code, "holder": holder, "call": 0, "inside": 0, "h_call": 0, "h_inside": 0, "number": 0,
             }  # fmt: skip
-            row["call"], row["inside"] = doing[0].last(tid, begin)
-            row["h_call"], row["h_inside"] = doing[1].last(holder, begin)
+            row["call"], row["inside"], row["number"] = doing[0].last(tid, begin)
+            row["h_call"], row["h_inside"], _ = doing[1].last(holder, begin)
             waits_found.append(_wait(row, strings, ended=False))
     return waits_found
 
@@ -120,6 +121,7 @@ def _wait(row: dict[str, Any], strings: list[str], ended: bool = True) -> Wait:
     return Wait(
         row["tid"], row["begin"], row["wait"], lock or "lock", row["id"], bool(row["code"] & 1), row["holder"],
         call(row["call"], row["inside"]), call(row["h_call"], row["h_inside"]) if row["holder"] else "?", ended,
+        row["number"] if row["inside"] else 0,
     )  # fmt: skip
 
 
@@ -174,12 +176,14 @@ class _Doing:
 
     def __init__(self, prefix: str) -> None:
         """`prefix`: of the names of the columns that `join` adds."""
-        self.call, self.inside = f"{prefix}call", f"{prefix}inside"
+        self.call, self.inside, self.number = f"{prefix}call", f"{prefix}inside", f"{prefix}number"
         self._calls = Follow("key", (self.call,))
-        self._faults = Follow("key", ("until",))
+        self._faults = Follow("key", ("until", self.number))
+        self._total = 0  # faults so far
 
     def join(self, rows: pa.Table, piece: pa.Table, task: str, by_time: bool) -> pa.Table:
-        """`rows` with call (number of a text) and inside (a fault), for the task in the column `task`."""
+        """`rows` with call (number of a text), inside (a fault) and number (of the last fault), for the task in
+        the column `task`."""
         order = "time" if by_time else "seq"
         own = rows.append_column("own", rows.column("seq"))
         if by_time:
@@ -194,15 +198,18 @@ class _Doing:
         own = self._faults.join(own, pa.table({
             "key": faults.column("tid"), "seq": faults.column(order),
             "until": pc.add(pc.add(faults.column("time"), faults.column("duration")), 1),
+            self.number: pa.array(range(self._total + 1, self._total + faults.num_rows + 1), pa.int64()),
         }))  # fmt: skip
+        self._total += faults.num_rows
         inside = pc.less(own.column("begin"), own.column("until"))
         own = own.append_column(self.inside, inside)
         own = own.set_column(own.column_names.index("seq"), "seq", own.column("own"))
         return own.drop_columns(["own", "key", "until"])
 
-    def last(self, tid: int, time: int) -> tuple[int, bool]:
-        """(call, inside a fault) of a task at the end of the trace."""
-        return self._calls._last.get(tid, (0,))[0], time < self._faults._last.get(tid, (0,))[0]
+    def last(self, tid: int, time: int) -> tuple[int, bool, int]:
+        """(call, inside a fault, number of the fault) of a task at the end of the trace."""
+        until, number, *_ = self._faults._last.get(tid, (0, 0))
+        return self._calls._last.get(tid, (0,))[0], time < until, number
 
 
 class Chains:
@@ -218,7 +225,10 @@ class Chains:
             self._begins[tid] = [each.begin for each in own]
 
     def chain(self, wait: Wait) -> list[Wait]:
-        """The wait, then the wait of its holder that overlaps with it, if any, and so on. A circle ends the chain."""
+        """The wait, then the wait of its holder that overlaps with it, if any, and so on. A circle ends the chain.
+
+        A wait that ended and was for somebody further up is left out: what it was for had been given up before the
+        one further up began to wait, only the waking took its time."""
         found = [wait]
         seen = {wait.tid}
         begin, end = wait.begin, wait.begin + wait.wait
@@ -236,6 +246,8 @@ class Chains:
                 break
             last = found[-1]
             if (own[index].lock, own[index].id) == (last.lock, last.id):
+                break
+            if own[index].ended and own[index].holder in seen | {holder}:
                 break
             seen.add(holder)
             found.append(own[index])

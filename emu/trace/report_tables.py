@@ -61,12 +61,12 @@ def print_contention(found: list[Contention], per: str, key: str, entries: int, 
 def print_waits(waits: list[Wait], entries: int, console: Console) -> None:
     """Every wait, the longest first."""
     chains = Chains(waits)
-    heads = (">wait",) if is_narrow(console) else (">at (ns)", ">wait", "lock")
+    heads = (">wait",) if is_narrow(console) else (">at (ns)", ">wait", "lock", ">fault")
     shown = new_table("Waits for locks", *heads, "waiter <- holder")
     ordered = sorted(waits, key=lambda each: (-each.wait, each.begin, each.tid))
     for each in ordered[:entries]:
         wait = show_time(each.wait) + ("" if each.ended else ", not over")
-        cells = (wait,) if is_narrow(console) else (each.begin, wait, each.name)
+        cells = (wait,) if is_narrow(console) else (each.begin, wait, each.name, f"#{each.fault}" if each.fault else "")
         add_row(shown, *cells, chain_label(chains.chain(each)))
     if len(ordered) > entries:
         add_row(shown, *[""] * len(heads), f"({len(ordered) - entries} more)")

@@ -71,6 +71,7 @@ def header(machine: Any, path: str, argv: list[str], env: list[str], version: st
         "argv": argv,
         "env": env,
         "arch": task.arch.name,
+        "cpu": task.arch.cpu_model,
         "word": task.word,
         "locking": machine.locking,
         "memory": machine.ram.size,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from emu.trace.escape import printable
@@ -24,10 +24,31 @@ def from_entry(rows: Iterable[Row]) -> Iterator[Row]:
             yield row
 
 
-def kernel_lines(rows: Iterable[Row]) -> Iterator[str]:
-    """The lines that kernel-trace prints for the same events; `# exit STATUS` at the end of a complete trace."""
+class Only:
+    """Chooses the events of some processes and tasks; an empty collection stands for all."""
+
+    def __init__(self, pids: Collection[int] = (), tids: Collection[int] = ()) -> None:
+        self.pids, self.tids = frozenset(pids), frozenset(tids)
+
+    def __call__(self, row: Row) -> bool:
+        return (not self.pids or row[2] in self.pids) and (not self.tids or row[3] in self.tids)
+
+
+ALL = Only()
+
+
+def kernel_lines(rows: Iterable[Row], children: bool = False) -> Iterator[str]:
+    """The lines that kernel-trace prints for the same events: those of the first task, with `children` those of all.
+    `# exit STATUS`, of the first process, is the last line of a complete trace."""
+    first = 0  # the first task, which is the first process as well
+    status: int | None = None
     for row in rows:
         kind = row[4]
+        first = first or row[3]
+        if kind == Kind.EXIT and row[2] == first and (row[7] or row[3] == first):
+            status = row[16]  # code: it was the last task of the process
+        if row[3] != first and not children:
+            continue
         if kind == Kind.PAGE_FAULT_USER:
             yield f"U {row[5]:x} {row[6]:x} {row[7]:x}"
         elif kind == Kind.PAGE_FAULT_KERNEL:
@@ -38,8 +59,8 @@ def kernel_lines(rows: Iterable[Row]) -> Iterator[str]:
             yield f"L {'got' if row[16] else 'failed'} {'w' if row[7] else 'r'}"
         elif kind == Kind.MMAP_LOCK_RELEASED:
             yield f"L released {'w' if row[7] else 'r'}"
-        elif kind == Kind.EXIT:
-            yield f"# exit {row[16]}"
+    if status is not None:
+        yield f"# exit {status}"
 
 
 def json_lines(rows: Iterable[Row]) -> Iterator[str]:
@@ -53,9 +74,11 @@ def json_lines(rows: Iterable[Row]) -> Iterator[str]:
         yield json.dumps(event)
 
 
-def text_lines(rows: Iterable[Row], comm: str, symbols: Symbols, entry: bool = False) -> Iterator[str]:
+def text_lines(
+    rows: Iterable[Row], comm: str, symbols: Symbols, entry: bool = False, only: Only = ALL
+) -> Iterator[str]:  # fmt: skip
     """A line for each event: comm, tid, CPU, time in seconds, event, fields. A fault has its number, which report
-    --fault takes. `entry`: leave out what comes before the first user fault."""
+    --fault takes. `entry`: leave out what comes before the first user fault, `only`: and what it does not choose."""
     comm = printable(comm)
     faults = 0
     for row in rows:
@@ -66,6 +89,8 @@ def text_lines(rows: Iterable[Row], comm: str, symbols: Symbols, entry: bool = F
         if entry and row[4] != Kind.PAGE_FAULT_USER:
             continue
         entry = False
+        if not only(row):
+            continue
         yield (
             f"{comm:>16} {row[3]:6d} [{row[1]:03d}] {row[0] // 10**9:5d}.{row[0] % 10**9:09d}: "
             f"{Kind(row[4]).name.lower()}: {number}{_details(row, symbols)}"

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -128,7 +129,7 @@ class Follow:
         count = source.num_rows
         keys = pa.concat_tables([source.select([by, "seq"]), table.select([by, "seq"])])
         keys = keys.append_column("rank", pa.array([0] * count + [1] * table.num_rows, pa.int8()))
-        keys = keys.append_column("at", pa.array(range(keys.num_rows), pa.int64()))
+        keys = keys.append_column("at", pa.array(np.arange(keys.num_rows)))
         keys = keys.sort_by([(by, "ascending"), ("seq", "ascending"), ("rank", "ascending")])
         at = keys.column("at").combine_chunks()
         marked = pc.less(at, count)
@@ -138,9 +139,8 @@ class Follow:
         found = source.take(last.filter(events))
         for name in self.values:
             joined = joined.append_column(name, found.column(name))
-        ends = source.append_column("n", pa.array(range(count), pa.int64())).sort_by(
-            [(by, "ascending"), ("seq", "ascending")]
-        )
+        newest = source.group_by(by).aggregate([("seq", "max")])
+        ends = source.filter(pc.is_in(source.column("seq"), value_set=newest.column("seq_max"))).sort_by("seq")
         for row in zip(ends.column(by).to_pylist(), *(ends.column(name).to_pylist() for name in self.values)):
             self._last[row[0]] = row[1:]
         return joined

@@ -147,3 +147,29 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     )
     assert ran.stdout.count("\n") == 1
     assert ran.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closed", "status", "told"),
+    [
+        (("run", "{hello}"), "1>&-", 0, ""),
+        (("run", "{hello}"), "2>&- <&-", 0, ""),
+        (("stat", "{hello}"), "2>&-", 0, ""),
+        (("record", "-o", "{trace}", "{hello}"), "1>&- 2>&- <&-", 0, ""),
+        (("report", "{trace}"), "1>&-", 2, "mmscope: standard output: Bad file descriptor\n"),
+        (("script", "{trace}"), "1>&-", 2, "mmscope: standard output: Bad file descriptor\n"),
+        (("script", "{trace}"), "<&- 2>&-", 0, ""),
+        (("run", "{trace}"), "2>&-", 2, ""),
+    ],
+)
+def test_closed_streams(arguments: tuple[str, ...], closed: str, status: int, told: str, tmp_path: Path) -> None:
+    """A stream that is closed stays closed: nothing else gets its number, and there is no traceback."""
+    trace = tmp_path / "trace"
+    mmscope("record", "-o", trace, guest("hello"))
+    words = " ".join(word.format(hello=guest("hello"), trace=trace) for word in arguments)
+    ran = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m emu.cli.main {words} {closed}"], capture_output=True, text=True,
+        stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (status, told)
+    assert not Trace(str(trace)).problem

@@ -39,6 +39,11 @@ def interpreter(data: bytearray) -> None:
     put(data, loads(data)[-1], 3, "<I")
 
 
+def interpreter_nowhere(data: bytearray) -> None:
+    interpreter(data)
+    put(data, loads(data)[-1] + P_OFFSET, -1)
+
+
 def overlap(data: bytearray) -> None:
     first = struct.unpack_from("<Q", data, loads(data)[0] + P_VADDR)[0]
     second = loads(data)[1]
@@ -72,6 +77,7 @@ BAD: dict[str, tuple[Callable[[bytearray], None], str]] = {
     "alignment": (set_load(0, P_ALIGN, 3), "no power of two"),
     "overlapping": (overlap, "overlaps"),
     "interpreter": (interpreter, "interpreter"),
+    "interpreter nowhere": (interpreter_nowhere, "past the end of the file"),
 }
 
 

@@ -26,4 +26,4 @@ def test_prints_what_it_prints_natively(name: str, machine: str, tmp_path: Path)
     built = subprocess.run([compiler, "-O1", "-static", "-w", str(source), "-o", str(program)], capture_output=True)
     assert built.returncode == 0, built.stderr.decode()
     ran = mmscope("run", program)
-    assert ran.out == (ROOT / "traces" / "kernel" / f"{name}.out").read_bytes(), ran.err
+    assert ran.out == (ROOT / "traces" / "kernel" / "emerald-rapids" / f"{name}.out").read_bytes(), ran.err

@@ -69,7 +69,7 @@ def test_a_missing_call_is_named_once() -> None:
     assert ran.err == ("mmscope: system calls that are missing, answered with ENOSYS: bpf (3), syscall 4000 (1)\n")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_ctrl_c_ends_the_guest_and_closes_the_record(number: signal.Signals, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     command = [sys.executable, "-m", "emu.cli.main", "record", "-o", str(trace), str(guest("misbehave")), "spin"]

@@ -4,6 +4,7 @@ model."""
 
 from __future__ import annotations
 
+import json
 import time
 from array import array
 from pathlib import Path
@@ -128,3 +129,45 @@ def test_a_record_is_known_by_its_lines(tmp_path: Path) -> None:
         Comparison(str(empty), str(empty))
     empty.write_text("# exit 0\n")
     assert Comparison(str(empty), str(empty)).same
+
+
+def test_a_record_of_the_first_task_or_of_all(tmp_path: Path) -> None:
+    rows = [
+        event(K.PAGE_FAULT_USER, 1, address=0x1000, ip=0x400000, code=6),
+        event(K.SCHED_PROCESS_FORK, 2, code=1001, size=1001),
+        event(K.PAGE_FAULT_USER, 3, pid=1001, tid=1001, address=0x2000, ip=0x400004, code=6),
+        event(K.EXIT, 4, pid=1001, tid=1001, result=-11, code=1),
+        event(K.PAGE_FAULT_USER, 5, address=0x3000, ip=0x400008, code=6),
+        event(K.EXIT, 6, result=3, code=1),
+    ]
+    trace = write_trace(tmp_path / "trace", rows)
+    printed = {}
+    for option in ((), ("--children",)):
+        printed[option] = mmscope("script", "--format", "kernel", *option, trace).out.decode()
+        record = tmp_path / "record"
+        record.write_text(printed[option])
+        assert mmscope("diff", *option, record, trace).status == 0
+    assert printed[()].splitlines() == ["U 1000 400000 6", "U 3000 400008 6", "# exit 3"]
+    assert printed["--children",].splitlines() == [
+        "U 1000 400000 6", "U 2000 400004 6", "U 3000 400008 6", "# exit 3",
+    ]  # fmt: skip
+    assert mmscope("diff", record, trace).status == 1
+
+
+def test_script_of_some_tasks(tmp_path: Path) -> None:
+    rows = [
+        event(K.PAGE_FAULT_USER, n, pid=pid, tid=tid, address=0x1000 * n)
+        for n, pid, tid in ((1, 1000, 1000), (2, 1000, 1001), (3, 1002, 1002), (4, 1000, 1001))
+    ]
+    trace = write_trace(tmp_path / "trace", rows)
+
+    def addresses(*options: str) -> list[int]:
+        lines = mmscope("script", "--format", "json", *options, trace).out.splitlines()
+        return [json.loads(line)["address"] // 0x1000 for line in lines]
+
+    assert addresses("--tid", "1001") == [2, 4]
+    assert addresses("--tid", "1000,1002") == [1, 3]
+    assert addresses("--pid", "1000") == [1, 2, 4]
+    assert addresses("--pid", "1000", "--tid", "1002") == []
+    text = mmscope("script", "--tid", "1002", trace).out.decode()
+    assert text.count("\n") == 1 and "#3 " in text, "faults keep the numbers that report --fault takes"

@@ -41,6 +41,7 @@ def test_who_waited_for_whom(tmp_path: Path) -> None:
         (3, 30, 60, "mmap_lock", 1, False, 1, "page fault", "munmap"),
         (4, 210, 1, "mmap_lock", 1, True, 2, "brk", "(no call)"),
     ]
+    assert [wait.fault for wait in found] == [0, 1, 0], "the number that report --fault takes"
     chains = Chains(found)
     assert [chain_label(chains.chain(wait)) for wait in found] == [
         "1 munmap <- 2 mprotect",
@@ -68,6 +69,33 @@ def test_waits_that_do_not_end_and_a_circle(tmp_path: Path) -> None:
     assert chain_label(Chains(found).chain(found[0])).endswith("(a circle)")
     shown = mmscope("report", "--lock-waits", tmp_path / "trace")
     assert "2 waits were not over" in shown.out.decode()
+
+
+def test_a_holder_that_waited_for_the_waiter_before_is_no_circle(tmp_path: Path) -> None:
+    """2 waits for a fault of 1; it ends, but until 2 is awake 1 has begun to wait for 2."""
+    rows = [
+        event(K.CONTENTION_BEGIN, 100, tid=2, text="vma_lock", vma=2, holder=1),
+        event(K.CONTENTION_BEGIN, 120, tid=1, text="mmap_lock", address=1, holder=2),
+        event(K.CONTENTION_END, 130, tid=2, text="vma_lock", vma=2, wait=30),
+        event(K.CONTENTION_END, 140, tid=1, text="mmap_lock", address=1, wait=20),
+    ]
+    found = waits(tmp_path, rows)
+    chains = Chains(found)
+    assert [chain_label(chains.chain(wait)) for wait in found] == [
+        "2 (no call) <- 1 (no call)",
+        "1 (no call) <- 2 (no call)",
+    ]
+
+
+def test_lock_is_report_in_the_manner_of_perf(tmp_path: Path) -> None:
+    trace = write_trace(tmp_path / "trace", ROWS)
+    for words, same in (
+        (("contention",), ("--lock-waits",)),
+        (("contention", "-t", "-k", "wait_max"), ("--lock-waits", "-t", "-k", "wait_max")),
+        (("report", "-E", "1"), ("--by", "lock", "-E", "1")),
+    ):
+        ran, expected = mmscope("lock", *words, trace), mmscope("report", *same, trace)
+        assert (ran.status, ran.out) == (0, expected.out)
 
 
 def test_pieces_do_not_matter(tmp_path: Path, monkeypatch: object) -> None:

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Identifiers of System V objects, their keys and who may use them (ipc/util.c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from errno import EACCES, EEXIST, EINVAL, ENOENT, ENOSPC
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from emu.kernel.task import Task
+
+IPC_PRIVATE = 0
+IPC_CREAT, IPC_EXCL = 0o1000, 0o2000
+IPCMNI = 1 << 15  # indices; the bits above are the sequence number
+_MIN_CYCLE = 64  # indices are used in turn up to this many, and half as many again as there are
+_SEQ_MAX = 0xFFFF
+CAP_IPC_OWNER, CAP_SYS_ADMIN = 15, 21
+
+
+@dataclass
+class Perm:
+    """struct kern_ipc_perm: an object's key, owner and rights."""
+
+    key: int
+    uid: int
+    gid: int
+    cuid: int
+    cgid: int
+    mode: int
+    id: int = -1
+    seq: int = 0
+
+
+class IpcObject:
+    """What has an identifier."""
+
+    perm: Perm
+
+
+T = TypeVar("T", bound=IpcObject)
+
+
+class IpcIds(Generic[T]):
+    """The objects of one kind (struct ipc_ids)."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most  # objects that there may be
+        self.objects: dict[int, T] = {}  # by index
+        self._next = 0
+        self._last = -1
+        self._seq = 0
+
+    def add(self, new: T) -> int:
+        """Give an object its identifier (ipc_addid): that, or -ENOSPC."""
+        in_use = len(self.objects)
+        if in_use >= self.most:
+            return -ENOSPC
+        limit = min(max(in_use * 3 // 2, _MIN_CYCLE), IPCMNI)
+        start = self._next if self._next < limit else 0
+        index = next(i for i in (*range(start, limit), *range(start)) if i not in self.objects)
+        self._next = index + 1
+        if index <= self._last:
+            self._seq = self._seq + 1 if self._seq < _SEQ_MAX else 0
+        self._last = index
+        new.perm.seq = self._seq
+        new.perm.id = self._seq << 15 | index
+        self.objects[index] = new
+        return new.perm.id
+
+    def remove(self, old: T) -> None:
+        """Its identifier is free (ipc_rmid)."""
+        del self.objects[old.perm.id & IPCMNI - 1]
+
+    def by_index(self, index: int) -> T | None:
+        """The object at an index, whatever the sequence number."""
+        return self.objects.get(index & IPCMNI - 1)
+
+    def by_id(self, number: int) -> T | None:
+        """ipc_obtain_object_check; None stands for EINVAL."""
+        found = self.by_index(number) if number >= 0 else None
+        return found if found is not None and found.perm.id == number else None
+
+    def by_key(self, key: int) -> T | None:
+        """The object that has a key."""
+        return next((found for found in self.objects.values() if found.perm.key == key), None)
+
+    @property
+    def highest(self) -> int:
+        """The highest index in use, 0 when there is none."""
+        return max(self.objects, default=0)
+
+    def get(self, task: Task, key: int, flags: int, make: Callable[[], int], check: Callable[[T], int]) -> int:
+        """ipcget: the identifier for a key, the object made where that is asked for. -errno."""
+        if key == IPC_PRIVATE:
+            return make()
+        found = self.by_key(key)
+        if found is None:
+            return make() if flags & IPC_CREAT else -ENOENT
+        if flags & IPC_CREAT and flags & IPC_EXCL:
+            return -EEXIST
+        error = check(found)
+        if error:
+            return error
+        return found.perm.id if ipcperms(task, found.perm, flags) else -EACCES
+
+
+def ipcperms(task: Task, perm: Perm, flags: int) -> bool:
+    """May the task do what `flags` (permission bits, of any class) ask for (ipcperms)."""
+    requested = (flags >> 6 | flags >> 3 | flags) & 7
+    cred = task.cred
+    granted = perm.mode
+    if cred.euid in (perm.cuid, perm.uid):
+        granted >>= 6
+    elif {perm.cgid, perm.gid} & {cred.egid, *cred.groups}:
+        granted >>= 3
+    return not requested & ~granted & 7 or task.capable(CAP_IPC_OWNER)
+
+
+def may_control(task: Task, perm: Perm) -> bool:
+    """May the task remove the object or change its rights (ipcctl_obtain_check)."""
+    return task.cred.euid in (perm.cuid, perm.uid) or task.capable(CAP_SYS_ADMIN)
+
+
+def new_perm(task: Task, key: int, flags: int) -> Perm:
+    """The rights of an object that the task makes."""
+    cred = task.cred
+    return Perm(key, cred.euid, cred.egid, cred.euid, cred.egid, flags & 0o777)
+
+
+def update_perm(perm: Perm, uid: int, gid: int, mode: int) -> int:
+    """IPC_SET: another owner, other permission bits (ipc_update_perm). 0 or -EINVAL."""
+    if uid == 0xFFFFFFFF or gid == 0xFFFFFFFF:
+        return -EINVAL
+    perm.uid, perm.gid = uid, gid
+    perm.mode = perm.mode & ~0o777 | mode & 0o777
+    return 0
