@@ -243,10 +243,12 @@ TAIL = """## Where it misses, and what may be missing
   have kept four threads on one socket, where a line travels half as far; a run does not say.
 - **Per-VMA locks at 4 to 12 threads**: the published loss is not reproduced. With mmap_lock the line of `count` holds
   `pgd` too (emu/sched/cost.py, `pgd_beside_lock`), so a fault under mmap_lock uses it more often than one under a VMA
-  lock uses the VMA's; nothing in the sources makes a VMA lock dearer. The two published versions differ by up to 8 % at
-  these numbers although they differ in the place of the lock only.
-- **`rfc` equals `6.4`**: that the RFC's lock shares its line with fields of the VMA which faults read is not
-  modelled.
+  lock uses the VMA's. What is known to make a VMA lock dearer is its place in the VMA, beside fields that faults read
+  (commit c7f8f31c00d1 moved it out for that reason); `rfc` has one such read a fault, `6.4` none. The cause that is
+  left must touch both.
+- **The share of 75 %**: `spf` has no line in common at all, and stops only at zone->lock; a VMA lock that all threads
+  take is as much of a bottleneck as mmap_lock less one access. pft, with one VMA for all, is the worst case for it; the
+  claim was made for Android's programs.
 - **6.15's reference count** does the same three transactions on one line as the rwsem of 6.4 when `owner` is in the
   line of `count`. The gain that was published must come from what the model lacks: the place of the rwsem in its slab,
   where `owner` can be in the next line, and the adjacent-line prefetcher of that machine.

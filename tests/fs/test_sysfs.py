@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -62,15 +63,8 @@ def test_a_small_machine_has_one_socket_and_no_siblings() -> None:
 def test_proc_tells_of_every_cpu(name: str) -> None:
     machine = Machine(memory=32 << 20, cpus=5)
 
-    class Arch:
-        pass
-
-    class Task:
-        pass
-
-    task: Any = Task()
-    task.machine, task.arch = machine, Arch()
-    task.arch.name = name
+    model = SimpleNamespace(vendor="GenuineIntel", family=6, model=106, model_name="mmscope", stepping=6)
+    task: Any = SimpleNamespace(machine=machine, arch=SimpleNamespace(name=name, model=model))
     lines = _cpuinfo(task).splitlines()
     assert [line.split(":")[1].strip() for line in lines if line.startswith("processor")] == list("01234")
     stat = _global_stat(task).splitlines()

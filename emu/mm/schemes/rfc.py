@@ -267,6 +267,13 @@ class Scheme(LockingScheme):
         """vma_read_unlock, in a read-side section as later versions have it."""
         if "lock" in self.disabled:
             return
+        if self.smp:
+            # The lock is in the VMA: what a fault reads of it late, vm_page_prot and anon_vma, is in a line to which
+            # others write (the reason for which the lock was moved out of it in February 2023).
+            sched = self.sched
+            if sched.clock > sched.horizon:
+                sched.sync()
+            vma.vm_lock.line.read(sched)
         self.rcu.rcu_read_lock()
         vma.vm_lock.up_read()
         self.rcu.rcu_read_unlock()
