@@ -7,10 +7,12 @@ depends on them.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from typing import TYPE_CHECKING
 
+from emu.kernel.binprm import RLIMIT_STACK, ArgumentStack
 from emu.kernel.elf import ET_DYN, PF_R, PF_W, PF_X, ElfImage, ExecError, Segment
 from emu.mm.mm_types import (
     PAGE_MASK,
@@ -23,7 +25,6 @@ from emu.mm.mm_types import (
     VM_MAYREAD,
     VM_MAYWRITE,
     VM_PFNMAP,
-    VM_STACK_FLAGS,
 )
 from emu.mm.mmap import (
     MAP_FIXED,
@@ -36,8 +37,7 @@ from emu.mm.mmap import (
     vm_mmap_pgoff,
 )
 from emu.mm.mmap_lock import mmap_write_lock, mmap_write_unlock
-from emu.mm.vma import expand_stack_locked, install_special_mapping, vm_stat_account, vma_link
-from emu.mm.vma_init import vm_area_alloc
+from emu.mm.vma import expand_stack_locked, install_special_mapping
 
 if TYPE_CHECKING:
     from emu.kernel.task import Task
@@ -47,21 +47,28 @@ AT_NULL, AT_IGNORE, AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_FLAGS, A
 AT_UID, AT_EUID, AT_GID, AT_EGID, AT_PLATFORM, AT_HWCAP, AT_CLKTCK, AT_SECURE = 11, 12, 13, 14, 15, 16, 17, 23
 AT_BASE_PLATFORM, AT_RANDOM, AT_HWCAP2, AT_RSEQ_FEATURE_SIZE, AT_RSEQ_ALIGN = 24, 25, 26, 27, 28
 AT_EXECFN, AT_SYSINFO_EHDR, AT_MINSIGSTKSZ = 31, 33, 51
-RLIMIT_STACK = 3
-STACK_EXPAND = 128 << 10
 MAX_ARG_STRLEN = 128 << 10
 
 
 def load_program(
-    task: Task, image: ElfImage, program: file, filename: bytes, argv: list[bytes], envp: list[bytes]
+    task: Task,
+    image: ElfImage,
+    program: file,
+    filename: bytes,
+    argv: list[bytes],
+    envp: list[bytes],
+    stack: ArgumentStack,
 ) -> None:
-    """Build the address space of `task` (an empty one) and set its registers. `filename` is what AT_EXECFN says.
-    ExecError when it cannot be."""
+    """Build the address space of `task`, where nothing but `stack` with the strings is so far, and set its registers.
+    `filename` is what AT_EXECFN says. ExecError when it cannot be."""
     mm = task.mm
     elf = task.arch.elf
     mm.mmap_base = mmap_base(elf.task_size, task.rlimit(RLIMIT_STACK), mm.memory.stack_guard_gap)
     mm.mmap_legacy_base = elf.task_size // 3 + PAGE_SIZE - 1 & PAGE_MASK
-    p = _copy_strings(task, filename, argv, envp)
+    error = stack.finish(task.rlimit(RLIMIT_STACK))
+    if error:
+        raise _fail(task, os.fsdecode(filename), "no room for the stack", error)
+    p = stack.p
     bias, phdr, entry = _map_segments(task, image, program)
     vdso = _map_vdso(task)
     sp = _create_elf_tables(task, image, p, phdr, entry, argv, envp, filename, vdso)
@@ -78,42 +85,17 @@ def _fail(task: Task, image_path: str, what: str, error: int) -> ExecError:
     return ExecError(f"{image_path}: {what}: {os.strerror(-error)}")
 
 
-def _copy_strings(task: Task, filename: bytes, argv: list[bytes], envp: list[bytes]) -> int:
-    """The stack VMA with the strings at its top (bprm_mm_init, copy_strings, setup_arg_pages): where they begin."""
-    mm = task.mm
-    top = task.arch.elf.stack_top
+def copy_strings(task: Task, filename: bytes, argv: list[bytes], envp: list[bytes]) -> ArgumentStack:
+    """The stack of the machine's first program, which no other one executes."""
     total = sum(len(s) + 1 for s in (filename, *argv, *envp))
     limit = max(min(task.rlimit(RLIMIT_STACK), 24 << 20) // 4, MAX_ARG_STRLEN)
     if total > limit or any(len(s) >= MAX_ARG_STRLEN for s in (*argv, *envp)):
         raise ExecError(f"{os.fsdecode(filename)}: argument list too long")
-    start = top - task.word - total & PAGE_MASK
-    mmap_write_lock(mm)
-    vma = vm_area_alloc(mm, start, top, VM_STACK_FLAGS, start >> PAGE_SHIFT)
-    vma_link(vma)
-    pages = top - start >> PAGE_SHIFT
-    vm_stat_account(mm, vma.vm_flags, pages)
-    mm.memory.committed += pages
-    p = top - task.word
-
-    def push(text: bytes) -> None:
-        nonlocal p
-        p -= len(text) + 1
-
-    strings = []
+    stack = ArgumentStack(task.mm, task.arch.elf.stack_top, task.word)
     for text in (filename, *reversed(envp), *reversed(argv)):
-        push(text)
-        strings.append((p, text))
-    mm.start_stack = p
-    limit_pages = task.rlimit(RLIMIT_STACK) & PAGE_MASK
-    grow = min(STACK_EXPAND, max(0, limit_pages - (top - start)))
-    error = expand_stack_locked(vma, vma.vm_start - grow)
-    mmap_write_unlock(mm)
-    if error:
-        raise _fail(task, os.fsdecode(filename), "no room for the stack", error)
-    for address, text in strings:
-        if not task.access.copy_to_user(address, text + b"\0", "copy_string_kernel"):
+        if stack.push(text):
             raise ExecError(f"{os.fsdecode(filename)}: no memory for its arguments")
-    return p
+    return stack
 
 
 def _prot(segment: Segment) -> int:
@@ -312,6 +294,12 @@ def _create_elf_tables(
     words.append(0)
     for key, value in auxv:
         words += (key, value)
+    mmap_write_lock(mm)
+    vma = mm.mm_mt.find(sp)
+    error = -errno.EFAULT if vma is None else expand_stack_locked(vma, sp) if sp < vma.vm_start else 0
+    mmap_write_unlock(mm)
+    if error:
+        raise _fail(task, image.path, "no room for the stack", error)
     data = struct.pack(f"{order}{len(words)}{letter}", *words)
     task.signal.auxv = data[items * word :]
     if not access.copy_to_user(sp, data, "create_elf_tables"):

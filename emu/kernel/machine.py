@@ -138,7 +138,7 @@ class Machine:
     def spawn(self, path: str, argv: Sequence[str | bytes], env: Sequence[str | bytes]) -> Task:
         """Load a program as the machine's first task. `env` holds NAME=VALUE strings. ExecError says why it cannot
         be."""
-        from emu.kernel.exec import load_program
+        from emu.kernel.exec import copy_strings, load_program
 
         image = read_program(path)
         arch = self._arch_of(image)
@@ -160,9 +160,8 @@ class Machine:
         self.tp.pid = self.tp.tid = pid
         program = self._set_up_files(task, path)
         task.comm = os.path.basename(path)[:15]
-        load_program(
-            task, image, program, os.fsencode(path), [os.fsencode(a) for a in argv], [os.fsencode(e) for e in env]
-        )
+        strings = os.fsencode(path), [os.fsencode(a) for a in argv], [os.fsencode(e) for e in env]
+        load_program(task, image, program, *strings, copy_strings(task, *strings))
         self.sched.boot.pid = self.sched.boot.tgid = 0
         mm.exe_file = program
         task.greenlet = greenlet(lambda *_: self.run_task(task))

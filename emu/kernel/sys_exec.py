@@ -13,8 +13,9 @@ from emu.fs.file import File
 from emu.fs.iov_iter import kernel_read
 from emu.fs.namei import LOOKUP_FOLLOW, inode_permission, path_lookup
 from emu.kernel.args import getname, s32, starting_point
+from emu.kernel.binprm import RLIMIT_STACK, ArgumentStack
 from emu.kernel.elf import ElfImage, ExecError, check_target, parse_program
-from emu.kernel.exec import MAX_ARG_STRLEN, RLIMIT_STACK, load_program
+from emu.kernel.exec import MAX_ARG_STRLEN, load_program
 from emu.kernel.exit import mm_release, take_over_leader
 from emu.kernel.signal import SIGCHLD, SIGSEGV, SS_DISABLE
 from emu.kernel.sys_timer import exit_timers
@@ -35,6 +36,8 @@ MAX_INTERPRETERS = 5
 
 class linux_binprm:
     """What is known of the program to be run (struct linux_binprm)."""
+
+    stack: ArgumentStack
 
     def __init__(self, filename: bytes, file: File) -> None:
         self.filename = filename  # as it was asked for: AT_EXECFN
@@ -108,11 +111,16 @@ def _stack_limit(task: Task) -> int:
     return max(min(task.rlimit(RLIMIT_STACK) // 4, 6 << 20), 128 << 10)
 
 
-def _copy_strings(task: Task, pointers: list[int], room: int) -> tuple[list[bytes], int] | int:
-    """The strings, the last one read first, and what is left of `room`; -EFAULT, -E2BIG (copy_strings)."""
+def _copy_strings(task: Task, stack: ArgumentStack, pointers: list[int], room: int) -> tuple[list[bytes], int] | int:
+    """Put the strings on the new program's stack, the last one first: they, and what is left of `room`; -EFAULT,
+    -E2BIG (copy_strings)."""
     texts = []
+    stack.begin()
     for pointer in reversed(pointers):
-        text = task.access.strncpy_from_user(pointer, MAX_ARG_STRLEN, "strnlen_user")
+        access = task.access  # strnlen_user reads whole words
+        if access.get_user(pointer & -task.word, task.word, "strnlen_user") is None:
+            return -errno.EFAULT
+        text = access.strncpy_from_user(pointer, MAX_ARG_STRLEN, "strnlen_user")
         if text is None:
             return -errno.EFAULT
         room -= len(text) + 1
@@ -120,6 +128,9 @@ def _copy_strings(task: Task, pointers: list[int], room: int) -> tuple[list[byte
             return -errno.E2BIG
         if task.fatal_signal_pending():
             return -514  # ERESTARTNOHAND
+        error = stack.push(text)
+        if error:
+            return error
         texts.append(text)
     return texts[::-1], room
 
@@ -144,7 +155,14 @@ def load_script(task: Task, bprm: linux_binprm, buffer: bytes) -> int:
     argument = b""
     if line[len(name) : len(name) + 1] in (b" ", b"\t"):
         argument = line[len(name) :].lstrip(b" \t").partition(b"\0")[0]
-    bprm.argv = [name, *([argument] if argument else []), bprm.interp, *bprm.argv[1:]]
+    stack = bprm.stack
+    error = stack.remove_arg_zero(bprm.argv[0])
+    added = [name, *([argument] if argument else []), bprm.interp]
+    for string in reversed(added):
+        error = error or stack.push_kernel(string)
+    if error:
+        return error
+    bprm.argv = [*added, *bprm.argv[1:]]
     bprm.interp = name
     file = do_open_execat(task, task.fs.root if name.startswith(b"/") else task.fs.pwd, name, 0)
     if isinstance(file, int):
@@ -293,9 +311,8 @@ def do_execveat(task: Task, dfd: int, name: int, argv: int, envp: int, flags: in
         bprm.file.put()
 
 
-def _execute(task: Task, bprm: linux_binprm, argv: int, envp: int) -> Any:
-    """bprm_execve."""
-    memory = task.machine.memory
+def _prepare(task: Task, bprm: linux_binprm, argv: int, envp: int) -> ElfImage | int:
+    """Copy the arguments to where the new program finds them, and find it; -errno, and the caller goes on."""
     arguments = _strings(task, argv)
     if isinstance(arguments, int):
         return arguments
@@ -306,22 +323,38 @@ def _execute(task: Task, bprm: linux_binprm, argv: int, envp: int) -> Any:
     room -= len(bprm.filename) + 1
     if room <= 0:
         return -errno.E2BIG
-    copied = _copy_strings(task, environment, room)
+    error = bprm.stack.push_kernel(bprm.filename)
+    if error:
+        return error
+    copied = _copy_strings(task, bprm.stack, environment, room)
     if isinstance(copied, int):
         return copied
     bprm.envp, room = copied
-    copied = _copy_strings(task, arguments, room)
+    copied = _copy_strings(task, bprm.stack, arguments, room)
     if isinstance(copied, int):
         return copied
-    bprm.argv = copied[0] or [b""]
-    image = _find_program(task, bprm)
-    if isinstance(image, int):
-        return image
+    bprm.argv = copied[0]
+    if not bprm.argv:
+        bprm.argv = [b""]
+        error = bprm.stack.push_kernel(b"")
+        if error:
+            return error
+    return _find_program(task, bprm)
+
+
+def _execute(task: Task, bprm: linux_binprm, argv: int, envp: int) -> Any:
+    """bprm_execve."""
+    memory = task.machine.memory
     try:
         mm = memory.new_mm(task.arch.format)
     except MemoryError:
         return -errno.ENOMEM
     mm.rlimit = task.rlimit
+    bprm.stack = ArgumentStack(mm, task.arch.elf.stack_top, task.word)
+    image = _prepare(task, bprm, argv, envp)
+    if isinstance(image, int):
+        mmput(mm)
+        return image
     error = begin_new_exec(task, bprm, mm)
     if error:
         if task.mm is not mm:
@@ -331,7 +364,7 @@ def _execute(task: Task, bprm: linux_binprm, argv: int, envp: int) -> Any:
     task.comm = (bprm.comm or bprm.filename.rpartition(b"/")[2])[:15].decode("utf-8", "surrogateescape")
     try:
         check_target(image, task.arch.elf.task_size, True)
-        load_program(task, image, bprm.file, bprm.filename, bprm.argv, bprm.envp)
+        load_program(task, image, bprm.file, bprm.filename, bprm.argv, bprm.envp, bprm.stack)
     except ExecError:
         _fatal(task)
         return -errno.ENOEXEC

@@ -622,20 +622,45 @@ def sys_getcpu(task: Task, cpu: int, node: int, *_: int) -> int:
     return 0
 
 
+PRIO_PROCESS, PRIO_PGRP, PRIO_USER = 0, 1, 2
+
+
+def _prio_targets(task: Task, which: int, who: int) -> list[Task]:
+    """The threads that PRIO_* and a number name; 0 is the caller, its group or its user."""
+    number = s32(who)
+    if which == PRIO_PROCESS:
+        found = _find(task, number)
+        return [] if found is None else [found]
+    threads = [t for t in task.machine.pids.values() if not t.zombie]
+    if which == PRIO_PGRP:
+        return [t for t in threads if t.pgid == (number or task.pgid)]
+    uid = who & 0xFFFFFFFF or task.cred.uid
+    return [t for t in threads if t.cred.uid == uid]
+
+
 def sys_getpriority(task: Task, which: int, who: int, *_: int) -> int:
-    if which & 0xFFFFFFFF > 2:
+    """20 - the lowest nice value of those meant."""
+    which &= 0xFFFFFFFF
+    if which > PRIO_USER:
         return -errno.EINVAL
-    return 20 - task.nice
+    return max((20 - found.nice for found in _prio_targets(task, which, who)), default=-errno.ESRCH)
 
 
 def sys_setpriority(task: Task, which: int, who: int, nice: int, *_: int) -> int:
-    if which & 0xFFFFFFFF > 2:
+    which &= 0xFFFFFFFF
+    if which > PRIO_USER:
         return -errno.EINVAL
     value = max(-20, min(19, s32(nice)))
-    if value < task.nice and not task.capable(CAP_SYS_NICE):
-        return -errno.EACCES
-    task.nice = value
-    return 0
+    error = -errno.ESRCH
+    for found in _prio_targets(task, which, who):
+        if task.cred.euid not in (found.cred.uid, found.cred.euid) and not task.capable(CAP_SYS_NICE):
+            error = -errno.EPERM
+        elif value < found.nice and not task.capable(CAP_SYS_NICE):
+            error = -errno.EACCES
+        else:
+            error = 0 if error == -errno.ESRCH else error
+            found.nice = value
+    return error
 
 
 def sys_ioprio_get(task: Task, which: int, who: int, *_: int) -> int:

@@ -135,12 +135,20 @@ def get_user_page_fast(mm: mm_struct, address: int, write: bool) -> page | int:
         if vma is not None and vma.vm_flags & (VM_READ | VM_WRITE | VM_EXEC):
             return _page_of(mm, pte)
     mmap_read_lock(mm)
-    vma = mm.mm_mt.load(address)
-    start = address & PAGE_MASK
-    got = -EFAULT if vma is None else _get_user_pages(mm, vma, start, start + PAGE_SIZE, write, force=False)
-    found: page | int = got if got < 0 else _page_of(mm, table.get(table.slot(address)))
+    found = get_user_page_remote(mm, address, write)
     mmap_read_unlock(mm)
     return found
+
+
+def get_user_page_remote(mm: mm_struct, address: int, write: bool) -> page | int:
+    """The page at `address` of any address space, faulted in (for writing) if need be; -EFAULT, -ENOMEM
+    (get_user_pages_remote for one page). mmap_lock held."""
+    vma = mm.mm_mt.load(address)
+    if vma is None:
+        return -EFAULT
+    start = address & PAGE_MASK
+    got = _get_user_pages(mm, vma, start, start + PAGE_SIZE, write, force=False)
+    return got if got < 0 else _page_of(mm, mm.pgtable.get(mm.pgtable.slot(address)))
 
 
 def _page_of(mm: mm_struct, pte: int) -> page:
