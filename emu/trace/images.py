@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from emu.mm.mm_types import VM_EXEC
 from emu.trace.address_space import CLONE_VM, Vma
@@ -109,16 +110,11 @@ def _execs_and_forks(trace: Trace) -> Iterable[tuple[Any, ...]]:
     for batch in trace.batches(("pid", "kind", "address", "code", "size", "flags", "text")):
         column = batch.column("kind")
         wanted = [index for index, name in enumerate(column.dictionary.to_pylist()) if name in names]
-        for index in wanted:
-            if column.indices.index(pa.scalar(index, column.indices.type)).as_py() >= 0:
-                for at, name in enumerate(column.to_pylist()):
-                    if name in names:
-                        row = batch.slice(at, 1).to_pydict()
-                        yield (
-                            seq + at, row["pid"][0], names[name], row["address"][0], row["code"][0], row["size"][0],
-                            row["flags"][0], row["text"][0] or "",
-                        )  # fmt: skip
-                break
+        where = pc.indices_nonzero(pc.is_in(column.indices, value_set=pa.array(wanted, column.indices.type)))
+        if len(where):
+            rows = [each.to_pylist() for each in batch.take(where).columns]
+            for at, pid, name, address, code, size, flags, text in zip(where.to_pylist(), *rows):
+                yield seq + at, pid, names[name], address, code, size, flags, text or ""
         seq += batch.num_rows
 
 

@@ -7,10 +7,10 @@ piece costs little memory, whatever the length of the trace, and counts of sever
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -60,8 +60,7 @@ class Scan:
                 column = column.fill_null(0)
             arrays.append(column)
             names.append(name)
-        numbers = array("q", range(self.events, self.events + batch.num_rows))
-        seq = pa.Array.from_buffers(pa.int64(), batch.num_rows, [None, pa.py_buffer(numbers)])
+        seq = pa.array(np.arange(self.events, self.events + batch.num_rows))
         self.events += batch.num_rows
         return pa.RecordBatch.from_arrays([*arrays, seq], names=[*names, "seq"])
 
