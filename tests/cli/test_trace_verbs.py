@@ -214,7 +214,7 @@ def test_a_missing_program_leaves_addresses_and_one_note(tmp_path: Path) -> None
     assert "note" not in found
     other = mmscope("report", "--by", "symbol", "--program", guest("faults", "aarch64"), trace).out.decode()
     assert "is for aarch64, the trace is of x86_64: no symbols" in other
-    assert "main" not in other
+    assert not any(line.split()[-1:] == ["main"] for line in other.splitlines())
 
 
 def test_ctrl_c(tmp_path: Path, faults: Path) -> None:
