@@ -26,6 +26,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
@@ -47,6 +49,7 @@ REFILL_MIB, REFILL_ROUNDS = 16, 400
 SYSCALLS = 200_000
 THREADS, THREAD_PAGES = 64, 2048
 FORKS = 1000
+REPORTED = 10_000_000  # events
 PAGE = 4096
 
 
@@ -272,6 +275,36 @@ def forks(figures: Figures) -> None:
     figures.add("forks with exit and wait a second", f"{rate:,.0f}")
 
 
+def long_trace(path: Path, scratch: Path) -> int:
+    """A trace of REPORTED events at least: a real one, in which threads wait for each other, again and again with later
+    times. How many it has."""
+    short = scratch / "workers.mmscope"
+    run([MMSCOPE, "record", "--cpus", "5", "--call-graph", "fp", "-o", short, *guest("workers")])
+    batches = list(pa.ipc.open_stream(short))
+    rows = sum(batch.num_rows for batch in batches)
+    span = max(pc.max(batch.column("time")).as_py() for batch in batches) + 1
+    times = -(-REPORTED // rows)
+    with pa.ipc.new_stream(path, batches[0].schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        for number in range(times):
+            for batch in batches:
+                index = batch.schema.get_field_index("time")
+                later = pc.add(batch.column(index), pa.scalar(number * span, batch.column(index).type))
+                writer.write_batch(batch.set_column(index, "time", later))
+    return times * rows
+
+
+def reports(figures: Figures, scratch: Path) -> None:
+    """Each kind of report over ten million events."""
+    trace = scratch / "long.mmscope"
+    count = long_trace(trace, scratch)
+    for options in ([], ["--by", "symbol"], ["--by", "lock,syscall"], ["--lock-waits"], ["--html", scratch / "page"]):
+        done = run([MMSCOPE, "report", *options, trace])
+        shown = f"{options[0]} PAGE" if "--html" in options else " ".join(map(str, options))
+        name = f"report {shown}".rstrip() + f" of {count:,} events"
+        figures.add(f"{name}, s", f"{done.seconds:.1f}", value=done.seconds, most=20, shown="")
+        figures.add(f"{name}, GiB", f"{done.rss / 2**30:.2f}", value=done.rss / 2**30, most=2, shown="")
+
+
 def profile() -> str:
     """Where a first-touch fault spends its time: the Python functions of it, with their share."""
     from emu.kernel.machine import Machine
@@ -314,6 +347,8 @@ def main() -> int:
         many_cpus(figures, scratch)
         forks(figures)
         dashboard(figures, scratch)
+        console.print("[dim]reports ...[/dim]")
+        reports(figures, scratch)
     console.print(figures.table)
     console.print("Where the time of a first-touch fault goes (cProfile; it makes small functions look larger):")
     console.print(profile(), markup=False, highlight=False)
