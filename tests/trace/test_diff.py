@@ -90,14 +90,14 @@ def fault(n: int, **more: object) -> Row:
     return event(K.PAGE_FAULT_USER, n, address=n << 12, ip=0x400, path=P.VMA_LOCK, served=1, **more)
 
 
-def test_a_million_events(tmp_path: Path) -> None:
-    rows = [fault(n // 2 % 50000) for n in range(1_000_000)]
+def test_hundreds_of_thousands_of_events(tmp_path: Path) -> None:
+    rows = [fault(n // 2 % 50000) for n in range(300_000)]
     a = write_trace(tmp_path / "a", rows)
-    del rows[700_000:700_003], rows[10_000]
+    del rows[200_000:200_003], rows[10_000]
     b = write_trace(tmp_path / "b", rows)
     begun = time.process_time()
     found = Comparison(str(a), str(b))
-    assert time.process_time() - begun < 60
+    assert time.process_time() - begun < 20
     assert [(h.a1 - h.a0, h.b1 - h.b0) for h in found.hunks] == [(1, 0), (3, 0)]
 
 
