@@ -11,7 +11,7 @@ import sys
 
 from emu import __version__
 from emu.cli.failure import Failure, tell
-from emu.cli.scale_options import add_scale_options
+from emu.cli.scale_options import add_scale_options, seconds
 from emu.cli.standard_streams import claim_closed_streams
 from emu.cli.units import parse_size
 
@@ -31,17 +31,6 @@ def _cpus(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 256:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of CPUs from 1 to 256")
     return int(text)
-
-
-def _seconds(text: str) -> int:
-    """Seconds, as ns."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds")
-    return round(seconds * 1e9)
 
 
 def _time(text: str) -> int:
@@ -114,7 +103,7 @@ def _guest_options(parser: argparse.ArgumentParser, *, program: bool = True) -> 
     parser.add_argument("--cpus", type=_cpus, default=1, metavar="N", help="virtual CPUs, up to 256 (default: 1)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="perturb the scheduling (default: 0, do not)")
     parser.add_argument(
-        "--timeout", type=_seconds, metavar="SECONDS", help="end the run after this much virtual time, with status 124"
+        "--timeout", type=seconds, metavar="SECONDS", help="end the run after this much virtual time, with status 124"
     )
     parser.add_argument(
         "--check", action="store_true",

@@ -24,14 +24,15 @@ def _jobs(text: str) -> int:
     return int(text)
 
 
-def _ns(text: str) -> int:
+def seconds(text: str) -> int:
+    """An argument in seconds, as ns."""
     try:
-        seconds = float(text)
+        value = float(text)
     except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e9:
+        value = 0.0
+    if not 0 < value < 1e9:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds")
-    return round(seconds * 1e9)
+    return round(value * 1e9)
 
 
 def add_scale_options(
@@ -64,6 +65,6 @@ def add_scale_options(
     add("--env", action="append", default=[], type=variable, metavar="NAME=VALUE", help="a variable for the guest")
     add("--writable", action="append", default=[], metavar="DIR", help="let the guest write below this directory")
     add("--seed", type=int, default=0, metavar="N", help="perturb the scheduling (default: 0, do not)")
-    add("--timeout", type=_ns, metavar="SECONDS", help="end a run after this much virtual time")
+    add("--timeout", type=seconds, metavar="SECONDS", help="end a run after this much virtual time")
     add("program", metavar="PROGRAM", help="a static ELF program")
     add("args", nargs=argparse.REMAINDER, metavar="ARG", help="its arguments; {n} is replaced by the number of CPUs")
