@@ -9,7 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check fuzz bench pictures kernel-traces guests clean
+.PHONY: demo test check fuzz bench pictures kernel-traces guests bytecode clean
 
 $(VENV)/.installed: pyproject.toml setup.py $(wildcard emu/hw/*.c)
 	@echo "installing mmscope and its tools into $(VENV) ..."
@@ -17,10 +17,14 @@ $(VENV)/.installed: pyproject.toml setup.py $(wildcard emu/hw/*.c)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-guests: $(VENV)/.installed
+# An environment in which Python writes no bytecode would compile the sources at every start.
+bytecode: $(VENV)/.installed
+	@$(BIN)/python -m compileall -q emu archs
+
+guests: bytecode
 	@$(BIN)/python guestprogs/build.py
 
-demo: $(VENV)/.installed
+demo: bytecode
 	@$(BIN)/python guestprogs/build.py faults
 	@$(BIN)/python bench/demo.py
 
