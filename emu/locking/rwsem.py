@@ -110,7 +110,7 @@ class rw_semaphore(Lock):
         line = self.line
         if line is not None:
             if sched.clock > sched.horizon:
-                sched.sync()
+                sched.sync_for(line)
             line.write(sched)
         count = self.count = self.count + _READER_BIAS
         if count & _READ_FAILED_MASK:
@@ -126,7 +126,7 @@ class rw_semaphore(Lock):
         line = self.line
         if line is not None:
             if sched.clock > sched.horizon:
-                sched.sync()
+                sched.sync_for(line)
             line.write(sched)
         count = self.count = self.count + _READER_BIAS
         if count & _READ_FAILED_MASK:
@@ -142,7 +142,7 @@ class rw_semaphore(Lock):
         line = self.line
         if line is not None:
             if sched.clock > sched.horizon:
-                sched.sync()
+                sched.sync_for(line)
             line.cmpxchg(sched)
         if self.count & _READ_FAILED_MASK:
             return False
@@ -160,7 +160,7 @@ class rw_semaphore(Lock):
         line = self.line
         if line is not None:
             if sched.clock > sched.horizon:
-                sched.sync()
+                sched.sync_for(line)
             line.write(sched)
         self.holders.remove(sched.current)
         count = self.count = self.count - _READER_BIAS
@@ -211,7 +211,7 @@ class rw_semaphore(Lock):
         line = self.line
         if line is not None:
             if sched.clock > sched.horizon:
-                sched.sync()
+                sched.sync_for(line)
             line.write(sched)
         if self.count:
             self._down_write_slowpath(State.UNINTERRUPTIBLE)
@@ -230,7 +230,7 @@ class rw_semaphore(Lock):
         line = self.line
         if line is not None:
             if sched.clock > sched.horizon:
-                sched.sync()
+                sched.sync_for(line)
             line.write(sched)
         if self.count:
             return self._down_write_slowpath(State.KILLABLE)
@@ -244,7 +244,7 @@ class rw_semaphore(Lock):
         line = self.line
         if line is not None:
             if sched.clock > sched.horizon:
-                sched.sync()
+                sched.sync_for(line)
             line.write(sched)
         if self.count:
             return False
@@ -258,7 +258,7 @@ class rw_semaphore(Lock):
         line = self.line
         if line is not None:
             if sched.clock > sched.horizon:
-                sched.sync()
+                sched.sync_for(line)
             line.write(sched)
         count = self.count
         assert count & RWSEM_WRITER_LOCKED, f"{self.name}: up_write without a writer"
@@ -277,7 +277,7 @@ class rw_semaphore(Lock):
         line = self.line
         if line is not None:
             if sched.clock > sched.horizon:
-                sched.sync()
+                sched.sync_for(line)
             line.write(sched)
         count = self.count
         assert count & RWSEM_WRITER_LOCKED, f"{self.name}: downgrade_write without a writer"

@@ -2,7 +2,8 @@
 """Spinning lock (kernel/locking/qspinlock.c): first come, first served, and whoever waits keeps the CPU busy.
 
 Most sections under a spinlock have no scheduling point. Such a section is run at once, and what is left of it for
-others to see is `free_at`, the moment at which it ended: whoever comes earlier by its own clock waits until then.
+others to see is `free_at`, the moment at which it ended: whoever comes earlier by its own clock waits until then, unless it
+comes before the section even began (`begun_at`): the CPU that ran it may have been ahead (Sched.sync_for).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emu.locking.lock import LCB_F_SPIN, Lock
+from emu.sched.sched import LOOKAHEAD
 
 if TYPE_CHECKING:
     from emu.sched.entity import SchedEntity
@@ -19,11 +21,11 @@ if TYPE_CHECKING:
 class spinlock(Lock):
     """spinlock_t. On a machine with one CPU it does nothing, as in a kernel without SMP."""
 
-    __slots__ = ("free_at", "owner", "queue")
+    __slots__ = ("begun_at", "free_at", "owner", "queue")
 
     def __init__(self, sched: Sched, name: str, ident: int = 0) -> None:
         super().__init__(sched, name, ident)
-        self.free_at = 0
+        self.begun_at = self.free_at = 0
         self.owner: SchedEntity | None = None  # who holds it, or held it last
         self.queue: list[SchedEntity] | None = None  # None: not held; else who spins for it
 
@@ -34,13 +36,15 @@ class spinlock(Lock):
             return
         sched = self.sched
         if sched.clock > sched.horizon:
-            sched.sync()
-        line.write(sched)
-        if self.queue is not None or self.free_at > sched.clock:
+            sched.sync_for(line, LOOKAHEAD)
+        if line.owner != sched.rq.id or line.copies:
+            line.write(sched)
+        if self.queue is not None or self.begun_at <= sched.clock < self.free_at:
             self._lock_slowpath()
         else:
             self.queue = []
             self.owner = sched.current
+            self.begun_at = sched.clock
 
     def lock_nested(self, subclass: int) -> None:
         """As lock, while another lock of the class is held (spin_lock_nested)."""
@@ -53,12 +57,14 @@ class spinlock(Lock):
             return True
         sched = self.sched
         if sched.clock > sched.horizon:
-            sched.sync()
-        line.write(sched)
-        if self.queue is not None or self.free_at > sched.clock:
+            sched.sync_for(line, LOOKAHEAD)
+        if line.owner != sched.rq.id or line.copies:
+            line.write(sched)
+        if self.queue is not None or self.begun_at <= sched.clock < self.free_at:
             return False
         self.queue = []
         self.owner = sched.current
+        self.begun_at = sched.clock
         return True
 
     def unlock(self) -> None:
@@ -71,6 +77,7 @@ class spinlock(Lock):
         self.free_at = sched.clock
         if queue:
             self.owner = queue.pop(0)
+            self.begun_at = sched.clock
             sched.wake(self.owner)
         else:
             self.queue = None
@@ -85,6 +92,7 @@ class spinlock(Lock):
             self.queue = []
             self.owner = me
             sched.charge(self.free_at - sched.clock)
+            self.begun_at = sched.clock
         else:
             self.queue.append(me)
             while self.owner is not me:

@@ -112,4 +112,4 @@ class MemoryManager:
         """A new empty address space (mm_alloc). MemoryError when there is no frame for its top table."""
         from emu.mm.vma_tree import VmaTree
 
-        return self.mm_type(self, self.table_type(format, self), self.scheme, VmaTree())
+        return self.mm_type(self, self.table_type(format, self), self.scheme, VmaTree(self.sched))

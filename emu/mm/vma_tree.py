@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from emu.mm.mm_types import vm_area_struct
+    from emu.tracepoint import Clock
 
 LEAF_MAX = 64
 
@@ -48,12 +49,15 @@ class _Root:
 
 
 class VmaTree:
-    """Look-ups take O(log n); an update copies one or two leaves and the root's lists."""
+    """Look-ups take O(log n); an update copies one or two leaves and the root's lists. `changes` counts updates,
+    `changed_at` is when the last one was made, in ns of the `clock` of the CPU that made it."""
 
-    __slots__ = ("_root",)
+    __slots__ = ("_clock", "_root", "changed_at", "changes")
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._root = _Root([])
+        self._clock = clock
+        self.changes = self.changed_at = 0
 
     def find(self, address: int) -> vm_area_struct | None:
         """The first VMA that ends above `address`: the one that contains it, or the next one (find_vma)."""
@@ -142,6 +146,8 @@ class VmaTree:
             size = -(-len(merged) // count)
             pieces = [_Leaf(merged[i : i + size]) for i in range(0, len(merged), size)]
         self._root = _Root(leaves[:low] + pieces + leaves[high:])
+        self.changes += 1
+        self.changed_at = self._clock.clock
 
     def store(self, vma: vm_area_struct) -> None:
         """Put one VMA in."""

@@ -6,7 +6,9 @@ others, who reads takes a copy from the owner. Either way it travels (Cost.trans
 travels from one to the next: requests queue in the order in which they were made. The next journey begins when
 `transfer_hold` per cent of the last one are over, for requests overlap a little.
 
-Call `Sched.sync` before `write` or `read`, or the queue is not in the order of time.
+Call `Sched.sync_for` before `write` or `read`, or the queue is not in the order of time. A line that one CPU alone has used
+for a while is different: that CPU may run ahead of others with it (Sched.sync_for). Whoever comes to it then with an
+earlier clock waits until the last use, so that what is under the line happens in one order for all.
 """
 
 from __future__ import annotations
@@ -17,15 +19,19 @@ if TYPE_CHECKING:
     from emu.sched.sched import Sched
 
 
+SETTLE = 20_000  # ns for which a line must have stayed with one CPU to count as its own
+
+
 class CacheLine:
     """`wait` and `transfers`: ns that its users waited for it altogether, and how often it changed hands."""
 
-    __slots__ = ("copies", "free_at", "owner", "transfers", "wait")
+    __slots__ = ("copies", "free_at", "owner", "settled", "transfers", "wait")
 
     def __init__(self) -> None:
         self.owner = -1  # the CPU that wrote it last
         self.copies = 0  # a bit for each other CPU that has read it since
-        self.free_at = 0  # when the journey under way lets the next one begin
+        self.free_at = 0  # when the journey under way lets the next one begin, or its owner used it last
+        self.settled = 0  # from when on it counts as its owner's alone, if it stays there
         self.wait = 0
         self.transfers = 0
 
@@ -34,6 +40,8 @@ class CacheLine:
         cpu, cost = sched.rq.id, sched.cost
         owner = self.owner
         if owner == cpu and not self.copies:
+            if sched.clock > self.free_at:
+                self.free_at = sched.clock
             return
         if owner < 0:
             self.owner = cpu
@@ -77,3 +85,4 @@ class CacheLine:
         self.wait += begin + journey - sched.clock
         self.transfers += 1
         sched.clock = begin + journey
+        self.settled = sched.clock + SETTLE

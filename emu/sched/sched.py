@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 from greenlet import getcurrent
 
+from emu.sched.cacheline import CacheLine
 from emu.sched.cost import ICELAKE, Cost
 from emu.sched.entity import SCHED_FIFO, SCHED_RR, SchedEntity, State
 from emu.sched.rq import Rq
@@ -30,6 +31,7 @@ from emu.tracepoint import Kind, Tracepoints
 INFINITY = 1 << 62
 SLICE = 3_000_000  # ns that a task runs while others wait (sysctl_sched_base_slice)
 LOOKAHEAD = 20_000  # ns that guest code may run ahead of other CPUs
+RUN_AHEAD = 2_000  # ns that kernel code may run ahead of other CPUs with what they do not use: about two faults
 LAST_MINUTE = 60_000_000_000  # ns before the end of the run in which each moment is looked at
 JITTER = 200  # ns by which a seed delays a CPU at a scheduling point, at most
 # sched_prio_to_weight for nice -20 ... 19, by its rule: a factor of 1.25 for each step, 1024 for nice 0.
@@ -171,6 +173,15 @@ class Sched:
     def sync(self) -> None:
         """Let every CPU with an earlier clock go first."""
         if self.clock > self.horizon:
+            self._step_back()
+
+    def sync_for(self, line: CacheLine, ahead: int = RUN_AHEAD) -> None:
+        """As `sync`, before `line` is used. Not for a line that this CPU has had for itself for a while: with that it
+        may be `ahead` ns ahead, for nobody is likely to come."""
+        clock, horizon = self.clock, self.horizon
+        if clock > horizon and (
+            line.owner != self.rq.id or line.copies or line.settled > clock or clock > horizon + ahead
+        ):
             self._step_back()
 
     def _step_back(self) -> None:

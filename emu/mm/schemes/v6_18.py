@@ -106,9 +106,10 @@ class Scheme(LockingScheme):
         detached: it has no readers."""
         if self.smp:
             sched = self.sched
+            line = vma.vm_lock.line
             if sched.clock > sched.horizon:
-                sched.sync()
-            vma.vm_lock.line.write(sched)
+                sched.sync_for(line)
+            line.write(sched)
         refcnt = vma.vm_refcnt
         if not refcnt.add_not_zero(VMA_LOCK_OFFSET):
             return False
@@ -151,17 +152,22 @@ class Scheme(LockingScheme):
         """The VMA that contains `address`, read-locked; None with `reason` set."""
         smp = self.smp
         sched = self.sched
-        if smp and sched.clock > sched.horizon:
-            sched.sync()
+        tree = mm.mm_mt
         while True:
-            vma = mm.mm_mt.load(address)
+            vma = tree.load(address)
+            if smp:  # it takes time to get here from the root of the tree: the object may be another VMA by now
+                begin, changes = sched.clock, tree.changes
+                sched.charge(self.lookup_ns)
+                if sched.clock > sched.horizon:
+                    if vma is None:
+                        sched.sync()
+                    else:
+                        sched.sync_for(vma.vm_lock.line)
+                    if tree.changes != changes and tree.changed_at <= begin:  # that was before the look-up
+                        vma = tree.load(address)
             if vma is None:
                 reason = Reason.NO_VMA
                 break
-            if smp:  # it takes time to get here from the root of the tree: the object may be another VMA by now
-                sched.charge(self.lookup_ns)
-                if sched.clock > sched.horizon:
-                    sched.sync()
             # vma_start_read
             if vma.vm_lock_seq == mm.mm_lock_seq:
                 reason = Reason.WRITE_LOCKED
@@ -210,9 +216,9 @@ class Scheme(LockingScheme):
         """vma_refcount_put: drop a reader's reference, and wake the writer that waits for it to be the last."""
         if self.smp:
             sched = self.sched
-            if sched.clock > sched.horizon:
-                sched.sync()
             lock = vma.vm_lock
+            if sched.clock > sched.horizon:
+                sched.sync_for(lock.line)
             lock.line.write(sched)
             lock.readers.remove(sched.current)
         refcnt = vma.vm_refcnt
