@@ -302,6 +302,8 @@ class Engine:
         self._hooks: list[Any] = []
         self._add_hooks()
         self._pc_value = ctypes.c_uint64()
+        self._reservation = _reservation_offset(model)
+        self._reservation_size = 8 if model.pc_size == 8 else 4
         self._own: dict[int, bytes] = {}  # words of a context that belong to this engine
         at = _own_words(model)
         if at:
@@ -604,15 +606,16 @@ class Engine:
             old = self.uc.context_save()
         else:
             uclib.uc_context_save(self._uch, old._context)
-        offset = _reservation_offset(self.model)
-        if offset is not None:
-            ctypes.memset(old._context.value + offset, 0xFF, 8 if self.model.pc_size == 8 else 4)
+        old.engine = self
+        if self._reservation is not None:
+            ctypes.memset(old._context.value + self._reservation, 0xFF, self._reservation_size)
         return old
 
     def restore_context(self, context: Any) -> None:
         """Load registers that `save_context` saved, by this engine or by another one of the same model."""
-        for offset, word in self._own.items():
-            ctypes.memmove(context._context.value + offset, word, 8)
+        if context.engine is not self:
+            for offset, word in self._own.items():
+                ctypes.memmove(context._context.value + offset, word, 8)
         uclib.uc_context_restore(self._uch, context._context)
 
     def close(self) -> None:

@@ -2,8 +2,9 @@
 """Spinning lock (kernel/locking/qspinlock.c): first come, first served, and whoever waits keeps the CPU busy.
 
 Most sections under a spinlock have no scheduling point. Such a section is run at once, and what is left of it for
-others to see is `free_at`, the moment at which it ended: whoever comes earlier by its own clock waits until then, unless it
-comes before the section even began (`begun_at`): the CPU that ran it may have been ahead (Sched.sync_for).
+others to see is `free_at`, the moment at which it ended: whoever comes earlier by its own clock waits until then. Only
+where the CPU that ran the section was ahead of the others (Sched.sync_for) does one go first that comes before it even
+began (`begun_at`, else 0).
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class spinlock(Lock):
         else:
             self.queue = []
             self.owner = sched.current
-            self.begun_at = sched.clock
+            self.begun_at = sched.clock if sched.clock > sched.horizon else 0
 
     def lock_nested(self, subclass: int) -> None:
         """As lock, while another lock of the class is held (spin_lock_nested)."""
@@ -64,7 +65,7 @@ class spinlock(Lock):
             return False
         self.queue = []
         self.owner = sched.current
-        self.begun_at = sched.clock
+        self.begun_at = sched.clock if sched.clock > sched.horizon else 0
         return True
 
     def unlock(self) -> None:
@@ -77,7 +78,7 @@ class spinlock(Lock):
         self.free_at = sched.clock
         if queue:
             self.owner = queue.pop(0)
-            self.begun_at = sched.clock
+            self.begun_at = 0
             sched.wake(self.owner)
         else:
             self.queue = None
@@ -92,7 +93,7 @@ class spinlock(Lock):
             self.queue = []
             self.owner = me
             sched.charge(self.free_at - sched.clock)
-            self.begun_at = sched.clock
+            self.begun_at = 0
         else:
             self.queue.append(me)
             while self.owner is not me:

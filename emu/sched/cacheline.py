@@ -6,9 +6,9 @@ others, who reads takes a copy from the owner. Either way it travels (Cost.trans
 travels from one to the next: requests queue in the order in which they were made. The next journey begins when
 `transfer_hold` per cent of the last one are over, for requests overlap a little.
 
-Call `Sched.sync_for` before `write` or `read`, or the queue is not in the order of time. A line that one CPU alone has used
-for a while is different: that CPU may run ahead of others with it (Sched.sync_for). Whoever comes to it then with an
-earlier clock waits until the last use, so that what is under the line happens in one order for all.
+Call `Sched.sync_for` before `write` or `read`, or the queue is not in the order of time. With a line that it alone has
+used for a while, a CPU may run ahead of others. Whoever comes to it then with an earlier clock waits until the last
+use, so that what is under the line happens in one order for all.
 """
 
 from __future__ import annotations
@@ -37,26 +37,23 @@ class CacheLine:
 
     def write(self, sched: Sched) -> None:
         """The running CPU writes to the line. Its own line costs nothing more than the work that it is part of."""
-        cpu, cost = sched.rq.id, sched.cost
+        cpu = sched.rq.id
         owner = self.owner
-        if owner == cpu and not self.copies:
-            if sched.clock > self.free_at:
-                self.free_at = sched.clock
-            return
-        if owner < 0:
+        if owner != cpu:
             self.owner = cpu
-            return
-        if owner == cpu:  # only the copies must go: as far as the farthest of them
-            copies, journey = self.copies, 0
-            while copies:
-                low = copies & -copies
-                copies ^= low
-                journey = max(journey, cost.transfer(cpu, low.bit_length() - 1))
-        else:
-            journey = cost.transfer(owner, cpu)
-        self.owner = cpu
-        self.copies = 0
-        self._travel(sched, journey)
+            self.copies = 0
+            if owner >= 0:
+                self._travel(sched, sched.transfer[owner][cpu])
+            else:
+                self.settled = sched.clock + SETTLE
+        elif self.copies:  # only the copies must go: as far as the farthest of them
+            copies, self.copies = self.copies, 0
+            for mask, journey in sched.reach[cpu]:
+                if copies & mask:
+                    self._travel(sched, journey)
+                    break
+        elif sched.clock > self.free_at:
+            self.free_at = sched.clock
 
     def read(self, sched: Sched) -> None:
         """The running CPU reads something in the line."""
@@ -64,11 +61,12 @@ class CacheLine:
         owner = self.owner
         if owner == cpu or owner < 0 or self.copies >> cpu & 1:
             return
-        journey = sched.cost.transfer(owner, cpu)
+        journey = sched.transfer[owner][cpu]
         if self.copies:  # the owner gave it away to read before: this copy keeps nobody waiting
-            begin = max(sched.clock, self.free_at)
-            self.wait += begin + journey - sched.clock
-            sched.clock = begin + journey
+            clock = sched.clock
+            ready = (clock if clock > self.free_at else self.free_at) + journey
+            self.wait += ready - clock
+            sched.clock = ready
         else:
             self._travel(sched, journey)
         self.copies |= 1 << cpu
@@ -76,13 +74,16 @@ class CacheLine:
     def cmpxchg(self, sched: Sched) -> None:
         """The running CPU loads a word, looks at it, and exchanges it: it takes a copy first, then the line. These
         follow each other within the few ns for which a core that has a line keeps it, so nobody comes between."""
-        self.read(sched)
+        if self.owner != sched.rq.id:
+            self.read(sched)
         self.write(sched)
 
     def _travel(self, sched: Sched, journey: int) -> None:
-        begin = max(sched.clock, self.free_at)
-        self.free_at = begin + journey * sched.cost.transfer_hold // 100
-        self.wait += begin + journey - sched.clock
+        clock = sched.clock
+        begin = clock if clock > self.free_at else self.free_at
+        self.free_at = begin + journey * sched.transfer_hold // 100
+        begin += journey
+        self.wait += begin - clock
         self.transfers += 1
-        sched.clock = begin + journey
-        self.settled = sched.clock + SETTLE
+        self.settled = begin + SETTLE
+        sched.clock = begin

@@ -163,11 +163,9 @@ class Cost:
         such a server: first threads of the first socket's cores, then of the next one's, then all second threads."""
         if a == b:
             return 0
-        all_cores = self.sockets * self.cores
-        x, y = a % all_cores, b % all_cores
-        if x == y:
+        if b == self.sibling(a):
             return self.transfer_smt
-        return self.transfer_socket if x // self.cores == y // self.cores else self.transfer_remote
+        return self.transfer_socket if self.socket(a) == self.socket(b) else self.transfer_remote
 
     def socket(self, cpu: int) -> int:
         """The socket of a CPU, which is also its NUMA node."""

@@ -93,6 +93,8 @@ class Sched:
         for rq, sibling in zip(self.rqs, self.topology.sibling_of):
             rq.sibling = self.rqs[sibling] if sibling >= 0 else None
         self._slowdown = cost.smt_slowdown
+        self.transfer, self.reach = self.topology.transfer, self.topology.reach  # for cache lines
+        self.transfer_hold = cost.transfer_hold
 
     # Time
 

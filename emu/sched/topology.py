@@ -34,6 +34,29 @@ class Topology:
         self._step = cost.sockets * cost.cores  # from a thread to the other one of its core
         self._absent = ((1 << self._step) - 1) << cpus  # siblings that the machine does not have: never busy
         self._smt = cost.smt > 1
+        # Cost.transfer of each pair of CPUs; and for each CPU the masks of the others, farthest first, with that time.
+        self.transfer: list[list[int]] = []
+        self.reach: list[tuple[tuple[int, int], ...]] = []
+        everybody = (1 << cpus) - 1
+        rows = [
+            [cost.transfer_socket if other == socket else cost.transfer_remote for other in self.socket_of]
+            for socket in range(cost.sockets)
+        ]
+        for cpu, socket in enumerate(self.socket_of):
+            row = rows[socket].copy()
+            row[cpu] = 0
+            core = self.core_mask(cpu)
+            if core != 1 << cpu:
+                row[self.sibling_of[cpu]] = cost.transfer_smt
+            self.transfer.append(row)
+            near = self.sockets[socket]
+            self.reach.append(
+                (
+                    (everybody ^ near, cost.transfer_remote),
+                    (near & ~core, cost.transfer_socket),
+                    (core, cost.transfer_smt),
+                )
+            )
 
     def core_mask(self, cpu: int) -> int:
         """The threads of a CPU's core."""

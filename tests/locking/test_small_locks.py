@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 from errno import EINTR
-from itertools import pairwise
+from itertools import groupby, pairwise
+
+import pytest
 
 from emu.locking.rcuwait import rcuwait
 from emu.locking.refcount import REFCOUNT_MAX, REFCOUNT_SATURATED, refcount_t
 from emu.locking.seqlock import seqcount_t
 from emu.locking.spinlock import spinlock
 from emu.sched.entity import State
+from emu.sched.sched import LOOKAHEAD
 from emu.tracepoint import Kind
 from tests.locking.threads import Threads
 
@@ -153,3 +156,70 @@ def test_rcuwait_wakes_its_one_task_and_lets_a_fatal_signal_through() -> None:
     assert results == [0, True, -EINTR]
     assert wait.task is None
     wait.wake_up()
+
+
+def test_what_one_cpu_alone_uses_needs_no_turn_but_only_for_a_while() -> None:
+    box = Threads(2)
+    lock = spinlock(box.sched, "ptl")
+    order: list[tuple[str, int]] = []
+
+    def owner() -> None:
+        lock.lock()
+        lock.unlock()
+        box.at(50 * US)  # long after the line has settled here
+        for _ in range(40):
+            lock.lock()
+            order.append(("owner", box.sched.clock))
+            box.work(1 * US)
+            lock.unlock()
+
+    def other() -> None:
+        box.at(50 * US)
+        for _ in range(40):
+            box.work(1 * US)
+            box.sched.sync()
+            order.append(("other", box.sched.clock))
+
+    box.start(owner)
+    box.start(other)
+    box.run()
+    turns = [name for name, _ in groupby(order, key=lambda entry: entry[0])]
+    assert 2 <= len(turns) <= 12, "the owner goes on by itself, and gives way in the end"
+    ahead = max(
+        clock - min(later for other, later in order[i:] if other == "other")
+        for i, (name, clock) in enumerate(order)
+        if name == "owner" and any(other == "other" for other, _ in order[i:])
+    )
+    assert 2 * US < ahead <= LOOKAHEAD + 2 * US
+
+
+@pytest.mark.parametrize(("at", "first", "last"), [(51 * US, 51 * US, 52 * US), (56 * US, 57 * US, 58 * US)])
+def test_who_comes_before_a_section_that_ran_ahead_goes_first_and_who_comes_into_it_waits(
+    at: int, first: int, last: int
+) -> None:
+    box = Threads(2)
+    lock = spinlock(box.sched, "ptl")
+    seen: list[int] = []
+
+    def owner() -> None:
+        lock.lock()
+        lock.unlock()
+        box.at(50 * US)
+        box.work(5 * US)
+        lock.lock()  # no turn is taken: the other one is at 50 us
+        assert box.sched.clock > box.sched.horizon
+        box.work(2 * US)
+        lock.unlock()
+        box.at(90 * US)
+
+    def other() -> None:
+        box.at(50 * US + 1)
+        box.work(at - box.sched.clock)
+        lock.lock()
+        seen.append(box.sched.clock)
+        lock.unlock()
+
+    box.start(owner)
+    box.start(other)
+    box.run()
+    assert first <= seen[0] < last

@@ -10,13 +10,17 @@ from typing import Any
 from emu.mm.batches import WINDOW, Bandwidth, Batches, Section
 from emu.sched.cost import ICELAKE
 from emu.sched.sched import Sched
+from emu.sched.topology import Topology
 from emu.tracepoint import Tracepoints
 
 HOLD = 9000
 
 
 def on(cpu: int, clock: int, last: int = 0) -> Any:
-    return SimpleNamespace(rq=SimpleNamespace(id=cpu, clock=last), clock=clock, cost=ICELAKE)
+    topology = Topology(128, ICELAKE)
+    return SimpleNamespace(
+        rq=SimpleNamespace(id=cpu, clock=last), clock=clock, cost=ICELAKE, transfer=topology.transfer
+    )
 
 
 def test_who_comes_while_it_is_held_waits_and_who_comes_before_does_not() -> None:
@@ -87,9 +91,7 @@ def test_a_page_takes_on_average_what_it_takes_on_one_cpu() -> None:
     batches = Batches(sched)
     count = 63 * 31 * 64
     for _ in range(count):
-        batches.alloc()
-        batches.clear()
-        batches.add_anon()
+        batches.new_anon()
     cost = ICELAKE
-    alone = cost.page_alloc + cost.clear_page + cost.memcg_charge + cost.rmap_lru
+    alone = cost.anon_fault + cost.page_alloc + cost.clear_page + cost.memcg_charge + cost.rmap_lru
     assert abs(sched.clock / count - alone) < 1

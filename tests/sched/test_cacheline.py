@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from emu.sched.cacheline import CacheLine
 from emu.sched.cost import ICELAKE, MACHINES, Cost, anon_fault_ns
+from emu.sched.sched import Sched
+from emu.tracepoint import Tracepoints
 
 NEAR, FAR, HOLD = ICELAKE.transfer_socket, ICELAKE.transfer_remote, ICELAKE.transfer_hold
 
@@ -18,14 +19,14 @@ class Cpus:
     """Clocks of CPUs, as much of a Sched as a line uses."""
 
     def __init__(self) -> None:
-        self.cost = ICELAKE
-        self.clocks: dict[int, int] = {}
+        self.sched = Sched(Tracepoints(), cpus=128)
 
     def on(self, cpu: int, use: Any, at: int = 0) -> int:
         """`cpu` uses a line at `at` ns: how long that takes."""
-        sched = SimpleNamespace(rq=SimpleNamespace(id=cpu), cost=self.cost, clock=at)
-        use(sched)
-        return int(sched.clock) - at
+        self.sched.rq = self.sched.rqs[cpu]
+        self.sched.clock = at
+        use(self.sched)
+        return self.sched.clock - at
 
 
 def test_the_owner_pays_nothing_and_the_next_one_a_journey() -> None:

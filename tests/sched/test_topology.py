@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from emu.sched.cost import ICELAKE
 from emu.sched.topology import Topology
 
@@ -59,3 +61,12 @@ def test_one_cpu() -> None:
     assert machine.for_new(1, ALL, 0) == 0
     assert machine.for_new(0, ALL, 0) == -1
     assert machine.sibling_of == [-1]
+
+
+@pytest.mark.parametrize("cpus", [1, 5, 64, 130])
+def test_the_tables_for_cache_lines_say_what_the_costs_say(cpus: int) -> None:
+    topology = Topology(cpus, ICELAKE)
+    assert topology.transfer == [[ICELAKE.transfer(a, b) for b in range(cpus)] for a in range(cpus)]
+    for cpu, reach in enumerate(topology.reach):
+        for other in set(range(cpus)) - {cpu}:
+            assert next(ns for mask, ns in reach if mask >> other & 1) == ICELAKE.transfer(cpu, other)

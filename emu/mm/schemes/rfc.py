@@ -253,7 +253,7 @@ class Scheme(LockingScheme):
     def _vma_read_trylock(self, vma: vm_area_struct) -> bool:
         if self.smp:
             self.sched.charge(self.lookup_ns)
-            self.sched.sync()
+            self.sched.sync_for(vma.vm_lock.line)
         if "lock" in self.disabled:
             return True
         if not vma.vm_lock.down_read_trylock():
@@ -272,7 +272,7 @@ class Scheme(LockingScheme):
             # others write (the reason for which the lock was moved out of it in February 2023).
             sched = self.sched
             if sched.clock > sched.horizon:
-                sched.sync()
+                sched.sync_for(vma.vm_lock.line)
             vma.vm_lock.line.read(sched)
         self.rcu.rcu_read_lock()
         vma.vm_lock.up_read()
