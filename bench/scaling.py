@@ -30,7 +30,7 @@ from emu.scale.sweep import Sweep  # noqa: E402
 from emu.sched.cost import MACHINES  # noqa: E402
 
 GUESTS = ROOT / "guestprogs" / "build" / "x86_64"
-HOLDS = range(20, 100, 5)
+HOLDS = range(20, 105, 5)
 
 
 @dataclass(frozen=True)

@@ -34,17 +34,14 @@ MEASURED = "bench/kernel_costs.py, Linux 6.18, Zen 3, times 0.463: "
 RANGES = "bench/kernel_costs.py on the same machine while it was busy (fault_anon 3829 ns), times 0.291: "
 SHARE = "bench/kernel_costs.py --profile (samples of a first-touch fault by kernel function), times 1112.6 ns: "
 CORE_TO_CORE = "github.com/nviennot/core-to-core-latency, README, median of compare-and-exchange: "
-BROUER = (
-    "J. D. Brouer, LSF/MM 2016: alloc_page and free_page from the CPU's own list take 277 cycles together, at 4 GHz"
-)
 LU = (
-    "A. Lu on linux-mm, January to October 2018: the most time under zone->lock goes to cache misses on struct page; "
-    "page_fault1 of will-it-scale stops at 8.0 million faults/s on 2 x Skylake for this lock alone"
+    "A. Lu on linux-mm, September 2018: page_fault1 of will-it-scale, processes, v4.19-rc2 without lru_lock, "
+    "2 x Skylake, 56 cores: 9,219,349 faults/s, 77 % of the time in waiting for zone->lock"
 )
-ARK = "Intel ARK: Xeon Platinum of the third generation (Ice Lake), the second (Skylake: 8180), Xeon E5-2695 v4"
+ARK = "Intel ARK: Xeon Platinum 8300, 8180 and E5-2695 v4; what /sys shows, without influence on time"
 HYPERTHREADING = "D. Marr et al., Intel Technology Journal 6(1), 2002: a second thread gains up to 30 % on server work"
 MM_STRUCT = "include/linux/mm_types.h with x86-64's defconfig, struct mm_struct of Linux "
-LATR = "M. Kumar et al., LATR: Lazy Translation Coherence, ASPLOS 2018: an IPI takes 2.7 us on 16 cores, 6.6 us on 120"
+UOPS = "uops.info: LOCK INC of memory takes 18 to 20 cycles where the line is in L1 (Alder Lake, Rocket Lake)"
 
 
 def _ns(value: int, source: str) -> Any:
@@ -69,9 +66,7 @@ class Cost:
     sockets: int = _number(2, AGRAWAL)
     cores: int = _number(32, AGRAWAL + " (cores of a socket)")
     smt: int = _number(2, AGRAWAL + " (threads of a core)")
-    atomic: int = _ns(
-        7, "H. Schweizer et al., PACT 2015, and Agner Fog's tables: a locked add is 18 to 20 cycles in L1"
-    )
+    atomic: int = _ns(7, UOPS)
     transfer_smt: int = _ns(8, CORE_TO_CORE + "Xeon 8375C (Ice Lake), two threads of a core, 8.1 ns")
     transfer_socket: int = _ns(51, CORE_TO_CORE + "Xeon 8375C (Ice Lake), same socket, 51 ns")
     transfer_remote: int = _ns(108, CORE_TO_CORE + "dual Xeon 8375C (Ice Lake), other socket, 108 ns")
@@ -80,10 +75,13 @@ class Cost:
         "calibrated (bench/scaling.py --calibrate) on the mmap_lock column of AGRAWAL: per cent of a transfer that "
         "keep others away",
     )
-    ipi: int = _ns(2100, LATR + ": the part that does not grow with the number of CPUs")
-    ipi_per_cpu: int = _ns(38, LATR + ": the part that grows, for each CPU interrupted")
-    ipi_receive: int = _ns(400, "two exceptions' worth: entry, handler, return (see exception)")
-    tlb_flush_page: int = _ns(60, "Intel's tables: INVLPG takes about 200 cycles with the refill that follows")
+    ipi: int = _ns(
+        1720, RANGES + "tlb_shootdown_one_cpu 6092 ns, less ipi_per_cpu (a virtual machine: dearer than bare metal)"
+    )
+    ipi_per_cpu: int = _ns(
+        51, "kernel/smp.c, smp_call_function_many_cond: waits for a cache line of each CPU in turn: transfer_socket"
+    )
+    ipi_receive: int = _ns(400, "assumed: two exceptions' worth, entry, handler and return (see exception)")
 
     # A page fault, part by part
     exception: int = _ns(200, SHARE + "exc_page_fault and entry code 18 %")
@@ -127,8 +125,10 @@ class Cost:
     trylock_loads: int = _number(1, "kernel/locking/rwsem.c since 5.17: __down_read_trylock loads count first")
 
     # What the allocator and the LRU do in batches, under locks that all CPUs of a node share
-    zone_page: int = _ns(80, LU + ": 250 ns a page on each node, half of it to take it, times 1112.6 / 1743")
-    zone_free: int = _ns(80, LU + ", the other half: to give it back (part of zap_page)")
+    zone_page: int = _ns(
+        76, LU + ": 217 ns a page on each node, 55 % of that on the way in (43 % against 35 % of the time), times 0.638"
+    )
+    zone_free: int = _ns(62, LU + ": the other 45 %, on the way back (part of zap_page)")
     lru_page: int = _ns(48, SHARE + "folio_batch_move_lru 4.3 %: a page under lru_lock (part of rmap_lru)")
     list_lines: int = _number(
         2, "mm/swap.c and mm/page_alloc.c: the head of the list, and the page that was first in it, whose links change"
