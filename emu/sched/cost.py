@@ -232,7 +232,7 @@ ICELAKE = Cost()
 # transfer_hold: calibrated (bench/scaling.py --calibrate skylake) on the mmap_lock column of RASMUSSEN.
 SKYLAKE = _machine(
     "skylake", 1e9 / 573_600, cores=28, atomic=8, transfer_smt=8, transfer_socket=47, transfer_remote=134,
-    transfer_hold=80, lru_batch=15, memcg_batch=32, memory_page=32,
+    transfer_hold=100, lru_batch=15, memcg_batch=32, memory_page=32,
     pgd_beside_lock=0, trylock_loads=0, l1d=32, l2=1024, l3=38_912 + 512,
 )  # fmt: skip
 # REFCOUNT does not name its machine; 56 threads and 'a rather old Broadwell' in the same letter suggest 2 x 14 cores.
@@ -240,7 +240,7 @@ SKYLAKE = _machine(
 # transfer_hold: as SKYLAKE.
 BROADWELL = _machine(
     "broadwell", 1e9 / 507_566, cores=14, atomic=8, transfer_smt=8, transfer_socket=44, transfer_remote=118,
-    transfer_hold=80, memory_page=53, lru_batch=31, pgd_beside_lock=0, owner_apart=1, prefetch_always=1,
+    transfer_hold=100, memory_page=53, lru_batch=31, pgd_beside_lock=0, owner_apart=1, prefetch_always=1,
     l1d=32, l2=256, l3=35 * 1024,
 )  # fmt: skip
 MACHINES = {machine.name: machine for machine in (ICELAKE, SKYLAKE, BROADWELL)}
