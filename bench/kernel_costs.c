@@ -192,6 +192,42 @@ static void calls(void)
     close(ends[1]);
 }
 
+// What calls take that depends on pages and VMAs: each figure is for one page, or for one VMA.
+static void ranges(void)
+{
+    enum { VMAS = 512, MOVES = 1000 };
+    char *a = anonymous(PAGES, MAP_PRIVATE);
+    writes(a, PAGES, 1);
+    mprotect(a, PAGES * page, PROT_READ);
+    TIMED("mprotect_touched_page", PAGES, mprotect(a, PAGES * page, PROT_READ | PROT_WRITE));
+    TIMED("mlock_touched_page", PAGES, mlock(a, PAGES * page));
+    TIMED("munlock_touched_page", PAGES, munlock(a, PAGES * page));
+    static unsigned char core[PAGES];
+    TIMED("mincore_page", PAGES, mincore(a, PAGES * page, core));
+#ifdef MADV_COLD
+    TIMED("madvise_cold_page", PAGES, madvise(a, PAGES * page, MADV_COLD));
+#endif
+    TIMED("madvise_free_page", PAGES, madvise(a, PAGES * page, MADV_FREE));
+    char *b = anonymous(PAGES, MAP_PRIVATE);
+    TIMED("mremap_move_touched_page", PAGES, mremap(a, PAGES * page, PAGES * page, MREMAP_MAYMOVE | MREMAP_FIXED, b));
+    munmap(b, PAGES * page);
+    a = anonymous(PAGES, MAP_PRIVATE);
+    TIMED("madvise_guard_page", PAGES, madvise(a, PAGES * page, 102)); // MADV_GUARD_INSTALL, where it exists
+    munmap(a, PAGES * page);
+    a = anonymous(1, MAP_PRIVATE);
+    b = anonymous(2, MAP_PRIVATE);
+    TIMED("mremap_move", MOVES, for (int i = 0; i < MOVES; i++)
+          a = mremap(a, page, page, MREMAP_MAYMOVE | MREMAP_FIXED, b + i % 2 * page));
+    munmap(b, 2 * page);
+    a = anonymous(VMAS, MAP_PRIVATE);
+    for (int i = 0; i < VMAS; i += 2) // neighbours that do not merge
+        mprotect(a + i * page, page, PROT_READ);
+    TIMED("madvise_vma", VMAS, madvise(a, VMAS * page, MADV_DONTNEED));
+    TIMED("madvise_flags_vma", VMAS, madvise(a, VMAS * page, MADV_SEQUENTIAL));
+    TIMED("mlock_vma", VMAS, mlock2(a, VMAS * page, MLOCK_ONFAULT));
+    TIMED("munmap_vma", VMAS, munmap(a, VMAS * page));
+}
+
 static void on_signal(int number)
 {
     (void)number;
@@ -401,6 +437,7 @@ int main(int argc, char **argv)
         copy_on_write();
         files();
         calls();
+        ranges();
         signals();
         switches();
         forks();

@@ -26,7 +26,7 @@ from rich.table import Table
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from emu.sched.cost import MEASURED, Cost, anon_fault_ns  # noqa: E402
+from emu.sched.cost import MEASURED, RANGES, Cost, anon_fault_ns  # noqa: E402
 
 # Parts of a fault: the sample belongs to the first part of which one function is on its call stack.
 PARTS = {
@@ -37,6 +37,7 @@ PARTS = {
     "vma_lookup": ("lock_vma_under_rcu", "vma_end_read", "mas_walk", "vma_refcount_put"),
     "fault_core": ("handle_mm_fault", "__handle_mm_fault", "do_anonymous_page"),
 }
+WITHIN = {"lru_page": "folio_batch_move_lru"}  # what is part of a part, and has an entry too
 FAULT = "exc_page_fault"
 
 
@@ -71,7 +72,8 @@ def print_measured(console: Console, found: dict[str, list[float]]) -> None:
         users = [
             f"{entry} {value}"
             for entry, value, _, source in cost.entries()
-            if source.startswith(MEASURED) and name in source.removeprefix(MEASURED).replace(",", " ").split()
+            if source.startswith((MEASURED, RANGES))
+            and name in source.removeprefix(MEASURED).removeprefix(RANGES).replace(",", " ").split()
         ]
         middle = statistics.median(values)
         figures = (f"{figure:,.1f}" for figure in (middle, min(values), max(values)))
@@ -79,14 +81,15 @@ def print_measured(console: Console, found: dict[str, list[float]]) -> None:
     console.print(table)
 
 
-def profile(program: Path, directory: Path) -> Counter[str]:
-    """Samples of first-touch faults by part."""
+def profile(program: Path, directory: Path) -> tuple[Counter[str], Counter[str]]:
+    """Samples of first-touch faults by part, and those of WITHIN."""
     data = directory / "perf.data"
     record = ["perf", "record", "-q", "-g", "-e", "cpu-clock", "-F", "8000", "-o", str(data), str(program), "faults"]
     subprocess.run(record, check=True, stdout=subprocess.DEVNULL)
     script = ["perf", "script", "-i", str(data), "-F", "ip,sym"]
     text = subprocess.run(script, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
     samples: Counter[str] = Counter()
+    within: Counter[str] = Counter()
     for block in text.split("\n\n"):
         frames = [words[1].split("+")[0] for line in block.splitlines() if len(words := line.split(None, 1)) == 2]
         if not frames:
@@ -97,10 +100,11 @@ def profile(program: Path, directory: Path) -> Counter[str]:
                 samples["(user)"] += 1
             continue
         samples[next((part for part, functions in PARTS.items() if names & set(functions)), "exception")] += 1
-    return samples
+        within.update(part for part, function in WITHIN.items() if function in names)
+    return samples, within
 
 
-def print_profile(console: Console, samples: Counter[str]) -> None:
+def print_profile(console: Console, samples: Counter[str], within: Counter[str]) -> None:
     """The share of each part of a fault, and what that is of the table's fault."""
     cost = Cost()
     total = samples.total()
@@ -108,7 +112,7 @@ def print_profile(console: Console, samples: Counter[str]) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     values = {name: value for name, value, _, _ in cost.entries()}
-    for part, count in samples.most_common():
+    for part, count in (*samples.most_common(), *within.items()):
         share = count / total
         table.add_row(part, f"{share:.1%}", f"{share * anon_fault_ns(cost):.0f}", str(values.get(part, "")))
     console.print(table)
@@ -136,7 +140,7 @@ def main() -> int:
         if arguments.profile:
             if shutil.which("perf") is None:
                 sys.exit("kernel_costs.py: --profile needs perf")
-            print_profile(console, profile(program, Path(directory)))
+            print_profile(console, *profile(program, Path(directory)))
     print_costs(console)
     return 0
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from rich.text import Text
 from emu.cli.failure import Failure, tell
 from emu.scale import plot
 from emu.scale.result import Job, Result
-from emu.scale.sweep import Sweep
+from emu.scale.sweep import STOPPED, Sweep
 from emu.trace.escape import printable
 
 WIDE = 120
@@ -25,23 +26,29 @@ Results = dict[tuple[str, int], Result]  # by (locking, cpus)
 
 
 def scale(arguments: argparse.Namespace) -> int:
-    """Run all, print a table and a plot; 0, or 1 when a run failed."""
+    """Run all, print a table and a plot; 0, or 1 when a run failed. After Ctrl-C, or SIGTERM, what is done by then, and
+    128 + the signal's number."""
     out = Path(arguments.output) if arguments.output else None
     if out is not None:
         _check_output(out)
+    for file in (arguments.output, arguments.csv):
+        if file and not os.path.isdir(os.path.dirname(file) or "."):
+            raise Failure(f"{file}: cannot write it: {os.path.dirname(file)} is no directory")
     if not os.access(arguments.program, os.R_OK):
         raise Failure(f"{arguments.program}: cannot read it: {_why_not(arguments.program)}")
     jobs = [
         Job(
             arguments.program, tuple(arguments.args), locking, cpus, arguments.memory, arguments.seed,
             tuple(arguments.env), tuple(arguments.writable), arguments.timeout, arguments.costs,
+            arguments.cpu, arguments.check, arguments.pure,
         )
         for locking in arguments.locking
         for cpus in arguments.cpus
     ]  # fmt: skip
-    results = _run(jobs, arguments.jobs or os.cpu_count() or 1)
+    results, stopped = _run(jobs, arguments.jobs or len(os.sched_getaffinity(0)))
     console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
-    console.print(table(arguments, results))
+    if any(not result.problem for result in results.values()):
+        console.print(table(arguments, results))
     series, unit = curves(arguments, results)
     for line in plot.terminal(series, min(100, console.width)):
         console.print(Text(line))
@@ -49,20 +56,26 @@ def scale(arguments: argparse.Namespace) -> int:
         _write_csv(Path(arguments.csv), results)
     if out is not None:
         _write_plot(out, series, printable(" ".join([Path(arguments.program).name, *arguments.args])), unit)
-    failed = False
+    if stopped:
+        missing_runs = len(jobs) - sum(result.problem != STOPPED for result in results.values())
+        tell(f"interrupted: {missing_runs} of {len(jobs)} runs were not finished")
+    problems: dict[str, list[str]] = {}
     for (locking, cpus), result in results.items():
-        if result.problem:
-            failed = True
-            tell(f"{locking} on {cpus} CPU{'s' if cpus > 1 else ''}: {result.problem}")
+        if result.problem and result.problem != STOPPED:
+            problems.setdefault(result.problem, []).append(f"{locking} on {cpus} CPU{'s' if cpus > 1 else ''}")
+    for problem, runs in problems.items():
+        tell(f"{'all runs' if len(runs) == len(jobs) > 1 else ', '.join(runs)}: {printable(problem)}")
     missing = {name for result in results.values() for name in result.missing}
     if missing:
         tell(f"system calls that are missing, answered with ENOSYS: {', '.join(sorted(missing))}")
-    return int(failed)
+    return 128 + stopped if stopped else int(bool(problems))
 
 
-def _run(jobs: list[Job], parallel: int) -> Results:
-    """All jobs. The longest ones, those with many CPUs, are begun first."""
+def _run(jobs: list[Job], parallel: int) -> tuple[Results, int]:
+    """All jobs, and the number of the signal that ended it all early, or 0. The longest ones, those with many CPUs, are
+    begun first."""
     found: Results = {}
+    stopped = 0
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("running", total=len(jobs))
@@ -71,8 +84,21 @@ def _run(jobs: list[Job], parallel: int) -> Results:
             found[job.locking, job.cpus] = result
             progress.update(bar, advance=1, description=f"{job.locking} on {job.cpus} CPUs")
 
-        Sweep().run(sorted(jobs, key=lambda job: -job.cpus), parallel, done)
-    return {(job.locking, job.cpus): found[job.locking, job.cpus] for job in jobs}
+        def terminate(number: int, _frame: object) -> None:
+            nonlocal stopped
+            stopped = number
+            raise KeyboardInterrupt
+
+        before = {number: signal.signal(number, terminate) for number in (signal.SIGTERM, signal.SIGHUP)}
+        try:
+            Sweep().run(sorted(jobs, key=lambda job: -job.cpus), parallel, done)
+        except KeyboardInterrupt:
+            stopped = stopped or signal.SIGINT
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    unfinished = Result(problem=STOPPED)
+    return {(job.locking, job.cpus): found.get((job.locking, job.cpus), unfinished) for job in jobs}, stopped
 
 
 def _ns(value: float) -> str:
@@ -104,7 +130,7 @@ def table(arguments: argparse.Namespace, results: Results) -> Table:
     told = any(result.operations for result in results.values())
     found = Table(title=Text(printable(" ".join([arguments.program, *arguments.args]))), title_justify="left")
     for name in ("locking", "CPUs", *(("operations/s", "speedup") if told else ()), "faults/s"):
-        found.add_column(name, justify="left" if name == "locking" else "right")
+        found.add_column(name, justify="left" if name == "locking" else "right", min_width=min(12, len(name)))
     for name in [f"waited for {name}" for name in locks] + [f"under {name}" for name in paths]:
         found.add_column(Text(printable(name)), justify="right")
     before = ""
@@ -114,7 +140,7 @@ def table(arguments: argparse.Namespace, results: Results) -> Table:
         cells = [locking if locking != before else "", str(cpus)]
         before = locking
         if result.problem:
-            found.add_row(*cells, "failed")
+            found.add_row(*cells, "stopped" if result.problem == STOPPED else "failed")
             continue
         if told:
             rate = result.operation_rate

@@ -66,5 +66,8 @@ def add_scale_options(
     add("--writable", action="append", default=[], metavar="DIR", help="let the guest write below this directory")
     add("--seed", type=int, default=0, metavar="N", help="perturb the scheduling (default: 0, do not)")
     add("--timeout", type=seconds, metavar="SECONDS", help="end a run after this much virtual time")
+    add("--cpu", metavar="MODEL", help="the CPU's model, as of run --cpu")
+    add("--check", action="store_true", help="look at locks and invariants at every step, as run --check (slow)")
+    add("--pure", action="store_true", help="do without the C extension (slower, the same figures)")
     add("program", metavar="PROGRAM", help="a static ELF program")
     add("args", nargs=argparse.REMAINDER, metavar="ARG", help="its arguments; {n} is replaced by the number of CPUs")

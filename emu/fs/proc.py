@@ -17,6 +17,7 @@ from emu.fs.consts import (
     S_IFMT,
     S_IFREG,
 )
+from emu.fs.cpumask import cpu_list, cpu_map
 from emu.fs.dcache import Dentry, d_path
 from emu.fs.file import File, PathFile, kiocb
 from emu.fs.inode import Inode, Kstat, SuperBlock, dt_type
@@ -392,6 +393,10 @@ def _status(task: Any) -> str:
     exec_pages = max(mm.exec_vm - text, 0)
     mm.hiwater_rss = max(mm.hiwater_rss, rss)
 
+    cpus = task.machine.cpus
+    allowed = [cpu for cpu in range(cpus) if task.affinity >> cpu & 1]
+    nodes = [number for number, mask in enumerate(task.machine.sched.topology.sockets) if mask]
+
     def kib(name: str, pages: int) -> str:
         return f"{name}:\t{pages * 4:8d} kB\n"
 
@@ -406,13 +411,16 @@ def _status(task: Any) -> str:
         kib("VmPin", mm.pinned_vm), kib("VmHWM", mm.hiwater_rss), kib("VmRSS", rss), kib("RssAnon", mm.rss[1]),
         kib("RssFile", mm.rss[0]), kib("RssShmem", mm.rss[3]), kib("VmData", mm.data_vm), kib("VmStk", mm.stack_vm),
         kib("VmExe", text), kib("VmLib", exec_pages), kib("VmPTE", mm.pgtable.tables), kib("VmSwap", 0),
-        "HugetlbPages:\t       0 kB\nCoreDumping:\t0\nTHP_enabled:\t1\nuntag_mask:\t0xffffffffffffffff\nThreads:\t1\n",
+        "HugetlbPages:\t       0 kB\nCoreDumping:\t0\nTHP_enabled:\t1\nuntag_mask:\t0xffffffffffffffff\n",
+        f"Threads:\t{len(task.signal.threads)}\n",
         f"SigQ:\t0/{task.rlimit(11)}\nSigPnd:\t0000000000000000\nShdPnd:\t{task.signals.pending:016x}\n",
         f"SigBlk:\t{task.signals.blocked:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n",
         f"CapInh:\t0000000000000000\nCapPrm:\t{cred.cap_effective:016x}\nCapEff:\t{cred.cap_effective:016x}\n",
         f"CapBnd:\t{cred.cap_effective:016x}\nCapAmb:\t0000000000000000\nNoNewPrivs:\t{task.no_new_privs}\n",
-        "Seccomp:\t0\nSeccomp_filters:\t0\nCpus_allowed:\t1\nCpus_allowed_list:\t0\nMems_allowed:\t1\n",
-        "Mems_allowed_list:\t0\nvoluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n",
+        "Seccomp:\t0\nSeccomp_filters:\t0\n",
+        f"Cpus_allowed:\t{cpu_map(allowed, cpus)}\nCpus_allowed_list:\t{cpu_list(allowed)}\n",
+        f"Mems_allowed:\t{cpu_map(nodes, len(nodes))}\nMems_allowed_list:\t{cpu_list(nodes)}\n",
+        f"voluntary_ctxt_switches:\t{task.nvcsw}\nnonvoluntary_ctxt_switches:\t{task.nivcsw}\n",
     ))  # fmt: skip
 
 

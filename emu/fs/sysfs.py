@@ -7,11 +7,11 @@ cores and threads as its table of costs says; a socket is a memory node. There a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from emu.fs.cpumask import cpu_list, cpu_map
 from emu.fs.proc import ProcDirectory, ProcInode, ProcLink, ProcText, PseudoFs
 
 if TYPE_CHECKING:
@@ -28,24 +28,6 @@ Tree = dict[str, Any]  # name -> text, Link, a function that makes the text, or 
 
 class Link(str):
     """The target of a symbolic link."""
-
-
-def cpu_list(cpus: Iterable[int]) -> str:
-    """0-3,8 (bitmap_print_list)."""
-    parts = []
-    for _, run in groupby(enumerate(sorted(cpus)), key=lambda pair: pair[1] - pair[0]):
-        numbers = [number for _, number in run]
-        parts.append(f"{numbers[0]}-{numbers[-1]}" if len(numbers) > 1 else str(numbers[0]))
-    return ",".join(parts)
-
-
-def cpu_map(cpus: Iterable[int], width: int) -> str:
-    """Hexadecimal words of 32 bits, the highest first (bitmap_print_bitmask); `width`: CPUs of the machine."""
-    mask = sum(1 << cpu for cpu in cpus)
-    words = [f"{mask >> shift & 0xFFFFFFFF:08x}" for shift in range(0, width, 32)]
-    digits = ((width % 32 or 32) + 3) // 4  # of the highest word
-    words[-1] = words[-1][-digits:]
-    return ",".join(reversed(words))
 
 
 class SysFs(PseudoFs):

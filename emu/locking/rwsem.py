@@ -143,7 +143,10 @@ class rw_semaphore(Lock):
         if line is not None:
             if sched.clock > sched.horizon:
                 sched.sync_for(line)
-            line.cmpxchg(sched)
+            if sched.cost.trylock_loads:
+                line.cmpxchg(sched)
+            else:
+                line.write(sched)
         if self.count & _READ_FAILED_MASK:
             return False
         self.count += _READER_BIAS

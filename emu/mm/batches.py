@@ -45,7 +45,9 @@ class Section:
         begin = clock
         if self.owner != cpu:
             if self.owner >= 0:
-                begin += sched.transfer[self.owner][cpu]
+                journey = sched.transfer[self.owner][cpu]
+                begin += journey  # of the lock, and while it is held of the list that it protects
+                ns += journey * sched.cost.list_lines
             self.owner = cpu
         place = bisect_right(ends, begin)
         while place < len(begins) and begins[place] < begin + ns:

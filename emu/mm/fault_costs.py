@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from emu.mm.batches import Batches
 
 if TYPE_CHECKING:
+    from emu.mm.mm_types import mm_struct
+    from emu.sched.cacheline import CacheLine
     from emu.sched.sched import Sched
 
 
@@ -24,6 +26,7 @@ class FaultCosts:
         self.sched = sched
         self.batches = Batches(sched) if len(sched.rqs) > 1 else None
         self.core = cost.fault_core
+        self.pgd_beside_lock = bool(cost.pgd_beside_lock)
         self.lookup = cost.vma_lookup
         self.entry = cost.exception + (cost.fault_core + cost.vma_lookup if self.batches is None else 0)
         self._new = cost.page_alloc + cost.memcg_charge + cost.rmap_lru
@@ -43,6 +46,23 @@ class FaultCosts:
         """The kernel itself asks for a page: handle_mm_fault charges what is left (faultin_page)."""
         if self.batches is None:
             self.sched.clock += self.core
+
+    def walk(self, mm: mm_struct) -> None:
+        """Down the page tables from mm->pgd (__handle_mm_fault), on a machine with several CPUs. Where pgd is in the
+        line of mmap_lock, somebody else may have that."""
+        if self.pgd_beside_lock:
+            self.read(mm.mmap_lock.line)
+        self.sched.charge(self.core)
+
+    def read(self, line: CacheLine | None) -> None:
+        """Read something in a line to which other CPUs write."""
+        assert line is not None
+        sched = self.sched
+        if line.owner < 0 or line.copies >> sched.rq.id & 1:
+            return  # nobody writes to it now
+        if sched.clock > sched.horizon:
+            sched.sync_for(line)
+        line.read(sched)
 
     def new_anon(self) -> None:
         """A zeroed page of the running task's own, charged and on the LRU (alloc_anon_folio and what follows)."""

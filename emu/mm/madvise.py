@@ -150,6 +150,8 @@ def _can_modify(vma: vm_area_struct, behavior: int) -> bool:
 
 def _advise_vma(vma: vm_area_struct, start: int, end: int, behavior: int) -> int:
     """One VMA's share (madvise_vma_behavior)."""
+    sched = vma.vm_mm.memory.sched
+    sched.charge(sched.cost.madvise_vma)
     if not _can_modify(vma, behavior):
         return -EPERM
     if behavior in (MADV_DONTNEED, MADV_DONTNEED_LOCKED, MADV_FREE):
@@ -165,7 +167,10 @@ def _advise_vma(vma: vm_area_struct, start: int, end: int, behavior: int) -> int
     if behavior == MADV_WILLNEED:
         return _willneed(vma)
     if behavior in (MADV_COLD, MADV_PAGEOUT):
-        return -EINVAL if vma.vm_flags & (VM_LOCKED | VM_PFNMAP | VM_HUGETLB) else 0
+        if vma.vm_flags & (VM_LOCKED | VM_PFNMAP | VM_HUGETLB):
+            return -EINVAL
+        sched.charge(sum(1 for _ in present_entries(vma.vm_mm, start, end)) * sched.cost.madvise_cold_page)
+        return 0
     if behavior == MADV_COLLAPSE:
         return -EINVAL  # there are no huge pages
     if behavior == MADV_GUARD_INSTALL:
@@ -235,6 +240,7 @@ def _free(vma: vm_area_struct, start: int, end: int) -> int:
     table = mm.pgtable
     format = table.format
     changed = False
+    pages = 0
     for slot, pte in present_entries(mm, start, end):
         if format.pte_special(pte):
             continue
@@ -246,6 +252,8 @@ def _free(vma: vm_area_struct, start: int, end: int) -> int:
             table.set(slot, format.pte_mkclean(format.pte_mkold(pte)))
             changed = True
         mm.memory.vmstat["pglazyfree"] += 1
+        pages += 1
+    mm.memory.sched.charge(pages * mm.memory.sched.cost.madvise_free_page)
     if changed:
         flush_tlb_mm(mm, (end - start) >> PAGE_SHIFT)
     return 0
@@ -290,6 +298,8 @@ def _guard_install(vma: vm_area_struct, start: int, end: int) -> int:
         if error:
             return error
     zap_page_range_single(vma, start, end - start)
+    sched = vma.vm_mm.memory.sched
+    sched.charge((end - start >> PAGE_SHIFT) * sched.cost.guard_page)
     table = vma.vm_mm.pgtable
     for address in range(start, end, PAGE_SIZE):
         slot = table.alloc(address)

@@ -87,7 +87,9 @@ def handle_mm_fault(vma: vm_area_struct, address: int, flags: int) -> int:
     mm = vma.vm_mm
     costs = mm.memory.costs
     if costs.batches is not None:
-        costs.sched.charge(costs.core)
+        costs.walk(mm)
+        if mm.scheme.lock_among_fields and flags & FAULT_FLAG_VMA_LOCK:
+            costs.read(vma.vm_lock.line)
     if flags & (_WRITE_OR_UNSHARE | FAULT_FLAG_RETRY_NOWAIT):
         ret = sanitize_fault_flags(vma, flags)
         if ret:
@@ -775,6 +777,7 @@ def change_protection(vma: vm_area_struct, start: int, end: int, newprot: int, w
         if entry != pte:
             table.set(slot, entry)
     if changed:
+        mm.memory.sched.charge(changed * mm.memory.sched.cost.protect_page)
         flush_tlb_mm(mm, changed)
     return changed
 
@@ -815,7 +818,7 @@ def move_page_tables(vma: vm_area_struct, old: int, new_vma: vm_area_struct, new
     memory."""
     mm = vma.vm_mm
     table = mm.pgtable
-    moved = False
+    moved = 0
     done = length
     locked: list[spinlock] = []  # of the tables that entries are moved from and to (move_ptes)
     for offset in range(0, length, PAGE_SIZE):
@@ -838,9 +841,10 @@ def move_page_tables(vma: vm_area_struct, old: int, new_vma: vm_area_struct, new
         if pte:
             table.set(slot, 0)
             table.set(target, pte)
-            moved = True
+            moved += 1
     for ptl in reversed(locked):
         ptl.unlock()
     if moved:
+        mm.memory.sched.charge(moved * mm.memory.sched.cost.move_page)
         flush_tlb_mm(mm, length >> PAGE_SHIFT)
     return done

@@ -47,6 +47,8 @@ def sys_mincore(mm: mm_struct, access: Uaccess, start: int, length: int, vector:
     while pages:
         mmap_read_lock(mm)
         found = do_mincore(mm, start, min(pages, PAGE_SIZE))
+        if not isinstance(found, int):
+            mm.memory.sched.charge(len(found) * mm.memory.sched.cost.mincore_page)
         mmap_read_unlock(mm)
         if isinstance(found, int):
             return found

@@ -6,6 +6,7 @@ from __future__ import annotations
 from errno import EAGAIN, EFAULT, EINTR, EINVAL, ENOMEM, EPERM
 
 from emu.mm.gup import mm_populate
+from emu.mm.memory import present_entries
 from emu.mm.mm_types import (
     PAGE_MASK,
     PAGE_SHIFT,
@@ -37,6 +38,7 @@ def mlock_fixup(vma: vm_area_struct, start: int, end: int, newflags: int) -> int
     oldflags = vma.vm_flags
     if newflags == oldflags or oldflags & (VM_SPECIAL | VM_HUGETLB | VM_DROPPABLE):
         return 0
+    mm.memory.sched.charge(mm.memory.sched.cost.mlock_vma)
     modified = vma_modify(vma, start, end, newflags)
     if isinstance(modified, int):
         return modified
@@ -46,6 +48,8 @@ def mlock_fixup(vma: vm_area_struct, start: int, end: int, newflags: int) -> int
     elif not oldflags & VM_LOCKED:
         mm.locked_vm += pages
     mm.scheme.vma_start_write(modified, "mlock_fixup")
+    present = sum(1 for _ in present_entries(mm, start, end))  # mlock_vma_pages_range
+    mm.memory.sched.charge(present * mm.memory.sched.cost.mlock_page)
     if modified.vm_flags != newflags:
         modified.vm_flags = newflags
         trace_vma_modify(modified)

@@ -148,13 +148,9 @@ def lock_mm_and_find_vma(mm: mm_struct, address: int, user: bool) -> vm_area_str
     if not mmap_read_trylock(mm) and mmap_read_lock_killable(mm):
         mm.stack_grown = False
         return None
-    line = mm.mmap_lock.line
-    if line is not None:
+    if mm.mmap_lock.line is not None:
         sched = mm.memory.sched
         sched.charge(sched.cost.vma_lookup)
-        if sched.cost.pgd_beside_lock:  # the walk begins with what is in a line that everybody writes to
-            sched.sync()
-            line.read(sched)
     vma = mm.mm_mt.find(address)
     mm.stack_grown = False
     if vma is not None and vma.vm_start <= address:

@@ -245,6 +245,7 @@ class _Mremap:
         charge = (self.new_len if keep or not self.old_len else self.new_len - self.old_len) >> PAGE_SHIFT
         if accounted and not vm_enough_memory(memory, charge, privileged=mm.privileged):
             return -ENOMEM
+        memory.sched.charge(memory.sched.cost.mremap_move)
         mm.scheme.vma_start_write(vma, "move_vma")
         pgoff = vma.vm_pgoff + (self.addr - vma.vm_start >> PAGE_SHIFT)
         new = copy_vma(vma, self.new_addr, self.new_len, pgoff)

@@ -564,7 +564,8 @@ def do_align_munmap(mm: mm_struct, start: int, end: int, unlock: bool) -> int:
         if unlock:
             mmap_write_unlock(mm)
         return 0
-    mm.memory.sched.charge(mm.memory.sched.cost.munmap)
+    cost = mm.memory.sched.cost
+    mm.memory.sched.charge(cost.munmap + (len(vmas) - 1) * cost.munmap_vma)
     detach_vmas(mm, vmas)
     downgrade = unlock and mm.scheme.munmap_may_downgrade(mm.mm_mt.find(end - 1))
     if downgrade:

@@ -28,6 +28,9 @@ class Job:
     writable: tuple[str, ...] = ()
     timeout: int | None = None  # virtual ns
     costs: str | None = None  # name of a table of costs; None: the usual one
+    cpu: str | None = None  # model of the CPUs; None: the usual one
+    check: bool = False
+    pure: bool = False
     hold: int | None = None  # transfer_hold instead of the table's, to calibrate it
 
     def argv(self) -> list[str]:

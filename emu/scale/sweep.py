@@ -16,6 +16,7 @@ from pathlib import Path
 from emu.scale.result import Job, Result
 
 WORKER = (sys.executable, "-m", "emu.scale.worker")
+STOPPED = "stopped"  # the problem of a run that was not finished because the sweep was interrupted
 OUTPUT_KEPT = 1 << 20  # bytes of a guest's output that are looked at, from its end
 
 
@@ -48,7 +49,7 @@ class Sweep:
             with open(Path(directory) / "output", "w+b") as output:
                 with self._lock:
                     if self._stopped:
-                        return Result(problem="stopped")
+                        return Result(problem=STOPPED)
                     process = subprocess.Popen(
                         [*self.worker, job.to_json(), str(answer)],
                         stdin=subprocess.DEVNULL,
@@ -66,10 +67,10 @@ class Sweep:
                 text = output.read().decode(errors="replace")
             if process.returncode or not answer.exists():
                 last = text.strip().rpartition("\n")[2]
-                how = f"status {process.returncode}"
+                how = f"ended with status {process.returncode}"
                 if process.returncode < 0:
-                    how = f"killed by {signal.Signals(-process.returncode).name}"
-                return Result(problem=f"the run ended with {how}" + (f": {last}" if last else ""))
+                    how = f"was killed by {signal.Signals(-process.returncode).name}"
+                return Result(problem=f"the run {how}" + (f": {last}" if last else ""))
             result = Result.from_json(answer.read_text())
         if result.problem:
             return result

@@ -9,10 +9,12 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import traceback
 from dataclasses import replace
 
 from emu.kernel.elf import ExecError
 from emu.kernel.machine import Machine
+from emu.locking.lockdep import Violation
 from emu.scale.result import Job, Result
 from emu.sched.cost import ICELAKE, MACHINES
 from emu.tracepoint import Kind, Path, Tracepoints
@@ -48,12 +50,14 @@ def run(job: Job) -> Result:
     machine = Machine(
         memory=job.memory,
         locking=job.locking,
-        pure=os.environ.get("MMSCOPE_PURE") == "1",
+        pure=job.pure or os.environ.get("MMSCOPE_PURE") == "1",
         writable=list(job.writable),
         seed=job.seed,
         cpus=job.cpus,
         timeout=job.timeout,
         costs=costs,
+        cpu=job.cpu,
+        check=job.check,
     )
     account = Account(machine.tp)
     machine.tp.on = True
@@ -78,6 +82,11 @@ def main() -> int:
         result = run(job)
     except (ExecError, MemoryError, OSError) as problem:
         result = Result(problem=str(problem) or type(problem).__name__)
+    except Violation as found:
+        result = Result(problem=found.lines[0])
+    except AssertionError as bug:
+        where = traceback.extract_tb(bug.__traceback__)[-1]
+        result = Result(problem=f"kernel BUG: {bug} ({where.name}, {os.path.basename(where.filename)}:{where.lineno})")
     with open(sys.argv[2], "w") as file:
         file.write(result.to_json())
     return 0

@@ -25,12 +25,13 @@ SETTLE = 20_000  # ns for which a line must have stayed with one CPU to count as
 class CacheLine:
     """`wait` and `transfers`: ns that its users waited for it altogether, and how often it changed hands."""
 
-    __slots__ = ("copies", "free_at", "owner", "settled", "transfers", "wait")
+    __slots__ = ("arrives", "copies", "free_at", "owner", "settled", "transfers", "wait")
 
     def __init__(self) -> None:
         self.owner = -1  # the CPU that wrote it last
         self.copies = 0  # a bit for each other CPU that has read it since
         self.free_at = 0  # when the journey under way lets the next one begin, or its owner used it last
+        self.arrives = 0  # when a prefetch of the owner's is there
         self.settled = 0  # from when on it counts as its owner's alone, if it stays there
         self.wait = 0
         self.transfers = 0
@@ -46,20 +47,39 @@ class CacheLine:
                 self._travel(sched, sched.transfer[owner][cpu])
             else:
                 self.settled = sched.clock + SETTLE
-        elif self.copies:  # only the copies must go: as far as the farthest of them
-            copies, self.copies = self.copies, 0
-            for mask, journey in sched.reach[cpu]:
-                if copies & mask:
-                    self._travel(sched, journey)
-                    break
+        elif self.copies:
+            self._travel(sched, self._farthest_copy(sched))
+            self.copies = 0
+        elif self.arrives > sched.clock:
+            self._await(sched)
         elif sched.clock > self.free_at:
             self.free_at = sched.clock
+
+    def prefetchw(self, sched: Sched) -> None:
+        """The running CPU asks for the line to write to it later, and goes on: it waits for what is left of the journey
+        when it uses the line, unless another CPU has taken it away by then."""
+        cpu = sched.rq.id
+        owner = self.owner
+        if owner == cpu and not self.copies:
+            return
+        self.owner = cpu
+        if owner < 0:
+            return
+        journey = sched.transfer[owner][cpu] if owner != cpu else self._farthest_copy(sched)
+        self.copies = 0
+        begin = max(sched.clock, self.free_at)
+        self.free_at = begin + journey * sched.transfer_hold // 100
+        self.arrives = begin + journey
+        self.settled = self.arrives + SETTLE
+        self.transfers += 1
 
     def read(self, sched: Sched) -> None:
         """The running CPU reads something in the line."""
         cpu = sched.rq.id
         owner = self.owner
         if owner == cpu or owner < 0 or self.copies >> cpu & 1:
+            if owner == cpu and self.arrives > sched.clock:
+                self._await(sched)
             return
         journey = sched.transfer[owner][cpu]
         if self.copies:  # the owner gave it away to read before: this copy keeps nobody waiting
@@ -78,7 +98,18 @@ class CacheLine:
             self.read(sched)
         self.write(sched)
 
+    def _farthest_copy(self, sched: Sched) -> int:
+        """ns until all copies of the owner's line are gone: as far as the farthest of them."""
+        copies = self.copies
+        return next(journey for mask, journey in sched.reach[self.owner] if copies & mask)
+
+    def _await(self, sched: Sched) -> None:
+        """The owner needs what it has asked for."""
+        self.wait += self.arrives - sched.clock
+        sched.clock = self.arrives
+
     def _travel(self, sched: Sched, journey: int) -> None:
+        self.arrives = 0
         clock = sched.clock
         begin = clock if clock > self.free_at else self.free_at
         self.free_at = begin + journey * sched.transfer_hold // 100

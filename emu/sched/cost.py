@@ -13,8 +13,8 @@ prints the table beside what it finds.
 
 A fault is the sum of its parts. For the first touch of an anonymous page:
 
-    exception 200 + vma_lookup 50 + fault_core 164 + anon_fault 124 + page_alloc 185 + clear_page 213
-    + memcg_charge 112 + rmap_lru 65 = 1113 ns
+    exception 200 + vma_lookup 50 + fault_core 164 + anon_fault 86 + page_alloc 185 + clear_page 213
+    + memcg_charge 112 + rmap_lru 103 = 1113 ns
 """
 
 from __future__ import annotations
@@ -31,19 +31,17 @@ REFCOUNT = (
     "cover letter of 'reimplement per-vma lock as a refcount', February 2025: mmtests pft, 507,566 faults/s on 1 thread"
 )
 MEASURED = "bench/kernel_costs.py, Linux 6.18, Zen 3, times 0.463: "
+RANGES = "bench/kernel_costs.py on the same machine while it was busy (fault_anon 3829 ns), times 0.291: "
 SHARE = "bench/kernel_costs.py --profile (samples of a first-touch fault by kernel function), times 1112.6 ns: "
 CORE_TO_CORE = "github.com/nviennot/core-to-core-latency, README, median of compare-and-exchange: "
-BROUER = (
-    "J. D. Brouer, LSF/MM 2016: alloc_page and free_page from the CPU's own list take 277 cycles together, at 4 GHz"
-)
 LU = (
-    "A. Lu on linux-mm, January to October 2018: the most time under zone->lock goes to cache misses on struct page; "
-    "page_fault1 of will-it-scale stops at 8.0 million faults/s on 2 x Skylake for this lock alone"
+    "A. Lu on linux-mm, September 2018: page_fault1 of will-it-scale, processes, v4.19-rc2 without lru_lock, "
+    "2 x Skylake, 56 cores: 9,219,349 faults/s, 77 % of the time in waiting for zone->lock"
 )
-ARK = "Intel ARK: Xeon Platinum of the third generation (Ice Lake), the second (Skylake: 8180), Xeon E5-2695 v4"
+ARK = "Intel ARK: Xeon Platinum 8300, 8180 and E5-2695 v4; what /sys shows, without influence on time"
 HYPERTHREADING = "D. Marr et al., Intel Technology Journal 6(1), 2002: a second thread gains up to 30 % on server work"
 MM_STRUCT = "include/linux/mm_types.h with x86-64's defconfig, struct mm_struct of Linux "
-LATR = "M. Kumar et al., LATR: Lazy Translation Coherence, ASPLOS 2018: an IPI takes 2.7 us on 16 cores, 6.6 us on 120"
+UOPS = "uops.info: LOCK INC of memory takes 18 to 20 cycles where the line is in L1 (Alder Lake, Rocket Lake)"
 
 
 def _ns(value: int, source: str) -> Any:
@@ -68,9 +66,7 @@ class Cost:
     sockets: int = _number(2, AGRAWAL)
     cores: int = _number(32, AGRAWAL + " (cores of a socket)")
     smt: int = _number(2, AGRAWAL + " (threads of a core)")
-    atomic: int = _ns(
-        7, "H. Schweizer et al., PACT 2015, and Agner Fog's tables: a locked add is 18 to 20 cycles in L1"
-    )
+    atomic: int = _ns(7, UOPS)
     transfer_smt: int = _ns(8, CORE_TO_CORE + "Xeon 8375C (Ice Lake), two threads of a core, 8.1 ns")
     transfer_socket: int = _ns(51, CORE_TO_CORE + "Xeon 8375C (Ice Lake), same socket, 51 ns")
     transfer_remote: int = _ns(108, CORE_TO_CORE + "dual Xeon 8375C (Ice Lake), other socket, 108 ns")
@@ -79,10 +75,13 @@ class Cost:
         "calibrated (bench/scaling.py --calibrate) on the mmap_lock column of AGRAWAL: per cent of a transfer that "
         "keep others away",
     )
-    ipi: int = _ns(2100, LATR + ": the part that does not grow with the number of CPUs")
-    ipi_per_cpu: int = _ns(38, LATR + ": the part that grows, for each CPU interrupted")
-    ipi_receive: int = _ns(400, "two exceptions' worth: entry, handler, return (see exception)")
-    tlb_flush_page: int = _ns(60, "Intel's tables: INVLPG takes about 200 cycles with the refill that follows")
+    ipi: int = _ns(
+        1720, RANGES + "tlb_shootdown_one_cpu 6092 ns, less ipi_per_cpu (a virtual machine: dearer than bare metal)"
+    )
+    ipi_per_cpu: int = _ns(
+        51, "kernel/smp.c, smp_call_function_many_cond: waits for a cache line of each CPU in turn: transfer_socket"
+    )
+    ipi_receive: int = _ns(400, "assumed: two exceptions' worth, entry, handler and return (see exception)")
 
     # A page fault, part by part
     exception: int = _ns(200, SHARE + "exc_page_fault and entry code 18 %")
@@ -90,11 +89,11 @@ class Cost:
     fault_core: int = _ns(
         164, MEASURED + "fault_zero_page 896 ns, less exception, look-up and lock: walk, locks, entry"
     )
-    anon_fault: int = _ns(124, "what is left of 1112.6 ns: do_anonymous_page itself and the cold fields of a folio")
+    anon_fault: int = _ns(86, "what is left of 1112.6 ns: do_anonymous_page itself and the cold fields of a folio")
     page_alloc: int = _ns(185, SHARE + "vma_alloc_folio 16.6 %, zeroing not counted")
     clear_page: int = _ns(213, SHARE + "clear_page_erms 19.1 %")
     memcg_charge: int = _ns(112, SHARE + "mem_cgroup_charge 10.1 %")
-    rmap_lru: int = _ns(65, SHARE + "folio_add_new_anon_rmap 4.2 %, folio_add_lru 1.7 %")
+    rmap_lru: int = _ns(103, SHARE + "folio_add_new_anon_rmap 4.1 %, __folio_batch_add_and_move 5.2 %")
     clear_flush: int = _ns(317, MEASURED + "fault_write_over_zero_page 3090 ns, less fault_anon")
     copy_page: int = _ns(502, MEASURED + "fault_cow 3713 ns, less the parts that a new page has too")
     reuse_page: int = _ns(190, MEASURED + "fault_reuse 1305 ns, less a fault's common parts")
@@ -119,15 +118,23 @@ class Cost:
     # The layout of mm_struct and vm_area_struct in the kernel that was measured
     pgd_beside_lock: int = _number(1, MM_STRUCT + "6.2: pgd, at 72, is in the cache line of mmap_lock.count, at 112")
     owner_apart: int = _number(0, MM_STRUCT + "6.2: so is mmap_lock.owner, at 120")
+    prefetch_always: int = _number(
+        0, "arch/x86/mm/fault.c: exc_page_fault has prefetchw(&current->mm->mmap_lock) until 6.15. 1: with `6.18` too"
+    )
+    prefetch_lead: int = _ns(66, "assumed: a third of `exception` is between that prefetch and the first lock")
+    trylock_loads: int = _number(1, "kernel/locking/rwsem.c since 5.17: __down_read_trylock loads count first")
 
     # What the allocator and the LRU do in batches, under locks that all CPUs of a node share
     zone_page: int = _ns(
-        146, LU + ". What is left of page_alloc without the fast path (39 ns, half of BROUER's, scaled to 3.5 GHz)"
+        76, LU + ": 217 ns a page on each node, 55 % of that on the way in (43 % against 35 % of the time), times 0.638"
     )
-    zone_free: int = _ns(71, "half of zap_page: how a page that goes back divides was not measured")
-    lru_page: int = _ns(19, SHARE + "folio_add_lru 1.7 %: a page under lru_lock (part of rmap_lru)")
+    zone_free: int = _ns(62, LU + ": the other 45 %, on the way back (part of zap_page)")
+    lru_page: int = _ns(48, SHARE + "folio_batch_move_lru 4.3 %: a page under lru_lock (part of rmap_lru)")
+    list_lines: int = _number(
+        2, "mm/swap.c and mm/page_alloc.c: the head of the list, and the page that was first in it, whose links change"
+    )
     pcp_batch: int = _number(63, "mm/page_alloc.c, zone_batchsize: pages that a CPU takes under zone->lock at once")
-    lru_batch: int = _number(31, "include/linux/pagevec.h, PAGEVEC_SIZE: folios that a CPU adds under lru_lock at once")
+    lru_batch: int = _number(15, "include/linux/pagevec.h, PAGEVEC_SIZE: folios that a CPU adds under lru_lock at once")
     memcg_batch: int = _number(64, "include/linux/memcontrol.h, MEMCG_CHARGE_BATCH: pages charged at once")
 
     # System calls and the address space
@@ -140,8 +147,19 @@ class Cost:
         473, MEASURED + "mprotect_split_merge 2847 ns, less mprotect_page: two splits or a merge a call"
     )
     vma_merge: int = _ns(473, MEASURED + "mprotect_split_merge, as vma_split")
+    munmap_vma: int = _ns(306, RANGES + "munmap_vma 1052 ns: each VMA after the first")
+    protect_page: int = _ns(62, RANGES + "mprotect_touched_page 213 ns: each present page")
+    mremap_move: int = _ns(816, RANGES + "mremap_move 6722 ns, less syscall_null and munmap: a mapping moves")
+    move_page: int = _ns(4, RANGES + "mremap_move_touched_page 13 ns: each present page, whole tables at once")
+    mlock_vma: int = _ns(235, RANGES + "mlock_vma 809 ns: mlock or munlock of a VMA")
+    mlock_page: int = _ns(75, RANGES + "munlock_touched_page 257 ns: each present page")
+    mincore_page: int = _ns(4, RANGES + "mincore_page 15 ns: each page asked for")
     brk: int = _ns(953, MEASURED + "brk 2264 ns, less syscall_null")
-    madvise: int = _ns(233, MEASURED + "madvise_empty 707 ns, less syscall_null")
+    madvise: int = _ns(128, MEASURED + "madvise_empty 707 ns, less syscall_null and madvise_vma")
+    madvise_vma: int = _ns(105, RANGES + "madvise_vma 361 ns, madvise_flags_vma 392 ns: each VMA")
+    madvise_cold_page: int = _ns(39, RANGES + "madvise_cold_page 135 ns: each present page")
+    madvise_free_page: int = _ns(87, RANGES + "madvise_free_page 299 ns: each page that may go")
+    guard_page: int = _ns(9, RANGES + "madvise_guard_page 30 ns: each page of MADV_GUARD_INSTALL")
 
     # Tasks
     context_switch: int = _ns(783, MEASURED + "pipe_switch 3382 ns, less pipe_write_read and wakeup")
@@ -212,15 +230,15 @@ ICELAKE = Cost()
 # transfer_hold: calibrated (bench/scaling.py --calibrate skylake) on the mmap_lock column of RASMUSSEN.
 SKYLAKE = _machine(
     "skylake", 1e9 / 573_600, cores=28, atomic=8, transfer_smt=8, transfer_socket=47, transfer_remote=134,
-    transfer_hold=80, lru_batch=15, memcg_batch=32, memory_page=32,
-    pgd_beside_lock=0, l1d=32, l2=1024, l3=38_912 + 512,
+    transfer_hold=100, lru_batch=15, memcg_batch=32, memory_page=32,
+    pgd_beside_lock=0, trylock_loads=0, l1d=32, l2=1024, l3=38_912 + 512,
 )  # fmt: skip
 # REFCOUNT does not name its machine; 56 threads and 'a rather old Broadwell' in the same letter suggest 2 x 14 cores.
 # CORE_TO_CORE (Xeon E5-2695 v4): 44 ns in a socket, 118 ns across, 7.6 ns between threads of a core.
 # transfer_hold: as SKYLAKE.
 BROADWELL = _machine(
     "broadwell", 1e9 / 507_566, cores=14, atomic=8, transfer_smt=8, transfer_socket=44, transfer_remote=118,
-    transfer_hold=80, memory_page=53, pgd_beside_lock=0, owner_apart=1,
+    transfer_hold=100, memory_page=53, lru_batch=31, pgd_beside_lock=0, owner_apart=1, prefetch_always=1,
     l1d=32, l2=256, l3=35 * 1024,
 )  # fmt: skip
 MACHINES = {machine.name: machine for machine in (ICELAKE, SKYLAKE, BROADWELL)}

@@ -14,7 +14,7 @@ import pytest
 from emu.cli.main import LOCKINGS
 from tests.guests import ROOT, TARGETS, guest, mmscope
 
-SCALING = ("brk1", "malloc1", "mmap1", "page_fault1", "page_fault2", "page_fault3", "pft")
+SCALING = ("brk1", "malloc1", "mmap1", "page_fault1", "page_fault2", "page_fault3", "pft", "pft_vmas")
 # What ends with a report instead of a result, and what the host's own limits decide; each has a test of its own.
 APART = ("deadlock", "fork_bomb", "hard_ends")
 SOURCES = sorted((ROOT / "guestprogs").glob("*.c"))

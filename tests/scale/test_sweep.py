@@ -70,7 +70,7 @@ def test_every_job_has_its_result_and_arguments_have_the_number_of_cpus(worker: 
         ("signal", "killed by signal 11"),
         ("refused", "no such program"),
         ("traceback", "the run ended with status 1: ValueError: something broke"),
-        ("die", "the run ended with killed by SIGKILL"),
+        ("die", "the run was killed by SIGKILL"),
     ],
 )
 def test_a_run_that_fails_says_why_in_one_line(worker: list[str], what: str, problem: str) -> None:

@@ -68,6 +68,25 @@ def test_readers_do_not_queue_for_each_other() -> None:
     assert set(rest) == {NEAR * HOLD // 100 + NEAR}, "all begin when the first copy is out, none waits for another"
 
 
+def test_a_prefetch_costs_what_is_left_of_the_journey() -> None:
+    line, cpus = CacheLine(), Cpus()
+    cpus.on(0, line.write)
+    assert cpus.on(40, line.prefetchw, 1000) == 0
+    assert cpus.on(40, line.write, 1030) == FAR - 30
+    assert cpus.on(0, line.prefetchw, 2000) == 0
+    assert cpus.on(0, line.read, 2000 + FAR) == 0
+    assert line.transfers == 2
+
+
+def test_a_prefetch_is_in_vain_when_the_line_was_taken_before_it_was_used() -> None:
+    line, cpus = CacheLine(), Cpus()
+    cpus.on(0, line.write)
+    cpus.on(1, line.prefetchw, 1000)
+    assert cpus.on(2, line.write, 1010) == NEAR * HOLD // 100 - 10 + NEAR, "it queues behind the prefetch"
+    assert cpus.on(1, line.write, 5000) == NEAR
+    assert line.transfers == 3
+
+
 def test_a_line_that_nobody_wrote_is_free() -> None:
     line, cpus = CacheLine(), Cpus()
     assert cpus.on(3, line.read) == 0

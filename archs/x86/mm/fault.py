@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from archs.base import BUS_ADRERR, SEGV_ACCERR, SEGV_MAPERR, SEGV_PKUERR, SIGBUS, SIGSEGV, SigInfo
 from archs.fault_entry import RecordedFaultEntry
 from emu.mm.memory import handle_mm_fault
@@ -21,6 +24,7 @@ from emu.mm.mm_types import (
     VM_FAULT_RETRY,
     VM_FAULT_SIGBUS,
     VM_WRITE,
+    mm_struct,
     vm_area_struct,
 )
 from emu.mm.mmap_lock import lock_mm_and_find_vma, mmap_read_unlock
@@ -44,9 +48,24 @@ _VMA_LOCK, _MMAP_LOCK, _MMAP_LOCK_WRITE = int(Path.VMA_LOCK), int(Path.MMAP_LOCK
 class FaultEntry(RecordedFaultEntry):
     """The page-fault entry of one task."""
 
+    def __init__(self, mm: mm_struct, cpu: Any, force_sig: Callable[[SigInfo], None]) -> None:
+        super().__init__(mm, cpu, force_sig)
+        cost = mm.memory.sched.cost
+        self.prefetched = None  # the cache line that exc_page_fault asks for
+        if mm.mmap_lock.line is not None and (mm.scheme.prefetches_mmap_lock or cost.prefetch_always):
+            self.prefetched = mm.mmap_lock.line
+            self.prefetch_lead = cost.prefetch_lead
+            self.entry_ns -= cost.prefetch_lead
+
     def handle(self, address: int, error_code: int, user: bool) -> bool:
         """handle_page_fault: kernel addresses are nobody's here; all else is do_user_addr_fault's."""
         self.path = self.reason = self.flags = self.vma_id = self.result = self.served = 0
+        if self.prefetched is not None:
+            sched = self.sched
+            if sched.clock > sched.horizon:
+                sched.sync_for(self.prefetched)
+            self.prefetched.prefetchw(sched)
+            sched.charge(self.prefetch_lead)
         if address >= TASK_SIZE_MAX:  # fault_in_kernel_space -> do_kern_addr_fault
             return self.bad_area_nosemaphore(address, error_code, user)
         return self.do_user_addr_fault(address, error_code, user)

@@ -90,6 +90,7 @@ class Scheme(LockingScheme):
     counts_retried_faults = True
     fork_marks_late = True
     marks_before_merge = True
+    lock_among_fields = True
 
     def __init__(self, memory: MemoryManager, disabled: Collection[str] = (), bugs: Collection[str] = ()) -> None:
         """`disabled`: patches whose behaviour is taken out; `bugs`: what later versions added is taken out."""
@@ -108,7 +109,7 @@ class Scheme(LockingScheme):
     # Writers
 
     def vma_lock_init(self, vma: vm_area_struct) -> None:
-        vma.vm_lock = rw_semaphore(self.sched, "vma_lock", vma.vm_mm.id, vma.id)
+        vma.vm_lock = rw_semaphore(self.sched, "vma_lock", vma.vm_mm.id, vma.id, owner_apart=True)
         vma.vm_lock_seq = -1
 
     def mm_lock_begin(self, mm: mm_struct) -> None:

@@ -38,6 +38,8 @@ class LockingScheme(ABC):
     fork_marks_late = False  # dup_mmap write-locks a VMA right before its pages are copied (rfc), not before all else
     marks_before_merge = False  # VMAs are write-locked before it is decided whether they merge (rfc)
     swap_under_vma_lock = False  # an entry that is neither empty nor present is handled under the VMA lock
+    lock_among_fields = False  # the VMA lock's count is in a cache line with fields of the VMA that each fault reads
+    prefetches_mmap_lock = True  # exc_page_fault of x86 asks for mmap_lock's line before anything else (until 6.15)
     fault_flag = FAULT_FLAG_VMA_LOCK  # tells the handlers which lock is held
     events: tuple[str, ...] = VMA_LOCK_EVENTS  # the counters in /proc/vmstat that this version has
     reason: int

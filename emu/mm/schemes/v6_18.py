@@ -48,6 +48,7 @@ class Scheme(LockingScheme):
     signals_under_vma_lock = True
     swap_under_vma_lock = True
     madvise_under_vma_lock = True
+    prefetches_mmap_lock = False
 
     def __init__(self, memory: MemoryManager) -> None:
         self.vmstat = memory.vmstat
