@@ -80,7 +80,7 @@ def _child(request: dict[str, Any], fds: list[int]) -> int:
 
 def serve(connection: socket.socket) -> None:
     """Fork a child for each request: answers with its pid, then with its exit status."""
-    for name in MODULES:
+    for name in (*MODULES, *importlib.import_module("emu.kernel.syscall").MODULES):
         importlib.import_module(name)
     gc.freeze()  # a collection in a child would touch, and so copy, all of this
     while True:
