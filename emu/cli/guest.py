@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from dataclasses import dataclass
 from functools import partial
 from types import FrameType
@@ -51,6 +50,8 @@ def run_guest(arguments: argparse.Namespace, watched: Watched | None = None) -> 
     except Violation as found:
         lines = found.lines
     except AssertionError as bug:
+        import traceback
+
         stack = [(frame.f_code, line) for frame, line in traceback.walk_tb(bug.__traceback__)]
         lines = [f"kernel BUG: {bug}", *print_stack(tuple(reversed(stack)))]
     sys.stdout.flush()

@@ -6,8 +6,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
-from emu.sched.cost import MACHINES
-
 MOST_CPUS = 256
 
 
@@ -22,6 +20,14 @@ def _jobs(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes")
     return int(text)
+
+
+def _costs(text: str) -> str:
+    from emu.sched.cost import MACHINES
+
+    if text not in MACHINES:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(sorted(MACHINES))}")
+    return text
 
 
 def seconds(text: str) -> int:
@@ -57,7 +63,10 @@ def add_scale_options(
         "--locking", type=schemes, default=["6.18"], metavar="NAME,...",
         help=f"{', '.join(lockings)}, several with commas, or all (default: 6.18)",
     )  # fmt: skip
-    add("--costs", choices=sorted(MACHINES), help="the machine whose costs the kernel's work has (default: icelake)")
+    add(
+        "--costs", type=_costs, metavar="MACHINE",
+        help="whose costs the kernel's work has: icelake (the default), skylake, broadwell",
+    )  # fmt: skip
     add("-j", "--jobs", type=_jobs, metavar="N", help="runs at a time (default: the host's CPUs)")
     add("-o", "--output", metavar="FILE", help="write the plot as FILE.svg or FILE.png")
     add("--csv", metavar="FILE", help="write all figures")

@@ -104,3 +104,12 @@ def pack_timeval(task: Task, ns: int) -> bytes:
 def put_struct(task: Task, address: int, data: bytes, function: str = "_copy_to_user") -> int:
     """Write to the guest: 0 or -EFAULT."""
     return 0 if task.access.copy_to_user(address, data, function) else -errno.EFAULT
+
+
+def copy_struct_from_user(task: Task, address: int, size: int, known: int) -> bytes | int:
+    """A struct that later kernels have made longer: its first `known` bytes; -E2BIG where one behind them is set,
+    -EFAULT where it cannot be read."""
+    data = task.access.copy_from_user(address, size, "copy_struct_from_user")
+    if data is None:
+        return -errno.EFAULT
+    return -errno.E2BIG if any(data[known:]) else data[:known].ljust(known, b"\0")

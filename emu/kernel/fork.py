@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from greenlet import greenlet
 
-from emu.kernel.args import order, s32
+from emu.kernel.args import copy_struct_from_user, order, s32
 from emu.kernel.process import RLIM_INFINITY, Process
 from emu.kernel.signal import NSIG, SIGCHLD, SS_DISABLE, Signals
 from emu.kernel.task import Task
@@ -211,12 +211,10 @@ def sys_clone3(task: Task, address: int, size: int, *_: int) -> int:
         return -errno.E2BIG
     if size < 64:
         return -errno.EINVAL
-    data = task.access.copy_from_user(address, size, "copy_struct_from_user")
-    if data is None:
-        return -errno.EFAULT
-    if any(data[88:]):
-        return -errno.E2BIG
-    words = struct.unpack(order(task) + "11Q", data[:88].ljust(88, b"\0"))
+    data = copy_struct_from_user(task, address, size, 88)
+    if isinstance(data, int):
+        return data
+    words = struct.unpack(order(task) + "11Q", data)
     flags, _pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, _ = words
     if exit_signal & ~CSIGNAL or not 0 <= exit_signal <= NSIG:
         return -errno.EINVAL

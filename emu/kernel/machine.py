@@ -115,7 +115,6 @@ class Machine:
         self._spare: dict[str, list[Cpu]] = {}
         self._reset: dict[str, Any] = {}
         self._ended_processes = 0
-        self.futexes = FutexTable()
         self.vfs: Any = None
         self.clock = self.sched.now
 

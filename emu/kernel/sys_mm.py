@@ -56,6 +56,10 @@ def sys_mmap(task: Task, addr: int, length: int, prot: int, flags: int, fd: int,
     return ksys_mmap_pgoff(task, addr, length, prot, flags, fd, offset >> 12)
 
 
+def sys_remap_file_pages(task: Task, start: int, size: int, prot: int, pgoff: int, flags: int, *_: int) -> int:
+    return mmap.sys_remap_file_pages(task.mm, start, size, prot, pgoff, _map_flags(task, flags))
+
+
 def sys_munmap(task: Task, addr: int, length: int, *_: int) -> int:
     return mmap.ksys_munmap(task.mm, addr, length)
 
@@ -159,6 +163,7 @@ SYSCALLS = {
     "mmap": sys_mmap,
     "mmap2": ksys_mmap_pgoff,
     "munmap": sys_munmap,
+    "remap_file_pages": sys_remap_file_pages,
     "brk": sys_brk,
     "mprotect": sys_mprotect,
     "pkey_mprotect": sys_pkey_mprotect,

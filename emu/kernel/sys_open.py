@@ -60,7 +60,7 @@ from emu.fs.tmpfs import (
     TmpFile,
     memfd_file,
 )
-from emu.kernel.args import getname, order, pair, s32, s64, slong, starting_point
+from emu.kernel.args import copy_struct_from_user, getname, order, pair, s32, s64, slong, starting_point
 
 if TYPE_CHECKING:
     from emu.kernel.task import Task
@@ -143,12 +143,10 @@ def sys_openat2(task: Task, dfd: int, name: int, how: int, size: int, *_: int) -
         return -errno.EINVAL
     if size > 4096:
         return -errno.E2BIG
-    data = task.access.copy_from_user(how, size, "copy_struct_from_user")
-    if data is None:
-        return -errno.EFAULT
-    if any(data[24:]):
-        return -errno.E2BIG
-    flags, mode, resolve = struct.unpack(order(task) + "QQQ", data[:24])
+    data = copy_struct_from_user(task, how, size, 24)
+    if isinstance(data, int):
+        return data
+    flags, mode, resolve = struct.unpack(order(task) + "QQQ", data)
     if flags >> 32:
         return -errno.EINVAL
     internal = flags_from_guest(task.arch, flags)

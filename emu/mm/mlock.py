@@ -57,8 +57,11 @@ def mlock_fixup(vma: vm_area_struct, start: int, end: int, newflags: int) -> int
 
 
 def apply_vma_lock_flags(mm: mm_struct, start: int, length: int, flags: int) -> int:
-    """Lock or unlock [start, start+length): 0, -ENOMEM at a hole, or another -errno; what came before stays done."""
+    """Lock or unlock [start, start+length): 0, -EINVAL where that passes the last address, -ENOMEM at a hole, or
+    another -errno; what came before stays done."""
     end = start + length
+    if end > _mask(mm):
+        return -EINVAL
     if end == start:
         return 0
     at = start
@@ -83,9 +86,12 @@ def count_mm_mlocked_page_nr(mm: mm_struct, start: int, length: int) -> int:
     return count >> PAGE_SHIFT
 
 
+def _mask(mm: mm_struct) -> int:
+    return (1 << 64) - 1 if mm.task_size >> 32 else 0xFFFFFFFF
+
+
 def _range(mm: mm_struct, start: int, length: int) -> tuple[int, int]:
-    mask = (1 << 64) - 1 if mm.task_size >> 32 else 0xFFFFFFFF
-    return start & PAGE_MASK, length + (start & PAGE_SIZE - 1) + PAGE_SIZE - 1 & PAGE_MASK & mask
+    return start & PAGE_MASK, length + (start & PAGE_SIZE - 1) + PAGE_SIZE - 1 & PAGE_MASK & _mask(mm)
 
 
 def do_mlock(mm: mm_struct, start: int, length: int, flags: int) -> int:
@@ -101,9 +107,7 @@ def do_mlock(mm: mm_struct, start: int, length: int, flags: int) -> int:
     if locked > limit and not mm.capable_ipc_lock:
         locked -= count_mm_mlocked_page_nr(mm, start, length)
     error = -ENOMEM
-    if start + length >= 1 << 64:
-        error = -EINVAL
-    elif locked <= limit or mm.capable_ipc_lock:
+    if locked <= limit or mm.capable_ipc_lock:
         error = apply_vma_lock_flags(mm, start, length, VM_LOCKED | flags)
     mmap_write_unlock(mm)
     if error:

@@ -34,6 +34,7 @@ from emu.mm.mm_types import (
 from emu.mm.mmap_lock import (
     mmap_assert_write_locked,
     mmap_read_lock,
+    mmap_read_lock_killable,
     mmap_read_unlock,
     mmap_write_lock,
     mmap_write_lock_killable,
@@ -273,6 +274,52 @@ def vm_mmap_pgoff(mm: mm_struct, target: file | None, addr: int, length: int, pr
     if populate:
         mm_populate(mm, result, populate)
     return result
+
+
+def _same_file_up_to(mm: mm_struct, vma: vm_area_struct, end: int) -> bool:
+    """Do VMAs of the same file and flags follow each other without a hole from `vma` to `end`."""
+    while vma.vm_end < end:
+        after = mm.mm_mt.load(vma.vm_end)
+        if after is None or after.vm_file is not vma.vm_file or after.vm_flags != vma.vm_flags:
+            return False
+        vma = after
+    return True
+
+
+def sys_remap_file_pages(mm: mm_struct, start: int, size: int, prot: int, pgoff: int, flags: int) -> int:
+    """Show other pages of the file at [start, start+size) of a shared mapping: as Linux has it since 4.0, a mapping
+    of its own. 0 or -errno."""
+    word_mask = _MASK64 if mm.task_size >> 32 else 0xFFFFFFFF
+    start, size = start & PAGE_MASK, size & PAGE_MASK
+    if prot or not size or start + size > word_mask or pgoff + (size >> PAGE_SHIFT) > word_mask:
+        return -EINVAL
+    if mmap_read_lock_killable(mm):
+        return -4
+    vma = mm.mm_mt.load(start)
+    if vma is None or not vma.vm_flags & VM_SHARED:
+        mmap_read_unlock(mm)
+        return -EINVAL
+    seen, target = vma.vm_flags, vma.vm_file
+    assert target is not None
+    target.get()
+    mmap_read_unlock(mm)
+    if mmap_write_lock_killable(mm):
+        target.put()
+        return -4
+    result, populate = -EINVAL, 0
+    vma = mm.mm_mt.load(start)  # it may have changed in between
+    if vma is not None and vma.vm_flags == seen and vma.vm_file is target and _same_file_up_to(mm, vma, start + size):
+        flags = flags & MAP_NONBLOCK | MAP_SHARED | MAP_FIXED | MAP_POPULATE
+        if seen & VM_LOCKED:
+            flags |= MAP_LOCKED
+        # VM_READ, VM_WRITE and VM_EXEC are numbered as PROT_*
+        prot = seen & (PROT_READ | PROT_WRITE | PROT_EXEC)
+        result, populate = do_mmap(mm, target, start, size, prot, flags, pgoff)
+    mmap_write_unlock(mm)
+    target.put()
+    if populate:
+        mm_populate(mm, result, populate)
+    return min(result, 0)
 
 
 def ksys_munmap(mm: mm_struct, addr: int, length: int) -> int:

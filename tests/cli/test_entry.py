@@ -30,7 +30,7 @@ def test_ctrl_c_while_modules_are_imported() -> None:
 
 def test_a_signal_that_is_ignored_stays_ignored() -> None:
     """As nohup and a background job of a shell script have it."""
-    command = f"trap '' HUP; exec {sys.executable} -m emu.cli.main run --timeout 2 {guest('misbehave')} spin"
+    command = f"trap '' HUP; exec {sys.executable} -m emu.cli.main run --timeout 0.3 {guest('misbehave')} spin"
     with subprocess.Popen(["bash", "-c", command], stdout=subprocess.PIPE, env=ENVIRONMENT) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"spinning\n"

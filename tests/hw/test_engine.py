@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
 
-from tests.guests import TARGETS, run_command
+from tests.guests import ROOT, TARGETS
 
 MANY = """
 import importlib, sys
@@ -28,5 +29,5 @@ print("done")
 @pytest.mark.parametrize("target", TARGETS)
 def test_registers_of_one_engine_in_another(target: str) -> None:
     """Where a pointer of the engine's own came along, both would free it at the end: the host's C library aborts."""
-    ran = run_command([sys.executable, "-c", MANY, target], b"", 60)
-    assert (ran.status, ran.out) == (0, b"done\n"), ran.err
+    ran = subprocess.run([sys.executable, "-c", MANY, target], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert (ran.returncode, ran.stdout) == (0, "done\n"), ran.stderr

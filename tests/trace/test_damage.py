@@ -63,7 +63,7 @@ def test_what_was_written_before_the_cut_is_kept(large: bytes, tmp_path: Path) -
     path.write_bytes(large)
     whole, _ = events_of(path)
     kept = []
-    for size in range(len(large), 2000, -len(large) // 60):
+    for size in range(len(large), 2000, -len(large) // 16):
         path.write_bytes(large[:size])
         rows, _ = events_of(path)
         assert rows == whole[: len(rows)]
