@@ -505,8 +505,12 @@ def _cpuinfo_arm64(_: Any, cpu: int) -> str:
     return f"processor\t: {cpu}\nBogoMIPS\t: 100.00\nCPU implementer\t: 0x41\n"
 
 
-def _cpuinfo_powerpc(_: Any, cpu: int) -> str:
-    return f"processor\t: {cpu}\ncpu\t\t: mmscope\n"
+def _cpuinfo_powerpc(task: Any, cpu: int) -> str:
+    """show_cpuinfo of arch/powerpc/kernel/setup-common.c: what concerns all CPUs stands behind the last one."""
+    text = f"processor\t: {cpu}\n{task.arch.cpuinfo}"
+    if cpu == task.machine.cpus - 1:
+        text += f"\ntimebase\t: {task.arch.timebase}\n"
+    return text
 
 
 _CPUINFO = {"x86_64": _cpuinfo_x86, "aarch64": _cpuinfo_arm64}

@@ -227,7 +227,7 @@ class Machine:
             cpu = spare.pop()
         else:
             cpu = arch.make_cpu(self.ram, self.native, self.serve_inside)
-            cpu.clock = self.sched.now
+            cpu.clock, cpu.in_turn = self.sched.now, self.sched.in_turn
             if arch.name not in self._reset:
                 self._reset[arch.name] = cpu.save()
         cpu.engine.root = mm.pgtable.root
@@ -425,6 +425,9 @@ class Machine:
                     task.entry.user_fault(cpu.fault_address, cpu.fault_syndrome, cpu.pc)
             elif kind is TrapKind.SIGNAL:
                 task.force_sig(cpu.trap_signal)
+            elif kind is TrapKind.COUNTER:
+                sched.sync()  # no CPU may read later what is less
+                self.load_registers(task).read_counter(sched.clock)
             elif kind is budget_end:
                 if self.host_waiters:
                     self._poll_host(0)
