@@ -379,8 +379,9 @@ class Machine:
             rcu.quiescent()
             if len(tp.rows) > 8192:
                 self.on_idle_rows()
-            if task.rseq[0] and (sched.rq.nr_switches != switches or sched.rq is not rq):
+            if task.rseq[0] and (sched.rq.nr_switches != switches or sched.rq is not rq or task.rseq_restart):
                 rq, switches = sched.rq, sched.rq.nr_switches
+                task.rseq_restart = False
                 rseq_handle_notify_resume(task)
                 continue
             until = sched.user_deadline()
