@@ -109,7 +109,7 @@ class Machine:
         self._host_signals: list[int] = []
         self._vdso_frames: dict[str, int] = {}
         self._random = 0
-        self._last_pid = FIRST_PID - 1
+        self.last_pid = FIRST_PID - 1
         self._tables: dict[str, list[Callable[..., int]]] = {}
         self._engines: dict[mm_struct, Cpu] = {}  # least recently attached first
         self._spare: dict[str, list[Cpu]] = {}
@@ -178,11 +178,11 @@ class Machine:
 
     def alloc_pid(self) -> int:
         """The next free pid, in turn (alloc_pid)."""
-        pid = self._last_pid
+        pid = self.last_pid
         while True:
             pid = pid + 1 if pid < PID_MAX else 300
             if pid not in self.pids and pid not in self._pids_in_use():
-                self._last_pid = pid
+                self.last_pid = pid
                 return pid
 
     def _pids_in_use(self) -> set[int]:

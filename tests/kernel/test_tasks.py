@@ -15,8 +15,8 @@ from emu.cli.main import LOCKINGS
 from tests.guests import ROOT, TARGETS, guest, mmscope
 
 SCALING = ("brk1", "malloc1", "mmap1", "page_fault1", "page_fault2", "page_fault3", "pft")
-# What ends with a report instead of a result, and what the host's CPU, release or limits decide; each has a test of its own.
-APART = ("counters", "deadlock", "fork_bomb", "hard_ends", "pidfds")
+# What ends with a report instead of a result, and what the host's CPU, release or limits decide: tested apart.
+APART = ("counters", "deadlock", "fork_bomb", "hard_ends", "pidfds", "proc_others")
 SOURCES = sorted((ROOT / "guestprogs").glob("*.c"))
 
 
@@ -94,10 +94,11 @@ def test_a_fork_bomb_meets_its_limit() -> None:
     assert ran.status == 0
 
 
-@pytest.mark.parametrize("options", [["--cpus", "4"], ["--pure"]])
+@pytest.mark.parametrize("name", ["pidfds", "proc_others"])
+@pytest.mark.parametrize("options", [["--cpus", "4", "--check"], ["--pure"]])
 @pytest.mark.parametrize("target", TARGETS)
-def test_pidfds_and_their_kin(target: str, options: list[str]) -> None:
+def test_results_of_linux_6_18(target: str, options: list[str], name: str) -> None:
     """Every result and error as Linux 6.18 gave them to the same program."""
-    ran = mmscope("run", *options, guest("pidfds", target))
+    ran = mmscope("run", *options, guest(name, target))
     assert ran.status == 0, ran.err
-    assert ran.out == Path(__file__).with_name("pidfds.out").read_bytes()
+    assert ran.out == Path(__file__).with_name(f"{name}.out").read_bytes()
