@@ -70,6 +70,7 @@ class TrapKind(IntEnum):
     FAULT = 1  # page fault not served inside: cpu.fault_address, cpu.fault_syndrome
     SYSCALL = 2
     SIGNAL = 3  # an exception that is a signal: cpu.trap_signal
+    COUNTER = 5  # the guest reads the machine's counter: `Cpu.read_counter` finishes the instruction
     EMULATED = 4  # the architecture's code handled the instruction itself (mfpvr, cpuid ...): just go on
 
 
@@ -80,7 +81,8 @@ class Cpu(Protocol):
     engine: Engine
     task: Any  # whose registers are in the engine; None = nobody's
     pins: int  # tasks that hold this CPU while they wait: it must stay with its address space
-    clock: Callable[[], int]  # virtual ns, for the guest's counters
+    clock: Callable[[], int]  # virtual ns, for a counter that is read while the guest runs
+    in_turn: Callable[[], bool]  # has no other CPU of the machine an earlier clock
     fault_address: int
     fault_syndrome: int
     trap_signal: SigInfo
@@ -89,6 +91,11 @@ class Cpu(Protocol):
 
     def run(self, budget: int) -> TrapKind:
         """Run guest code from the current pc; `budget` in bytes of code."""
+        ...
+
+    def read_counter(self, now: int) -> None:
+        """Finish the instruction at the pc, which reads the counter: at virtual time `now` in ns. Valid after
+        COUNTER."""
         ...
 
     pc: int  # property, settable; the engine's registers are the truth

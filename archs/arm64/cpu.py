@@ -69,7 +69,6 @@ _WNR = 1 << 6
 
 # System registers as (op0, op1, CRn, CRm, op2).
 CNTFRQ_EL0 = (3, 3, 14, 0, 0)
-CNTVCT_EL0 = (3, 3, 14, 0, 2)
 MIDR_EL1 = (3, 0, 0, 0, 0)
 MPIDR_EL1 = (3, 0, 0, 0, 5)
 REVIDR_EL1 = (3, 0, 0, 0, 6)
@@ -96,6 +95,7 @@ _TCR = (2, 0, 3, 0, 2)
 _TCR_TBI0 = 1 << 37
 
 _WFI = 0xD503207F
+_MRS_CNTVCT = 0xD53BE040
 _MRS, _MRS_MASK = 0xD5300000, 0xFFF00000
 
 
@@ -113,7 +113,8 @@ class Arm64Cpu:
 
     def __init__(self, ram: Ram, native: bool, serve_inside: bool) -> None:
         self.engine = Engine(MODEL, ram, native=native, serve_inside=serve_inside)
-        self.clock: Callable[[], int] = lambda: self.engine.retired() // 4  # virtual ns, for CNTVCT_EL0
+        self.clock: Callable[[], int] = lambda: self.engine.retired() // 4  # virtual ns
+        self.in_turn: Callable[[], bool] = lambda: True
         self.fault_address = 0
         self.fault_syndrome = 0
         self.trap_number = 0  # exception class
@@ -181,6 +182,8 @@ class Arm64Cpu:
             if ip & 3:
                 return self._pc_alignment(ip)
             instruction = self._instruction(ip)
+            if instruction is not None and instruction & ~31 == _MRS_CNTVCT:
+                return TrapKind.COUNTER
             if instruction is not None and self._emulate(instruction, ip):
                 return TrapKind.EMULATED
             return self._undefined(ip)
@@ -218,6 +221,15 @@ class Arm64Cpu:
         self.fault_syndrome = EC_DABT_LOW << 26 | _IL | _FSC_ALIGNMENT | (0 if load else _WNR)
         return TrapKind.FAULT
 
+    def read_counter(self, now: int) -> None:
+        ip = self.engine.pc
+        instruction = self._instruction(ip)
+        if instruction is None:  # another thread has unmapped it: the fetch faults
+            return
+        if instruction & 31 != 31:
+            self.engine.uc.reg_write(X_REGISTERS[instruction & 31], now // _NS_PER_TICK)
+        self.pc = ip + 4
+
     def _instruction(self, ip: int) -> int | None:
         """The instruction word at `ip`; None where it cannot be read."""
         engine = self.engine
@@ -225,7 +237,7 @@ class Arm64Cpu:
         return None if paddr < 0 else int.from_bytes(engine.ram.read(paddr + (ip & 0xFFF), 4), "little")
 
     def _emulate(self, instruction: int, ip: int) -> bool:
-        """What traps and is done by Linux: WFI as a no-op, the virtual counter, the identification registers."""
+        """What traps and is done by Linux: WFI as a no-op, the counter's frequency, the identification registers."""
         if instruction != _WFI:
             if instruction & _MRS_MASK != _MRS:
                 return False
@@ -248,8 +260,6 @@ class Arm64Cpu:
 
     def _read_system_register(self, register: tuple[int, int, int, int, int]) -> int | None:
         """emulate_sys_reg and the handlers for the counter; None: the register is undefined at EL0."""
-        if register == CNTVCT_EL0:
-            return self.clock() // _NS_PER_TICK
         if register == CNTFRQ_EL0:
             return COUNTER_FREQUENCY
         op0, op1, crn, crm, _ = register

@@ -9,13 +9,17 @@ from typing import Any
 
 from archs.base import BUS_ADRALN, SIGBUS, Arch, ElfTarget, SigFrameContext, SigInfo
 from archs.powerpc import signal
-from archs.powerpc.cpu import PowerPcCpu
+from archs.powerpc.cpu import TIMEBASE_32, TIMEBASE_64, PowerPcCpu
 from archs.powerpc.elf import TARGET_32, TARGET_64, TARGET_64LE
 from archs.powerpc.mm.fault import DSISR_BAD_FAULT_32S, DSISR_BAD_FAULT_64S, FaultEntry
 from archs.powerpc.mm.pgtable import Ppc32Format, RadixFormat
 from archs.powerpc.syscalls import SYSCALLS_32, SYSCALLS_64
 from emu.hw.ram import Ram
 from emu.mm.mm_types import mm_struct
+
+# What /proc/cpuinfo tells of each CPU.
+_CPUINFO_64 = "cpu\t\t: POWER9, altivec supported\nclock\t\t: 1000.000000MHz\nrevision\t: 2.2 (pvr 004e 1202)\n"
+_CPUINFO_32 = "cpu\t\t: 603e\nclock\t\t: 1000.000000MHz\nrevision\t: 4.1 (pvr 0007 0401)\n"
 
 
 class PowerPcArch:
@@ -32,6 +36,8 @@ class PowerPcArch:
         self.wide = target.elf_class == 64
         self.order = ">" if target.big_endian else "<"
         self.format = RadixFormat() if self.wide else Ppc32Format()
+        self.timebase = TIMEBASE_64 if self.wide else TIMEBASE_32
+        self.cpuinfo = _CPUINFO_64 if self.wide else _CPUINFO_32
         self.syscalls = SYSCALLS_64 if self.wide else SYSCALLS_32
         code = signal.TRAMPOLINE_64 if self.wide else signal.TRAMPOLINE_32
         self.vdso = struct.pack(f"{self.order}{len(code)}I", *code)

@@ -48,6 +48,7 @@ from unicorn.ppc_const import (  # isort: skip
 )
 
 _LWARX = bytes.fromhex("7c602028")  # lwarx r3, 0, r4
+_TIME_BASE = (b"TBL\0", b"TBU\0")  # the engine would answer 0
 MODEL_64 = EngineModel(
     name="powerpc64",
     uc_arch=UC_ARCH_PPC,
@@ -58,6 +59,7 @@ MODEL_64 = EngineModel(
     insn_bytes=4,
     load_linked=_LWARX,
     address_reg=UC_PPC_REG_0 + 4,
+    trapped=_TIME_BASE,
 )
 MODEL_32 = EngineModel(
     name="powerpc",
@@ -70,6 +72,7 @@ MODEL_32 = EngineModel(
     load_linked=_LWARX,
     address_reg=UC_PPC_REG_0 + 4,
     pc_size=4,
+    trapped=_TIME_BASE,
 )
 
 GPRS = tuple(UC_PPC_REG_0 + i for i in range(32))
@@ -85,6 +88,9 @@ CR0_SO = 0x1000_0000
 # Numbers of the engine's exceptions (POWERPC_EXCP_*).
 EXC_ALIGN, EXC_PROGRAM, EXC_FPU, EXC_SYSCALL = 5, 6, 7, 8
 PVR_POWER9, PVR_603E = 0x004E_1202, 0x0007_0401
+# Hz of the time base: of the POWER8 and later 512 MHz (Power ISA 3.0B, book II 6.2 leaves it to the platform; PAPR's
+# "timebase-frequency"); of a 603e a quarter of its bus clock (603e user's manual, 2.1.2), here 66.67 MHz.
+TIMEBASE_64, TIMEBASE_32 = 512_000_000, 16_666_667
 TRAP_PROGRAM, TRAP_ALIGN, TRAP_SYSCALL = 0x700, 0x600, 0xC00
 
 
@@ -117,6 +123,8 @@ class PowerPcCpu:
         self.order = "<" if little_endian else ">"
         self.engine = Engine(model, ram, native=native, serve_inside=serve_inside)
         self.clock: Callable[[], int] = lambda: self.engine.retired() // 4  # virtual ns
+        self.in_turn: Callable[[], bool] = lambda: True
+        self._timebase = TIMEBASE_64 if wide else TIMEBASE_32
         self.fault_address = 0
         self.fault_syndrome = 0
         self.trap_number = 0
@@ -198,6 +206,8 @@ class PowerPcCpu:
         if primary in (2, 3) or (primary == 31 and extended in (4, 68)):  # tdi, twi, tw, td
             self.trap_signal = SigInfo(SIGTRAP, TRAP_BRKPT, addr=ip)
             return TrapKind.SIGNAL
+        if word & 0xFC1E_FFBE == 0x7C0C_42A6:  # mftb, mftbu, mfspr 268 or 269
+            return TrapKind.COUNTER
         if self._emulate(word, ip):
             return TrapKind.EMULATED
         self.trap_signal = SigInfo(SIGILL, ILL_PRVOPC if _is_privileged(word) else ILL_ILLOPC, addr=ip)
@@ -212,6 +222,17 @@ class PowerPcCpu:
             return False
         self.pc = ip + 4
         return True
+
+    def read_counter(self, now: int) -> None:
+        ip = self.engine.pc
+        word = self._instruction(ip)
+        if word is None:  # another thread has unmapped it: the fetch faults
+            return
+        value = now * self._timebase // 1_000_000_000
+        if word >> 16 & 1:  # the upper half
+            value >>= 32
+        self.engine.uc.reg_write(GPRS[word >> 21 & 31], value & self._mask)
+        self.pc = ip + 4 & self._mask
 
     def _instruction(self, ip: int) -> int | None:
         """The instruction word at `ip`; None where it cannot be read."""

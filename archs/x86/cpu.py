@@ -61,6 +61,7 @@ from archs.x86.cpu_models import DEFAULT, CpuModel
 from emu.hw.engine import TRAP_ILLEGAL, TRAP_SYSCALL, Engine, EngineModel, Stop
 from emu.hw.mmu import PageTableFormat
 from emu.hw.ram import Ram
+from emu.hw.x86_insn import instruction_bytes
 
 MODEL = EngineModel(
     name="x86_64",
@@ -84,6 +85,14 @@ _CPUID_REGISTERS = (UC_X86_REG_RAX, UC_X86_REG_RBX, UC_X86_REG_RCX, UC_X86_REG_R
 EFLAGS_FIXED = 0x202  # bit 1, which always reads as one, and IF
 EFLAGS_USER = 0x244DD5  # what a program may change: CF PF AF ZF SF TF DF OF NT AC ID
 
+TRAP_COUNTER = 0x100  # no vector: the engine stopped before RDTSC
+_MOST_COUNTER_READS = 64  # places of RDTSC at which an engine stops; each costs the translator a little
+
+
+def _counter_read(code: bytes) -> int:
+    """How long the RDTSC or RDTSCP is that this code begins with; 0: it does not."""
+    return 2 if code[:2] == b"\x0f\x31" else 3 if code[:3] == b"\x0f\x01\xf9" else 0
+
 
 class X86Cpu:
     """archs.base.Cpu for x86-64."""
@@ -92,6 +101,9 @@ class X86Cpu:
         self.model = model
         self.engine = Engine(MODEL, ram, native=native, serve_inside=serve_inside)
         self.clock: Callable[[], int] = lambda: self.engine.retired() // 4  # virtual ns, for RDTSC
+        self.in_turn: Callable[[], bool] = lambda: True
+        self._counter_reads: dict[int, bool] = {}  # where RDTSC was executed; does the engine stop there
+        self._watch = False
         self.name = "x86_64"
         self.task: Any = None  # whose registers are in the engine
         self.pins = 0
@@ -124,13 +136,45 @@ class X86Cpu:
         self.engine.hook_instruction(UC_X86_INS_CPUID, self._cpuid)
 
     def _rdtsc(self) -> int:
-        """RDTSC and RDTSCP read virtual time."""
+        """RDTSC and RDTSCP read virtual time.
+
+        This is too late for other CPUs to go first, as they must if their clocks are earlier: from the next run on the
+        engine stops before the instruction in that case.
+        """
         uc = self.engine.uc
-        self.engine.settle(uc.reg_read(UC_X86_REG_RIP))
+        ip = uc.reg_read(UC_X86_REG_RIP)
+        if ip not in self._counter_reads and len(self._counter_reads) < _MOST_COUNTER_READS:
+            self._counter_reads[ip] = False
+            self._watch = True
+        self.engine.settle(ip)
         now = self.clock()
         uc.reg_write(UC_X86_REG_RAX, now & 0xFFFFFFFF)
         uc.reg_write(UC_X86_REG_RDX, now >> 32)
         return 1
+
+    def _stop_at_counter(self, ip: int) -> bool:
+        """Is it not yet the turn of this CPU to read its counter."""
+        self.engine.settle(ip)
+        if self.in_turn():
+            return False
+        return _counter_read(instruction_bytes(self.engine.ram, self.engine.root, ip)) > 0
+
+    def _watch_counter_reads(self) -> None:
+        self._watch = False
+        for ip, watched in self._counter_reads.items():
+            if not watched:
+                self._counter_reads[ip] = True
+                self.engine.stop_before(ip, TRAP_COUNTER, self._stop_at_counter)
+
+    def read_counter(self, now: int) -> None:
+        ip = self.engine.pc
+        size = _counter_read(instruction_bytes(self.engine.ram, self.engine.root, ip))
+        if not size:  # another thread has changed it
+            return
+        uc = self.engine.uc
+        uc.reg_write(UC_X86_REG_RAX, now & 0xFFFFFFFF)
+        uc.reg_write(UC_X86_REG_RDX, now >> 32)
+        self.pc = ip + size
 
     def _cpuid(self) -> int:
         """CPUID answers as the model does, where that has the leaf."""
@@ -162,11 +206,15 @@ class X86Cpu:
 
     def run(self, budget: int) -> TrapKind:
         engine = self.engine
+        if self._watch:
+            self._watch_counter_reads()
         stop = engine.run(engine.pc, budget)
         if stop == Stop.TRAP:
             number = engine.trap_number
             if number == TRAP_SYSCALL:
                 return TrapKind.SYSCALL
+            if number == TRAP_COUNTER:
+                return TrapKind.COUNTER
             return self._exception(number)
         if stop == Stop.BUDGET:
             return TrapKind.BUDGET

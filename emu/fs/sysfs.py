@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from emu.fs.cpumask import cpu_list, cpu_map
-from emu.fs.proc import ProcDirectory, ProcInode, ProcLink, ProcText, PseudoFs
+from emu.fs.proc_inode import ProcDirectory, ProcInode, ProcLink, ProcText, PseudoFs
 
 if TYPE_CHECKING:
     from emu.kernel.machine import Machine

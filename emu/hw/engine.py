@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -34,6 +35,7 @@ from unicorn import (  # isort: skip
     UC_CTL_TLB_FLUSH,
     UC_ERR_EXCEPTION,
     UC_HOOK_BLOCK,
+    UC_HOOK_CODE,
     UC_HOOK_INSN,
     UC_HOOK_INSN_INVALID,
     UC_HOOK_INTR,
@@ -80,6 +82,7 @@ class EngineModel:
     load_linked: bytes = b""  # a load-linked of the word that `address_reg` points to
     address_reg: int = 0
     pc_size: int = 8  # bytes of a register
+    trapped: tuple[bytes, ...] = ()  # PowerPC: four bytes of the names of registers whose reading is to trap
 
 
 class _EngineState(ctypes.Structure):
@@ -120,6 +123,7 @@ _FILL = ctypes.CFUNCTYPE(
     ctypes.c_bool, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int, ctypes.POINTER(ctypes.c_uint64), ctypes.c_void_p
 )
 _BLOCK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
+_CODE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
 _INTERRUPT = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
 _SYSCALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 _ILLEGAL = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_void_p)
@@ -221,7 +225,48 @@ def _own_words(model: EngineModel) -> tuple[int, ...]:
     )
 
 
+def _library_ranges() -> list[tuple[int, int]]:
+    """Where the engine's library lies in the host's memory, as far as it is read-only."""
+    with open("/proc/self/maps") as maps:
+        lines = [line.split() for line in maps]
+    name = os.path.basename(uclib._name)
+    parts = [line[0].split("-") for line in lines if line[1] == "r--p" and os.path.basename(line[-1]) == name]
+    return [(int(low, 16), int(high, 16) - 4) for low, high in parts]
+
+
+_SPR_NAME, _SPR_USER_READ, _SPR_USER_WRITE = 48, 0, 8  # offsets in ppc_spr_t of Unicorn
+
+
+@functools.cache
+def _register_entries(model: EngineModel) -> tuple[int, ...]:
+    """Where in a saved context the engine keeps what reading each of `model.trapped` does: found by their names."""
+    context = _bare_engine(model).context_save()
+    words = (ctypes.c_uint64 * (context.size // 8)).from_address(context._context.value)
+    library_text = _library_ranges()
+    found = [
+        8 * i - _SPR_NAME
+        for i, word in enumerate(words)
+        if any(low <= word < high for low, high in library_text) and ctypes.string_at(word, 4) in model.trapped
+    ]
+    if len(found) < len(model.trapped):
+        raise RuntimeError(f"this version of Unicorn keeps the special registers of {model.name} in an unknown place")
+    return tuple(found)
+
+
 def _new_engine(model: EngineModel) -> Uc:
+    """An engine in which user code that reads a register of `model.trapped` gets a program exception: what user code
+    does that writes one."""
+    uc = _bare_engine(model)
+    if model.trapped:
+        context = uc.context_save()
+        start = context._context.value
+        for entry in _register_entries(model):
+            ctypes.memmove(start + entry + _SPR_USER_READ, start + entry + _SPR_USER_WRITE, 8)
+        uclib.uc_context_restore(uc._uch, context._context)
+    return uc
+
+
+def _bare_engine(model: EngineModel) -> Uc:
     uc = Uc(model.uc_arch, model.uc_mode)
     if model.uc_arch == UC_ARCH_ARM64:
         uc.ctl_set_page_size(4096)
@@ -346,6 +391,27 @@ class Engine:
         it."""
         function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(lambda _uc, _data: callback())
         self._hook(UC_HOOK_INSN, function, instruction)
+
+    def stop_before(self, address: int, trap: int, wanted: Callable[[int], bool]) -> None:
+        """From now on `run` ends with `trap` (0 or greater, no exception of the engine's) before the instruction at
+        `address`, where `wanted(address)` says so then. Not to be called while the engine runs."""
+
+        def look(_uc: int, at: int, _size: int, _data: int) -> None:
+            if wanted(at):
+                self._state.trap = trap
+                uclib.uc_emu_stop(self._uch)
+
+        paddr, _, _ = walk(self.model.format, self.ram, self.root, address & ~0xFFF, FETCH, True)
+        if paddr >= 0:
+            self.invalidate_code(paddr >> 12)  # what is translated already has no hook
+        function, handle = _CODE(look), ctypes.c_size_t()
+        error = uclib.uc_hook_add(
+            self._uch, ctypes.byref(handle), UC_HOOK_CODE, ctypes.cast(function, ctypes.c_void_p), None,
+            ctypes.c_uint64(address), ctypes.c_uint64(address),
+        )  # fmt: skip
+        if error:
+            raise UcError(error)
+        self._hooks.append(function)
 
     # The callbacks in Python, twins of those in _native.c.
 

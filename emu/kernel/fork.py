@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from greenlet import greenlet
 
 from emu.kernel.args import copy_struct_from_user, order, s32
+from emu.kernel.pidfd import pidfd_create
 from emu.kernel.process import RLIM_INFINITY, Process
 from emu.kernel.signal import NSIG, SIGCHLD, SS_DISABLE, Signals
 from emu.kernel.task import Task
@@ -33,15 +34,23 @@ if TYPE_CHECKING:
 
 
 def kernel_clone(
-    task: Task, flags: int, stack: int, parent_tid: int, child_tid: int, tls: int, exit_signal: int, pid: int = 0
+    task: Task,
+    flags: int,
+    stack: int,
+    parent_tid: int,
+    child_tid: int,
+    tls: int,
+    exit_signal: int,
+    pid: int = 0,
+    pidfd: int = 0,
 ) -> int:
     """Make a task as `flags` (CLONE_*) say: its pid, or -errno. With CLONE_VFORK the caller sleeps until the child
     execs or ends. `stack`: the child's stack pointer, 0 = where the parent's is; `pid`: the pid it shall have, 0 = the
-    next one."""
+    next one; `pidfd`: where CLONE_PIDFD stores the child's descriptor."""
     error = _check_flags(task, flags)
     if error:
         return error
-    child = copy_process(task, flags, stack, child_tid, tls, exit_signal, pid)
+    child = copy_process(task, flags, stack, child_tid, tls, exit_signal, pid, pidfd)
     if isinstance(child, int):
         return child
     machine = task.machine
@@ -73,7 +82,7 @@ def _check_flags(task: Task, flags: int) -> int:
         return -errno.EINVAL
     if flags & CLONE_PARENT and task.signal.parent is None:
         return -errno.EINVAL
-    if flags & CLONE_PIDFD:
+    if flags & CLONE_PIDFD and flags & CLONE_DETACHED:
         return -errno.EINVAL
     return 0
 
@@ -90,7 +99,7 @@ def _may_have_another(task: Task) -> bool:
 
 
 def copy_process(
-    task: Task, flags: int, stack: int, child_tid: int, tls: int, exit_signal: int, pid: int
+    task: Task, flags: int, stack: int, child_tid: int, tls: int, exit_signal: int, pid: int, pidfd: int
 ) -> Task | int:
     """The new task, not yet running; -errno with everything undone."""
     machine = task.machine
@@ -141,6 +150,10 @@ def copy_process(
     child.thp_disabled = task.thp_disabled
     child.affinity = task.affinity
     child.policy, child.rt_priority, child.nice = task.policy, task.rt_priority, task.nice
+    child.ioprio = task.ioprio
+    if task.sched_reset_on_fork:
+        child.nice = 0 if child.rt_priority else max(0, child.nice)
+        child.policy, child.rt_priority = 0 if child.rt_priority else child.policy, 0
     child.rseq = (0, 0) if flags & CLONE_VM else task.rseq
     child.rq = task.rq
     child.start_time = machine.clock()
@@ -158,6 +171,15 @@ def copy_process(
     else:
         child.files = task.files.copy()
     child.fs = task.fs if flags & CLONE_FS else task.fs.copy()
+    if flags & CLONE_PIDFD:
+        fd = pidfd_create(task, child, bool(flags & CLONE_THREAD), 0)
+        error = min(fd, 0)
+        if not error and not task.access.put_user(pidfd, fd, 4, "copy_process"):
+            task.files.close(fd)
+            error = -errno.EFAULT
+        if error:
+            _forget(child)
+            return error
     # copy_thread
     child.context = task.cpu.save(None)
     registers = child.cpu
@@ -186,6 +208,14 @@ def copy_process(
     return child
 
 
+def _forget(child: Task) -> None:
+    """Undo what was made for a task that will not be: its descriptors and its address space."""
+    child.files.count -= 1
+    if child.files.count == 0:
+        child.files.close_all()
+    mmput(child.mm)
+
+
 def sys_clone(task: Task, flags: int, stack: int, parent_tid: int, fourth: int, fifth: int, *_: int) -> int:
     """clone. On x86-64 the child's tid comes before the thread pointer, elsewhere behind it
     (CONFIG_CLONE_BACKWARDS)."""
@@ -193,7 +223,9 @@ def sys_clone(task: Task, flags: int, stack: int, parent_tid: int, fourth: int, 
     flags &= 0xFFFFFFFF
     if flags & CLONE_PIDFD and flags & CLONE_PARENT_SETTID:
         return -errno.EINVAL
-    return kernel_clone(task, flags & ~CSIGNAL, stack, parent_tid, child_tid, tls, flags & CSIGNAL)
+    return kernel_clone(
+        task, flags & ~CSIGNAL, stack, parent_tid, child_tid, tls, flags & CSIGNAL, pidfd=parent_tid
+    )  # fmt: skip
 
 
 def sys_fork(task: Task, *_: int) -> int:
@@ -215,7 +247,7 @@ def sys_clone3(task: Task, address: int, size: int, *_: int) -> int:
     if isinstance(data, int):
         return data
     words = struct.unpack(order(task) + "11Q", data)
-    flags, _pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, _ = words
+    flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, _ = words
     if exit_signal & ~CSIGNAL or not 0 <= exit_signal <= NSIG:
         return -errno.EINVAL
     if flags & (CLONE_DETACHED | CSIGNAL) or flags >> 34 or flags & CLONE_INTO_CGROUP:
@@ -240,7 +272,9 @@ def sys_clone3(task: Task, address: int, size: int, *_: int) -> int:
             return -errno.EINVAL
         if pid in task.machine.pids:
             return -errno.EEXIST
-    return kernel_clone(task, flags, stack + stack_size, parent_tid, child_tid, tls, exit_signal, pid)
+    if flags & CLONE_PIDFD and flags & CLONE_PARENT_SETTID and pidfd == parent_tid:
+        return -errno.EINVAL
+    return kernel_clone(task, flags, stack + stack_size, parent_tid, child_tid, tls, exit_signal, pid, pidfd)
 
 
 SYSCALLS = {"clone": sys_clone, "clone3": sys_clone3, "fork": sys_fork, "vfork": sys_vfork}

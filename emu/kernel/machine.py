@@ -109,7 +109,7 @@ class Machine:
         self._host_signals: list[int] = []
         self._vdso_frames: dict[str, int] = {}
         self._random = 0
-        self._last_pid = FIRST_PID - 1
+        self.last_pid = FIRST_PID - 1
         self._tables: dict[str, list[Callable[..., int]]] = {}
         self._engines: dict[mm_struct, Cpu] = {}  # least recently attached first
         self._spare: dict[str, list[Cpu]] = {}
@@ -177,11 +177,11 @@ class Machine:
 
     def alloc_pid(self) -> int:
         """The next free pid, in turn (alloc_pid)."""
-        pid = self._last_pid
+        pid = self.last_pid
         while True:
             pid = pid + 1 if pid < PID_MAX else 300
             if pid not in self.pids and pid not in self._pids_in_use():
-                self._last_pid = pid
+                self.last_pid = pid
                 return pid
 
     def _pids_in_use(self) -> set[int]:
@@ -226,7 +226,7 @@ class Machine:
             cpu = spare.pop()
         else:
             cpu = arch.make_cpu(self.ram, self.native, self.serve_inside)
-            cpu.clock = self.sched.now
+            cpu.clock, cpu.in_turn = self.sched.now, self.sched.in_turn
             if arch.name not in self._reset:
                 self._reset[arch.name] = cpu.save()
         cpu.engine.root = mm.pgtable.root
@@ -378,8 +378,9 @@ class Machine:
             rcu.quiescent()
             if len(tp.rows) > 8192:
                 self.on_idle_rows()
-            if task.rseq[0] and (sched.rq.nr_switches != switches or sched.rq is not rq):
+            if task.rseq[0] and (sched.rq.nr_switches != switches or sched.rq is not rq or task.rseq_restart):
                 rq, switches = sched.rq, sched.rq.nr_switches
+                task.rseq_restart = False
                 rseq_handle_notify_resume(task)
                 continue
             until = sched.user_deadline()
@@ -424,6 +425,9 @@ class Machine:
                     task.entry.user_fault(cpu.fault_address, cpu.fault_syndrome, cpu.pc)
             elif kind is TrapKind.SIGNAL:
                 task.force_sig(cpu.trap_signal)
+            elif kind is TrapKind.COUNTER:
+                sched.sync()  # no CPU may read later what is less
+                self.load_registers(task).read_counter(sched.clock)
             elif kind is budget_end:
                 if self.host_waiters:
                     self._poll_host(0)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from errno import EBADF, EINTR, EINVAL, ENOMEM, EPERM
 from typing import TYPE_CHECKING
 
+from emu.kernel.args import s32
 from emu.mm import madvise, mincore, mlock, mmap, mprotect, mremap, msync
 from emu.mm.mm_types import PAGE_SIZE
 from emu.mm.mmap_lock import mmap_write_lock_killable, mmap_write_unlock
@@ -137,13 +138,40 @@ def sys_msync(task: Task, start: int, length: int, flags: int, *_: int) -> int:
     return msync.sys_msync(task.mm, start, length, flags)
 
 
+# MEMBARRIER_CMD_*: each private command has its registration at the next bit.
+MEMBARRIER_GLOBAL, MEMBARRIER_GLOBAL_EXPEDITED, MEMBARRIER_REGISTER_GLOBAL_EXPEDITED = 1, 2, 4
+MEMBARRIER_PRIVATE = (0x8, 0x20, 0x80)  # EXPEDITED, EXPEDITED_SYNC_CORE, EXPEDITED_RSEQ
+MEMBARRIER_PRIVATE_EXPEDITED_RSEQ, MEMBARRIER_GET_REGISTRATIONS = 0x80, 0x200
+MEMBARRIER_ALL = 0x3FF
+MEMBARRIER_CMD_FLAG_CPU = 1
+
+
 def sys_membarrier(task: Task, command: int, flags: int, cpu: int, *_: int) -> int:
-    """One thread needs no barrier: every command that exists succeeds."""
-    if flags:
+    """Memory is in order between any two steps of the simulation, so that a barrier has nothing to wait for; one for
+    restartable sequences makes those of the other threads start over."""
+    command, flags = s32(command), flags & 0xFFFFFFFF
+    if flags and not (command == MEMBARRIER_PRIVATE_EXPEDITED_RSEQ and flags == MEMBARRIER_CMD_FLAG_CPU):
         return -EINVAL
+    mm = task.mm
     if command == 0:
-        return 0x1FF
-    return 0 if command in (1, 2, 4, 8, 16, 32, 64, 128, 256) else -EINVAL
+        return MEMBARRIER_ALL
+    if command == MEMBARRIER_GET_REGISTRATIONS:
+        return mm.membarrier_state
+    if command in (MEMBARRIER_GLOBAL, MEMBARRIER_GLOBAL_EXPEDITED):
+        return 0
+    if command == MEMBARRIER_REGISTER_GLOBAL_EXPEDITED or command >> 1 in MEMBARRIER_PRIVATE:
+        mm.membarrier_state |= command
+        return 0
+    if command not in MEMBARRIER_PRIVATE:
+        return -EINVAL
+    if not mm.membarrier_state & command << 1:
+        return -EPERM
+    if command == MEMBARRIER_PRIVATE_EXPEDITED_RSEQ:
+        for other in task.machine.pids.values():
+            rq = other.rq
+            if other.mm is mm and rq is not None and rq.curr is other and (not flags or s32(cpu) == rq.id):
+                other.rseq_restart = other is not task
+    return 0
 
 
 def sys_get_mempolicy(task: Task, mode: int, nodes: int, count: int, addr: int, flags: int, *_: int) -> int:

@@ -172,12 +172,18 @@ def sys_close(task: Task, fd: int, *_: int) -> int:
     return task.files.close(fd & 0xFFFFFFFF)
 
 
+CLOSE_RANGE_UNSHARE, CLOSE_RANGE_CLOEXEC = 2, 4
+
+
 def sys_close_range(task: Task, first: int, last: int, flags: int, *_: int) -> int:
     first, last, flags = first & 0xFFFFFFFF, last & 0xFFFFFFFF, flags & 0xFFFFFFFF
     if flags & ~6 or first > last:
         return -errno.EINVAL
+    if flags & CLOSE_RANGE_UNSHARE and task.files.count > 1:
+        shared, task.files = task.files, task.files.copy()
+        shared.count -= 1
     for fd in sorted(fd for fd in task.files.fd if first <= fd <= last):
-        if flags & 4:
+        if flags & CLOSE_RANGE_CLOEXEC:
             task.files.close_on_exec.add(fd)
         else:
             task.files.close(fd)

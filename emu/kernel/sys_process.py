@@ -15,6 +15,7 @@ from emu.kernel.exit import (
     P_ALL,
     P_PGID,
     P_PID,
+    P_PIDFD,
     WALL,
     WCLONE,
     WCONTINUED,
@@ -25,6 +26,7 @@ from emu.kernel.exit import (
     WUNTRACED,
     do_wait,
 )
+from emu.kernel.pidfd import PidFile, pidfd_get_task
 from emu.kernel.process import RLIM_INFINITY
 from emu.kernel.rseq import rseq_update_cpu_node_id
 from emu.kernel.syscall import NO_RESULT
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
 RELEASE = "6.18.0"
 RLIMIT_NOFILE, RLIM_NLIMITS = 7, 16
-CAP_SETGID, CAP_SETUID, CAP_SETPCAP, CAP_SYS_NICE, CAP_SYS_RESOURCE = 6, 7, 8, 23, 24
+CAP_SETGID, CAP_SETUID, CAP_SETPCAP, CAP_SYS_RESOURCE = 6, 7, 8, 24
 _UNCHANGED = 0xFFFFFFFF
 PR_SET_VMA, PR_SET_VMA_ANON_NAME = 0x53564D41, 0
 ANON_NAME_MAX = 80
@@ -58,23 +60,18 @@ def sys_getpgrp(task: Task, *_: int) -> int:
     return task.pgid
 
 
-def _other(task: Task, pid: int) -> bool:
-    """Is `pid` that of no thread at all; 0 is the caller."""
-    return s32(pid) != 0 and s32(pid) not in task.machine.pids
-
-
-def _find(task: Task, pid: int) -> Task | None:
+def find_task(task: Task, pid: int) -> Task | None:
     """The task of a pid, 0 = the caller (find_task_by_vpid)."""
     return task if s32(pid) == 0 else task.machine.pids.get(s32(pid))
 
 
 def sys_getpgid(task: Task, pid: int, *_: int) -> int:
-    found = _find(task, pid)
+    found = find_task(task, pid)
     return -errno.ESRCH if found is None else found.pgid
 
 
 def sys_getsid(task: Task, pid: int, *_: int) -> int:
-    found = _find(task, pid)
+    found = find_task(task, pid)
     return -errno.ESRCH if found is None else found.sid
 
 
@@ -319,6 +316,12 @@ def do_prlimit(task: Task, resource: int, new: tuple[int, int] | None) -> tuple[
     return soft, hard
 
 
+def _check_prlimit_permission(task: Task, target: Task) -> bool:
+    mine, its = task.cred, target.cred
+    same = {its.uid, its.euid, its.suid} == {mine.uid} and {its.gid, its.egid, its.sgid} == {mine.gid}
+    return target is task or same or task.capable(CAP_SYS_RESOURCE)
+
+
 def sys_prlimit64(task: Task, pid: int, resource: int, new: int, old: int, *_: int) -> int:
     wanted: tuple[int, int] | None = None
     if new:
@@ -327,9 +330,11 @@ def sys_prlimit64(task: Task, pid: int, resource: int, new: int, old: int, *_: i
             return -errno.EFAULT
         soft, hard = struct.unpack(order(task) + "QQ", data)
         wanted = soft, hard
-    target = _find(task, pid)
+    target = find_task(task, pid)
     if target is None:
         return -errno.ESRCH
+    if not _check_prlimit_permission(task, target):
+        return -errno.EPERM
     found = do_prlimit(target, resource & 0xFFFFFFFF, wanted)
     if isinstance(found, int):
         return found
@@ -517,156 +522,6 @@ def sys_prctl(task: Task, option: int, a: int, b: int, c: int, d: int, *_: int) 
     return -errno.EINVAL
 
 
-# Scheduling
-
-
-def sys_sched_yield(task: Task, *_: int) -> int:
-    task.machine.sched.yield_task()
-    return 0
-
-
-def sys_sched_getaffinity(task: Task, pid: int, size: int, address: int, *_: int) -> int:
-    size &= 0xFFFFFFFF
-    cpus = task.machine.cpus
-    if not size or size % task.word or size * 8 < cpus:
-        return -errno.EINVAL
-    found = _find(task, pid)
-    if found is None:
-        return -errno.ESRCH
-    count = min(size, (cpus + 63) // 64 * 8)
-    mask = found.affinity & (1 << cpus) - 1
-    byteorder: Any = "big" if task.arch.elf.big_endian else "little"
-    word, bits = task.word, (1 << 8 * task.word) - 1
-    data = b"".join((mask >> 8 * i & bits).to_bytes(word, byteorder) for i in range(0, count, word))
-    return count if task.access.copy_to_user(address, data, "__do_sys_sched_getaffinity") else -errno.EFAULT
-
-
-def sys_sched_setaffinity(task: Task, pid: int, size: int, address: int, *_: int) -> int:
-    data = task.access.copy_from_user(address, min(size & 0xFFFFFFFF, 1024), "get_user_cpu_mask")
-    if data is None:
-        return -errno.EFAULT
-    found = _find(task, pid)
-    if found is None:
-        return -errno.ESRCH
-    word = task.word
-    byteorder: Any = "big" if task.arch.elf.big_endian else "little"
-    mask = 0
-    for i in range(0, len(data), word):
-        mask |= int.from_bytes(data[i : i + word], byteorder) << 8 * i
-    mask &= (1 << task.machine.cpus) - 1
-    if not mask:
-        return -errno.EINVAL
-    task.machine.sched.set_affinity(found, mask)
-    return 0
-
-
-def sys_sched_getscheduler(task: Task, pid: int, *_: int) -> int:
-    if s32(pid) < 0:
-        return -errno.EINVAL
-    found = _find(task, pid)
-    return -errno.ESRCH if found is None else found.policy
-
-
-def sys_sched_getparam(task: Task, pid: int, address: int, *_: int) -> int:
-    if s32(pid) < 0 or not address:
-        return -errno.EINVAL
-    found = _find(task, pid)
-    if found is None:
-        return -errno.ESRCH
-    byteorder: Any = "big" if task.arch.elf.big_endian else "little"
-    return put_struct(task, address, found.rt_priority.to_bytes(4, byteorder), "__do_sys_sched_getparam")
-
-
-def sys_sched_setscheduler(task: Task, pid: int, policy: int, address: int, *_: int) -> int:
-    if s32(policy) < 0 or not address or s32(pid) < 0:
-        return -errno.EINVAL
-    return _setscheduler(task, pid, s32(policy), address)
-
-
-def sys_sched_setparam(task: Task, pid: int, address: int, *_: int) -> int:
-    if s32(pid) < 0 or not address:
-        return -errno.EINVAL
-    found = _find(task, pid)
-    return -errno.ESRCH if found is None else _setscheduler(task, pid, found.policy, address)
-
-
-def _setscheduler(task: Task, pid: int, policy: int, address: int) -> int:
-    data = task.access.copy_from_user(address, 4, "do_sched_setscheduler")
-    if data is None:
-        return -errno.EFAULT
-    found = _find(task, pid)
-    if found is None:
-        return -errno.ESRCH
-    priority = int.from_bytes(data, "big" if task.arch.elf.big_endian else "little", signed=True)
-    kind = policy & ~0x40000000
-    if kind not in (0, 1, 2, 3, 5) or (1 <= priority <= 99) != (kind in (1, 2)) or priority < 0:
-        return -errno.EINVAL
-    if kind in (1, 2) and not task.capable(CAP_SYS_NICE):
-        return -errno.EPERM
-    found.policy, found.rt_priority = kind, priority
-    return 0
-
-
-def sys_sched_get_priority_max(task: Task, policy: int, *_: int) -> int:
-    return {0: 0, 1: 99, 2: 99, 3: 0, 5: 0, 6: 0}.get(s32(policy), -errno.EINVAL)
-
-
-def sys_sched_get_priority_min(task: Task, policy: int, *_: int) -> int:
-    return {0: 0, 1: 1, 2: 1, 3: 0, 5: 0, 6: 0}.get(s32(policy), -errno.EINVAL)
-
-
-def sys_getcpu(task: Task, cpu: int, node: int, *_: int) -> int:
-    for address, value in ((cpu, task.machine.sched.rq.id), (node, 0)):
-        if address and not task.access.put_user(address, value, 4, "__do_sys_getcpu"):
-            return -errno.EFAULT
-    return 0
-
-
-PRIO_PROCESS, PRIO_PGRP, PRIO_USER = 0, 1, 2
-
-
-def _prio_targets(task: Task, which: int, who: int) -> list[Task]:
-    """The threads that PRIO_* and a number name; 0 is the caller, its group or its user."""
-    number = s32(who)
-    if which == PRIO_PROCESS:
-        found = _find(task, number)
-        return [] if found is None else [found]
-    threads = [t for t in task.machine.pids.values() if not t.zombie]
-    if which == PRIO_PGRP:
-        return [t for t in threads if t.pgid == (number or task.pgid)]
-    uid = who & 0xFFFFFFFF or task.cred.uid
-    return [t for t in threads if t.cred.uid == uid]
-
-
-def sys_getpriority(task: Task, which: int, who: int, *_: int) -> int:
-    """20 - the lowest nice value of those meant."""
-    which &= 0xFFFFFFFF
-    if which > PRIO_USER:
-        return -errno.EINVAL
-    return max((20 - found.nice for found in _prio_targets(task, which, who)), default=-errno.ESRCH)
-
-
-def sys_setpriority(task: Task, which: int, who: int, nice: int, *_: int) -> int:
-    which &= 0xFFFFFFFF
-    if which > PRIO_USER:
-        return -errno.EINVAL
-    value = max(-20, min(19, s32(nice)))
-    error = -errno.ESRCH
-    for found in _prio_targets(task, which, who):
-        if task.cred.euid not in (found.cred.uid, found.cred.euid) and not task.capable(CAP_SYS_NICE):
-            error = -errno.EPERM
-        elif value < found.nice and not task.capable(CAP_SYS_NICE):
-            error = -errno.EACCES
-        else:
-            error = 0 if error == -errno.ESRCH else error
-            found.nice = value
-    return error
-
-
-def sys_ioprio_get(task: Task, which: int, who: int, *_: int) -> int:
-    return 0x4004 if 1 <= s32(which) <= 3 else -errno.EINVAL
-
-
 def sys_getrandom(task: Task, address: int, size: int, flags: int, *_: int) -> int:
     if flags & 0xFFFFFFFF & ~7 or flags & 6 == 6:
         return -errno.EINVAL
@@ -692,7 +547,7 @@ def sys_set_robust_list(task: Task, head: int, size: int, *_: int) -> int:
 
 
 def sys_get_robust_list(task: Task, pid: int, head: int, size: int, *_: int) -> int:
-    found = _find(task, pid)
+    found = find_task(task, pid)
     if found is None:
         return -errno.ESRCH
     if not task.access.put_user(size, found.robust_list[1] or 3 * task.word, task.word, "__do_sys_get_robust_list"):
@@ -789,13 +644,26 @@ def sys_waitid(task: Task, which: int, number: int, info: int, options: int, usa
     if not options & (WEXITED | WUNTRACED | WCONTINUED):
         return -errno.EINVAL
     kind, number = which & 0xFFFFFFFF, s32(number)
+    nonblock = False
+    if kind == P_PIDFD:
+        if number < 0:
+            return -errno.EINVAL
+        file = pidfd_get_task(task, number)
+        if not isinstance(file, PidFile):
+            return -errno.EBADF
+        kind, number = P_PID, file.pid
+        nonblock = file.nonblock
+        if file.task() is None:
+            return -errno.ECHILD
     if kind > P_PGID or (kind == P_PID and number <= 0) or (kind == P_PGID and number < 0):
         return -errno.EINVAL
     if kind == P_PGID and number == 0:
         number = task.pgid
-    found = do_wait(task, kind, number, options)
+    found = do_wait(task, kind, number, options | (WNOHANG if nonblock else 0))
     if isinstance(found, int) and found < 0:
         return found
+    if isinstance(found, int) and nonblock and not options & WNOHANG:
+        return -errno.EAGAIN
     if not isinstance(found, int) and usage:
         data = _rusage(task, found.utime, found.stime, found.maxrss, found.min_flt, found.nvcsw, found.nivcsw)
         error = put_struct(task, usage, data, "__do_sys_waitid")
@@ -856,19 +724,6 @@ SYSCALLS = {
     "sethostname": sys_sethostname,
     "personality": sys_personality,
     "prctl": sys_prctl,
-    "sched_yield": sys_sched_yield,
-    "sched_getaffinity": sys_sched_getaffinity,
-    "sched_setaffinity": sys_sched_setaffinity,
-    "sched_getscheduler": sys_sched_getscheduler,
-    "sched_setscheduler": sys_sched_setscheduler,
-    "sched_getparam": sys_sched_getparam,
-    "sched_setparam": sys_sched_setparam,
-    "sched_get_priority_max": sys_sched_get_priority_max,
-    "sched_get_priority_min": sys_sched_get_priority_min,
-    "getcpu": sys_getcpu,
-    "getpriority": sys_getpriority,
-    "setpriority": sys_setpriority,
-    "ioprio_get": sys_ioprio_get,
     "getrandom": sys_getrandom,
     "set_tid_address": sys_set_tid_address,
     "set_robust_list": sys_set_robust_list,

@@ -86,6 +86,9 @@ class Task(SchedEntity):
         self.restart_block: Callable[[], int] | None = None  # what restart_syscall goes on with
         self.cpu_timers: list[CpuTimer] = []  # armed, on clocks of this thread
         self.pdeath_signal = 0
+        self.sched_reset_on_fork = False
+        self.ioprio = 0  # as ioprio_set gave it; 0 = by policy and nice value
+        self.rseq_restart = False  # membarrier wants the sequence that it is in to start over
         self.timer_slack_ns = 50_000
         self.thp_disabled = 0
         self.cap_permitted = CAP_ALL

@@ -272,6 +272,7 @@ class mm_struct:
         self.capable_ipc_lock = False
         self.privileged = False  # CAP_SYS_ADMIN of the owner
         self.pagefault_disabled = 0  # depth of pagefault_disable(): a kernel access must fail rather than fault
+        self.membarrier_state = 0  # MEMBARRIER_CMD_REGISTER_* that were given
         self.stack_grown = False  # the last lock_mm_and_find_vma grew a stack
         self.served = 0  # what the last fault turned out to be: emu.tracepoint.Served
         self.fatal_signal_pending: Callable[[], bool] = lambda: False

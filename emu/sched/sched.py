@@ -102,6 +102,10 @@ class Sched:
         """The clock of the running CPU in ns, guest code of the present run included."""
         return self.clock + (self.engine.retired() >> 2) - self.mark
 
+    def in_turn(self) -> bool:
+        """Has no other CPU an earlier clock: what guest code reads now, no other CPU can be before."""
+        return self.now() <= self.horizon
+
     def charge(self, ns: int) -> None:
         """The running CPU works for `ns`, or for longer where the other thread of its core is busy too."""
         sibling = self.rq.sibling

@@ -15,8 +15,8 @@ from emu.cli.main import LOCKINGS
 from tests.guests import ROOT, TARGETS, guest, mmscope
 
 SCALING = ("brk1", "malloc1", "mmap1", "page_fault1", "page_fault2", "page_fault3", "pft", "pft_vmas")
-# What ends with a report instead of a result, and what the host's own limits decide; each has a test of its own.
-APART = ("deadlock", "fork_bomb", "hard_ends")
+# What ends with a report instead of a result, and what the host's CPU, release or limits decide: tested apart.
+APART = ("counters", "deadlock", "fork_bomb", "hard_ends", "pidfds", "proc_others")
 SOURCES = sorted((ROOT / "guestprogs").glob("*.c"))
 
 
@@ -92,3 +92,13 @@ def test_a_fork_bomb_meets_its_limit() -> None:
     ran = mmscope("run", "--cpus", "2", guest("fork_bomb"), "20")
     assert ran.out == b"processes 19 EAGAIN 1\nthreads 19 EAGAIN 1\nthen 7\n", ran.err
     assert ran.status == 0
+
+
+@pytest.mark.parametrize("name", ["pidfds", "proc_others"])
+@pytest.mark.parametrize("options", [["--cpus", "4", "--check"], ["--pure"]])
+@pytest.mark.parametrize("target", TARGETS)
+def test_results_of_linux_6_18(target: str, options: list[str], name: str) -> None:
+    """Every result and error as Linux 6.18 gave them to the same program."""
+    ran = mmscope("run", *options, guest(name, target))
+    assert ran.status == 0, ran.err
+    assert ran.out == Path(__file__).with_name(f"{name}.out").read_bytes()

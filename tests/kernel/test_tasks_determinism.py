@@ -20,6 +20,8 @@ WORKLOADS = [
     ("robust", "powerpc"),
     ("exec_self", "x86_64"),
     ("clocks", "x86_64"),
+    ("counters", "x86_64"),
+    ("counters", "powerpc64le"),
 ]
 WAYS: list[dict[str, object]] = [{}, {"serve_inside": False}, {"pure": True}]
 
