@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from emu.cli.failure import Failure, tell
 from emu.cli.trace_file import open_trace, progress, stdout_console
 from emu.trace import script as lines
+from emu.trace.kernel_record import kernel_lines
 from emu.trace.symbols import Symbols
 from emu.tracepoint import Kind, Row
 
@@ -90,7 +91,7 @@ def script(arguments: argparse.Namespace) -> int:
         if arguments.from_entry:
             rows = lines.from_entry(rows)
         rows = filter(only, rows)
-        found = lines.kernel_lines(rows, arguments.children) if kernel else lines.json_lines(rows)
+        found = kernel_lines(rows, arguments.children) if kernel else lines.json_lines(rows)
     write = sys.stdout.write
     for line in found:
         write(line + "\n")

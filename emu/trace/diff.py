@@ -7,7 +7,6 @@ since they differ between runs that did the same.
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from emu.trace.address_space import VMA_STATE
+from emu.trace.kernel_record import LINE, is_record, kernel_line, without_function
 from emu.trace.reader import Trace, TraceError
 from emu.tracepoint import Kind, Path, Reason, Row, Served
 
@@ -32,9 +32,6 @@ GROUPS: dict[str, tuple[Kind, ...]] = {
 processes."""
 IN_RECORD = "UKL"
 WINDOW = 4096  # events in which the two are brought together again after a difference
-_LINE = re.compile(
-    r"(?:U [0-9a-f]+ [0-9a-f]+ [0-9a-f]+|K [0-9a-f]+ \S+ [0-9a-f]+|L (?:start|got|failed|released) [rw])$"
-)
 _FAULTS = (Kind.PAGE_FAULT_USER, Kind.PAGE_FAULT_KERNEL)
 
 
@@ -95,15 +92,12 @@ class Comparison:
         for number, line in enumerate(_text(path).splitlines(), 1):
             if not line.strip() or line.startswith("#"):
                 continue
-            if not _LINE.match(line):
+            if not LINE.match(line):
                 raise TraceError(f"{path}: line {number} is not one of kernel-trace")
             waiting = waiting and line[0] != "U"
             if waiting or line[0] not in letters:
                 continue
-            if line[0] == "K":
-                _, address, _, code = line.split()
-                line = f"K {address} {code}"
-            self._add(side, line, (kinds[line[0]], "", ""))
+            self._add(side, without_function(line), (kinds[line[0]], "", ""))
         return side
 
     def _trace(self, path: str, letters: set[str]) -> Side:
@@ -124,7 +118,8 @@ class Comparison:
             waiting = waiting and kind != Kind.PAGE_FAULT_USER
             if waiting or kind not in kinds:
                 continue
-            text = _plain_text(row) if self.plain else _full_text(row)
+            line = kernel_line(row) if self.plain else None
+            text = _full_text(row) if line is None else without_function(line)
             name = "mmap_lock" if self.plain and kind not in _FAULTS else Kind(kind).name.lower()
             vma = "" if self.plain else vmas.get(row[10], "no VMA" if kind in _FAULTS else "")
             way = Path(row[11]).name.lower() if kind in _FAULTS and not self.plain else ""
@@ -160,20 +155,6 @@ class Comparison:
             yield f"  {self.texts[a.events[index]]}"
 
 
-def _plain_text(row: Row) -> str:
-    """What kernel-trace says of the event, without the name of the kernel's function."""
-    kind = row[4]
-    if kind == Kind.PAGE_FAULT_USER:
-        return f"U {row[5]:x} {row[6]:x} {row[7]:x}"
-    if kind == Kind.PAGE_FAULT_KERNEL:
-        return f"K {row[5]:x} {row[7]:x}"
-    if kind == Kind.MMAP_LOCK_START_LOCKING:
-        return f"L start {'w' if row[7] else 'r'}"
-    if kind == Kind.MMAP_LOCK_ACQUIRE_RETURNED:
-        return f"L {'got' if row[16] else 'failed'} {'w' if row[7] else 'r'}"
-    return f"L released {'w' if row[7] else 'r'}"
-
-
 def _full_text(row: Row) -> str:
     kind = row[4]
     name = Kind(kind).name.lower()
@@ -195,20 +176,6 @@ def _full_text(row: Row) -> str:
     if kind in GROUPS["G"]:
         return f"{name} {row[7]} code={row[16]} addr={row[18][0] if row[18] else 0:x}"
     return f"{name} {row[17] or ''} {row[16]}"
-
-
-def is_record(path: str) -> bool:
-    """Is the file a text record of kernel-trace: its first lines are comments or events of it."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(4096)
-    except OSError:
-        return False  # opening it as a trace says why
-    lines = head.split(b"\n")
-    first = next((line for line in lines if line.strip() and not line.startswith(b"#")), None)
-    if first is None:
-        return head.startswith(b"# ")
-    return _LINE.match(first.decode("ascii", "replace")) is not None
 
 
 def _text(path: str) -> str:

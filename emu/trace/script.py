@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Events as lines: text in the manner of perf script, JSON, or the lines of kernel-trace."""
+"""Events as lines: text in the manner of perf script, or JSON."""
 
 from __future__ import annotations
 
@@ -35,32 +35,6 @@ class Only:
 
 
 ALL = Only()
-
-
-def kernel_lines(rows: Iterable[Row], children: bool = False) -> Iterator[str]:
-    """The lines that kernel-trace prints for the same events: those of the first task, with `children` those of all.
-    `# exit STATUS`, of the first process, is the last line of a complete trace."""
-    first = 0  # the first task, which is the first process as well
-    status: int | None = None
-    for row in rows:
-        kind = row[4]
-        first = first or row[3]
-        if kind == Kind.EXIT and row[2] == first and (row[7] or row[3] == first):
-            status = row[16]  # code: it was the last task of the process
-        if row[3] != first and not children:
-            continue
-        if kind == Kind.PAGE_FAULT_USER:
-            yield f"U {row[5]:x} {row[6]:x} {row[7]:x}"
-        elif kind == Kind.PAGE_FAULT_KERNEL:
-            yield f"K {row[5]:x} {row[17] or '?'} {row[7]:x}"
-        elif kind == Kind.MMAP_LOCK_START_LOCKING:
-            yield f"L start {'w' if row[7] else 'r'}"
-        elif kind == Kind.MMAP_LOCK_ACQUIRE_RETURNED:
-            yield f"L {'got' if row[16] else 'failed'} {'w' if row[7] else 'r'}"
-        elif kind == Kind.MMAP_LOCK_RELEASED:
-            yield f"L released {'w' if row[7] else 'r'}"
-    if status is not None:
-        yield f"# exit {status}"
 
 
 def json_lines(rows: Iterable[Row]) -> Iterator[str]:

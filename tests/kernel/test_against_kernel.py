@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from archs.x86.cpu_models import MODELS
+from emu.trace.kernel_record import kernel_lines
 from emu.trace.reader import Trace
-from emu.trace.script import from_entry, kernel_lines
+from emu.trace.script import from_entry
 from tests.guests import BUILD, ROOT, record
 
 sys.path.insert(0, str(ROOT / "traces"))

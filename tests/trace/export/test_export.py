@@ -17,8 +17,8 @@ from pathlib import Path
 import pyarrow.dataset
 import pytest
 
+from emu.trace.kernel_record import kernel_lines
 from emu.trace.reader import Trace
-from emu.trace.script import kernel_lines
 from emu.tracepoint import FIELDS, Kind, Reason, Row, Served
 from emu.tracepoint import Path as LockPath
 from tests.guests import ROOT, guest, mmscope
