@@ -127,7 +127,7 @@ class Signals:
         self.blocked = 0
         self.saved: int | None = None  # mask to come back to after sigsuspend and its like
         self.waited = 0  # what sigtimedwait waits for: wakes the thread although it is blocked (real_blocked)
-        self.altstack = (0, 0, SS_DISABLE)  # ss_sp, ss_size, ss_flags
+        self.altstack = (0, 0, 0)  # ss_sp, ss_size, and of ss_flags what was set
 
     @property
     def actions(self) -> list[SigAction]:
@@ -327,12 +327,11 @@ def _handle_signal(task: Task, info: SigInfo, action: SigAction) -> None:
     base, size, flags = signals.altstack
     on_stack = signals.on_altstack(sp)
     enter = bool(action.flags & SA_ONSTACK) and size != 0 and not on_stack
-    state = SS_DISABLE if size == 0 else SS_ONSTACK if on_stack else 0
     frame = SigFrameContext(
         info=info,
         action=action,
         blocked=oldmask,
-        altstack=(base, size, state | flags & SS_AUTODISARM),
+        altstack=(base, size, flags),
         on_altstack=enter,
         fault_address=task.cpu.fault_address,
         fault_syndrome=task.cpu.fault_syndrome,
@@ -342,7 +341,7 @@ def _handle_signal(task: Task, info: SigInfo, action: SigAction) -> None:
         # force_sigsegv: no stack to run the handler on.
         if info.signo == SIGSEGV:
             signals.actions[SIGSEGV] = SigAction()
-        task.force_sig(SigInfo(SIGSEGV, SI_KERNEL))
+        task.force_sig_unlogged(SigInfo(SIGSEGV, SI_KERNEL))
         return
     if flags & SS_AUTODISARM:
         signals.altstack = (0, 0, SS_DISABLE)

@@ -17,7 +17,7 @@ from emu.kernel.binprm import RLIMIT_STACK, ArgumentStack
 from emu.kernel.elf import ElfImage, ExecError, check_target, parse_program
 from emu.kernel.exec import MAX_ARG_STRLEN, load_program
 from emu.kernel.exit import mm_release, take_over_leader
-from emu.kernel.signal import SIGCHLD, SIGSEGV, SS_DISABLE
+from emu.kernel.signal import SIGCHLD, SIGSEGV
 from emu.kernel.sys_timer import exit_timers
 from emu.kernel.syscall import NO_RESULT
 from emu.mm.fork import mmput
@@ -271,7 +271,7 @@ def begin_new_exec(task: Task, bprm: linux_binprm, mm: mm_struct) -> int:
         signals.sighand.count -= 1
         signals.sighand = signals.sighand.copy()
     signals.sighand.flush_handlers()
-    signals.altstack = (0, 0, SS_DISABLE)
+    signals.altstack = (0, 0, signals.altstack[2])
     task.clear_child_tid = task.set_child_tid = 0
     task.robust_list = (0, 0)
     task.rseq = (0, 0)

@@ -149,9 +149,9 @@ def _timeout(task: Task, address: int, size: int) -> int | None:
     return value if isinstance(value, int) else timespec_ns(value)
 
 
-def _left(task: Task, address: int, end: int | None, size: int) -> None:
-    """Tell what is left of the timeout (poll_select_finish); a failure to do so is no error."""
-    if address and end is not None:
+def _left(task: Task, address: int, ns: int | None, end: int | None, size: int) -> None:
+    """Tell what is left of a timeout that was not 0 (poll_select_finish); a failure to do so is no error."""
+    if address and end is not None and ns:
         task.access.copy_to_user(
             address, pack_timespec(task, max(0, end - task.machine.clock()), size), "put_timespec64"
         )
@@ -169,7 +169,7 @@ def _ppoll(task: Task, fds: int, count: int, timeout: int, mask: int, mask_size:
     if result == -errno.EINTR:
         result = -ERESTARTNOHAND
     _restore(task, result)
-    _left(task, timeout, end, size)
+    _left(task, timeout, ns, end, size)
     return result
 
 
@@ -265,7 +265,7 @@ def sys_select(task: Task, count: int, reads: int, writes: int, excepts: int, ti
         ns = seconds * 1_000_000_000 + micro * 1000
     end = None if ns is None else task.machine.clock() + ns
     result = core_sys_select(task, count, (reads, writes, excepts), ns)
-    if timeout and end is not None:
+    if end is not None and ns:  # poll_select_finish leaves a timeout of 0 as it is
         task.access.copy_to_user(timeout, pack_timeval(task, max(0, end - task.machine.clock())), "poll_select_finish")
     return result
 
@@ -286,7 +286,7 @@ def _pselect6(task: Task, count: int, sets: tuple[int, int, int], timeout: int, 
     end = None if ns is None else task.machine.clock() + ns
     result = core_sys_select(task, count, sets, ns)
     _restore(task, result)
-    _left(task, timeout, end, size)
+    _left(task, timeout, ns, end, size)
     return result
 
 

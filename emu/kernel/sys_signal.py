@@ -290,6 +290,8 @@ def do_sigaltstack(task: Task, sp: int, size: int, flags: int) -> int:
     mode = flags & ~SS_AUTODISARM & 0xFFFFFFFF
     if mode not in (SS_DISABLE, SS_ONSTACK, 0):
         return -errno.EINVAL
+    if (sp, size, flags & 0xFFFFFFFF) == signals.altstack:
+        return 0
     if mode == SS_DISABLE:
         signals.altstack = (0, 0, flags & 0xFFFFFFFF)
         return 0

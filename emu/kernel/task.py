@@ -200,6 +200,10 @@ class Task(SchedEntity):
             # print_vma_addr: the log names the mapping of the instruction
             if mmap_read_trylock(self.mm):
                 mmap_read_unlock(self.mm)
+        self.force_sig_unlogged(info)
+
+    def force_sig_unlogged(self, info: SigInfo) -> None:
+        """The same, for one that the kernel's log does not tell of."""
         self.signals.force(info)
         self.sigpending = True
         self._trace_generated(info)

@@ -9,11 +9,13 @@ from emu.mm.memory import handle_mm_fault
 from emu.mm.mm_types import (
     FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_KILLABLE,
+    FAULT_FLAG_TRIED,
     FAULT_FLAG_WRITE,
     PAGE_MASK,
     PAGE_SHIFT,
     PAGE_SIZE,
     VM_EXEC,
+    VM_FAULT_COMPLETED,
     VM_FAULT_ERROR,
     VM_FAULT_OOM,
     VM_IO,
@@ -43,18 +45,24 @@ def _check_vma_flags(vma: vm_area_struct, write: bool, force: bool) -> int:
     return 0
 
 
-def _get_user_pages(mm: mm_struct, vma: vm_area_struct, start: int, end: int, write: bool, force: bool) -> int:
+def _get_user_pages(
+    mm: mm_struct, vma: vm_area_struct, start: int, end: int, write: bool, force: bool
+) -> tuple[int, bool]:
     """Make every page of [start, end) present (and writable for `write`): pages done, or -errno when it is the first
-    that fails."""
+    that fails; and whether mmap_lock was given away meanwhile. It is by a fault that ends with VM_FAULT_COMPLETED; then
+    it is taken again, and the page is looked at once more, in what may be another mapping by now
+    (__get_user_pages_locked)."""
+    dropped = False
     error = _check_vma_flags(vma, write, force)
     if error:
-        return error
+        return error, dropped
     table = mm.pgtable
     format = table.format
     flags = FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE | (FAULT_FLAG_WRITE if write else 0)
     may_write = bool(vma.vm_flags & VM_WRITE)
     done = 0
     for address in range(start, end, PAGE_SIZE):
+        tried = 0
         while True:
             slot = table.slot(address)
             pte = table.get(slot) if slot >= 0 else 0
@@ -63,11 +71,19 @@ def _get_user_pages(mm: mm_struct, vma: vm_area_struct, start: int, end: int, wr
                 if not write or format.pte_write(pte) or (not may_write and format.pte_dirty(pte)):
                     break
             mm.memory.costs.without_exception()
-            ret = handle_mm_fault(vma, address, flags)
+            ret = handle_mm_fault(vma, address, flags | tried)
             if ret & VM_FAULT_ERROR:
-                return done or (-ENOMEM if ret & VM_FAULT_OOM else -EFAULT)
+                return done or (-ENOMEM if ret & VM_FAULT_OOM else -EFAULT), dropped
+            if ret & VM_FAULT_COMPLETED:
+                mmap_read_lock(mm)
+                dropped = True
+                tried = FAULT_FLAG_TRIED
+                again = mm.mm_mt.load(address)
+                if again is None or _check_vma_flags(again, write, force):
+                    return done or -EFAULT, dropped
+                vma = again
         done += 1
-    return done
+    return done, dropped
 
 
 def populate_vma_page_range(vma: vm_area_struct, start: int, end: int) -> int:
@@ -77,7 +93,7 @@ def populate_vma_page_range(vma: vm_area_struct, start: int, end: int) -> int:
         return end - start >> PAGE_SHIFT
     write = flags & (VM_WRITE | VM_SHARED) == VM_WRITE
     force = bool(flags & (VM_READ | VM_WRITE | VM_EXEC))
-    return _get_user_pages(vma.vm_mm, vma, start, end, write, force)
+    return _get_user_pages(vma.vm_mm, vma, start, end, write, force)[0]
 
 
 def faultin_page_range(mm: mm_struct, start: int, end: int, write: bool) -> int:
@@ -88,7 +104,11 @@ def faultin_page_range(mm: mm_struct, start: int, end: int, write: bool) -> int:
         return -ENOMEM
     if _check_vma_flags(vma, write, force=False):
         return -EINVAL
-    return _get_user_pages(mm, vma, start, end, write, force=False)
+    pages, dropped = _get_user_pages(mm, vma, start, end, write, force=False)
+    if dropped:  # then the caller finds it dropped, and takes it again
+        mmap_read_unlock(mm)
+        mmap_read_lock(mm)
+    return pages
 
 
 def mm_populate(mm: mm_struct, start: int, length: int, ignore_errors: bool = True) -> int:
@@ -147,7 +167,7 @@ def get_user_page_remote(mm: mm_struct, address: int, write: bool) -> page | int
     if vma is None:
         return -EFAULT
     start = address & PAGE_MASK
-    got = _get_user_pages(mm, vma, start, start + PAGE_SIZE, write, force=False)
+    got, _ = _get_user_pages(mm, vma, start, start + PAGE_SIZE, write, force=False)
     return got if got < 0 else _page_of(mm, mm.pgtable.get(mm.pgtable.slot(address)))
 
 

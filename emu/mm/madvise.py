@@ -170,6 +170,7 @@ def _advise_vma(vma: vm_area_struct, start: int, end: int, behavior: int) -> int
         if vma.vm_flags & (VM_LOCKED | VM_PFNMAP | VM_HUGETLB):
             return -EINVAL
         sched.charge(sum(1 for _ in present_entries(vma.vm_mm, start, end)) * sched.cost.madvise_cold_page)
+        _cold_or_pageout(vma, start, end, behavior == MADV_PAGEOUT)
         return 0
     if behavior == MADV_COLLAPSE:
         return -EINVAL  # there are no huge pages
@@ -257,6 +258,33 @@ def _free(vma: vm_area_struct, start: int, end: int) -> int:
     if changed:
         flush_tlb_mm(mm, (end - start) >> PAGE_SHIFT)
     return 0
+
+
+def _cold_or_pageout(vma: vm_area_struct, start: int, end: int, pageout: bool) -> None:
+    """MADV_COLD makes pages old that nobody else maps. MADV_PAGEOUT unmaps those of them that are a file's; the file
+    keeps them, and anonymous ones stay, as there is no swap (madvise_cold_or_pageout_pte_range)."""
+    mm = vma.vm_mm
+    table = mm.pgtable
+    format = table.format
+    changed = False
+    unmap = []
+    for slot, pte in present_entries(mm, start, end):
+        if format.pte_special(pte):
+            continue
+        target = mm.memory.mem_map[(pte & format.pfn_mask) >> PAGE_SHIFT]
+        assert target is not None
+        if target._mapcount != 1:
+            continue
+        if pageout:
+            if not isinstance(target.mapping, anon_vma):
+                unmap.append((target.index - vma.vm_pgoff << PAGE_SHIFT) + vma.vm_start)
+        elif format.pte_young(pte):
+            table.set(slot, format.pte_mkold(pte))
+            changed = True
+    for address in unmap:
+        zap_page_range_single(vma, address, PAGE_SIZE)
+    if changed:
+        flush_tlb_mm(mm, (end - start) >> PAGE_SHIFT)
 
 
 def _willneed(vma: vm_area_struct) -> int:

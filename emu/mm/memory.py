@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 from emu.mm.filemap import mm_counter_file
 from emu.mm.mm_types import (
+    FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_RETRY_NOWAIT,
     FAULT_FLAG_SPECULATIVE,
+    FAULT_FLAG_TRIED,
     FAULT_FLAG_UNSHARE,
     FAULT_FLAG_USER,
     FAULT_FLAG_VMA_LOCK,
@@ -25,6 +27,7 @@ from emu.mm.mm_types import (
     PAGE_SHIFT,
     PAGE_SIZE,
     VM_EXEC,
+    VM_FAULT_COMPLETED,
     VM_FAULT_DONE_COW,
     VM_FAULT_ERROR,
     VM_FAULT_MAJOR,
@@ -42,6 +45,7 @@ from emu.mm.mm_types import (
     page,
     vm_area_struct,
 )
+from emu.mm.mmap_lock import mmap_read_unlock
 from emu.mm.rmap import anon_vma, anon_vma_prepare, unlink_anon_vmas, unlink_file_vma
 from emu.mm.tlb import flush_tlb_mm
 from emu.tracepoint import Served
@@ -54,6 +58,7 @@ FAULT_AROUND_PAGES = 16  # fault_around_bytes, 64 KiB
 PTE_MARKER_GUARD = 0x40  # an entry that maps nothing in any format: a guard page of MADV_GUARD_INSTALL
 
 _WRITE_OR_UNSHARE = FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE
+_RETRY_FLAGS = FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED | FAULT_FLAG_RETRY_NOWAIT
 _ERROR_OR_GONE = VM_FAULT_ERROR | VM_FAULT_NOPAGE | VM_FAULT_RETRY
 
 # What most faults are: small ints are compared and stored faster than enum members are looked up.
@@ -421,9 +426,29 @@ def do_shared_fault(vmf: vm_fault) -> int:
     if ret & _ERROR_OR_GONE:
         memory.put_page(vmf.page)
         return ret
-    vmf.page.dirty = True
-    vmf.vma.vm_mm.served = Served.FILE_SHARED
-    return ret
+    return ret | fault_dirty_shared_page(vmf, vmf.page, Served.FILE_SHARED)
+
+
+def fault_dirty_shared_page(vmf: vm_fault, target: page, served: Served) -> int:
+    """Make the page that was written dirty, and say how it was `served`. Where its file may have to wait for
+    write-back, which is when it tells of writes or the page was clean, the lock goes first (maybe_unlock_mmap_for_io):
+    VM_FAULT_COMPLETED, else 0."""
+    dirtied = not target.dirty
+    target.dirty = True
+    mm = vmf.vma.vm_mm
+    mm.served = served
+    ops, flags = vmf.vma.vm_ops, vmf.flags
+    assert ops is not None
+    if not dirtied and ops.page_mkwrite is None:
+        return 0
+    if flags & _RETRY_FLAGS != FAULT_FLAG_ALLOW_RETRY or flags & FAULT_FLAG_SPECULATIVE:
+        return 0
+    if not flags & FAULT_FLAG_VMA_LOCK:
+        mmap_read_unlock(mm)
+    elif mm.scheme.callee_drops_lock:
+        mm.scheme.vma_end_read(vmf.vma)
+    mm.served = served  # others may have run meanwhile
+    return VM_FAULT_COMPLETED
 
 
 def _call_fault(vmf: vm_fault) -> int:
@@ -551,10 +576,8 @@ def wp_page_shared(vmf: vm_fault) -> int:
         if ret:
             return ret
     wp_page_reuse(vmf)
-    vmf.page.dirty = True
     pte_unmap_unlock(vmf)
-    vma.vm_mm.served = Served.MKWRITE
-    return 0
+    return fault_dirty_shared_page(vmf, vmf.page, Served.MKWRITE)
 
 
 def wp_page_copy(vmf: vm_fault) -> int:

@@ -126,7 +126,7 @@ class _Mremap:
         mm = self.mm
         vma = mm.mm_mt.load(self.addr)
         fixed = self.flags & MREMAP_FIXED
-        if fixed and not self.flags & MREMAP_DONTUNMAP and self.old_len == self.new_len and vma is not None:
+        if fixed and self.old_len == self.new_len and vma is not None:
             if self.addr + self.old_len > vma.vm_end:
                 return self._move_several()
         error = _check_vma(mm, vma, self.addr, self.old_len, self.new_len, self.flags)

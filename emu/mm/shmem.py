@@ -85,7 +85,6 @@ def shmem_fault(vmf: vm_fault) -> int:
         memory.costs.new_anon()
         memory.sched.charge(memory.costs.shmem_add)
     found._refcount += 1
-    found.dirty = True
     vmf.page = found
     return VM_FAULT_LOCKED
 
