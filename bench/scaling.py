@@ -298,8 +298,8 @@ TAIL = """## Where it misses, and what may be missing
   own tables) and memory bandwidth (27 GB/s of 400). An older figure for zone->lock, what was left of a single CPU's
   allocation, had hidden this on Skylake; it had no source, and Agrawal's second table contradicts it.
 - **Per-VMA locks**: the loss at 4 threads is there, at 7 only for `rfc`; from 12 threads on all columns suffer from the
-  point before. `rfc` loses too much at 4 threads and gains too much at many: its owner word is in a line of its own, and
-  the model waits for each store to it.
+  point before. `rfc` loses too much at 4 threads and gains too much at many: its owner word is in a line of its own,
+  and the model waits for each store to it.
 - **The share of 75 %** comes out as 10 to 25 % with one VMA for all threads and as 75 to 120 % with a VMA for each. A
   program between these two gives any share; the claim says nothing of the program.
 - **6.15's reference count**: not reproduced. Both locks load a word, exchange it and add to it later, in one line; the
