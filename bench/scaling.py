@@ -271,7 +271,8 @@ ending have no part in it; seeds {seeds} (harmonic mean). Simulated in {seconds:
   knew Agrawal's first table and Rasmussen's. Their other columns are consequences of the mechanisms and have no number
   of their own, but they are not blind predictions. The cost of zone->lock was replaced by a published one when the old
   figure made a rate impossible that Agrawal's second table shows.
-- **Not used for any choice.** All else of Agrawal's second table, and the reference count's. They are predictions.
+- **Read, but used for no other choice.** Agrawal's second table and that of the reference count: these columns are
+  predictions.
 - **Sources.** emu/sched/cost.py has a source for each figure; where it says `assumed` there is none. Of these,
   `prefetch_lead`, the time from the prefetch of mmap_lock to the lock itself, matters here, and only to the mmap_lock
   column: with 132 ns instead of 66 it loses 6 to 10 %; with 0, when nobody could lose the line again, it would gain
