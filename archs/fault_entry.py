@@ -99,6 +99,7 @@ class RecordedFaultEntry:
         begin = sched.clock
         cell = tp.reserve()
         stack = tp.callchain(ip) if tp.callchain is not None else None
+        registers = tp.registers() if tp.registers is not None and ip else ()
         waits = tp.current
         waits.wait = waits.holder = 0
         peek = self.mm.pgtable.peek
@@ -108,7 +109,8 @@ class RecordedFaultEntry:
         served = self.handle(address, syndrome, kind == _USER)
         row: Row = (
             begin, tp.cpu, tp.pid, tp.tid, kind, address, ip, syndrome, 0, self.flags, self.vma_id, self.path,
-            self.reason, self.served, waits.wait, waits.holder, self.result, function, (before, peek(address)),
+            self.reason, self.served, waits.wait, waits.holder, self.result, function,
+            (before, peek(address), *registers),
             sched.clock - begin, stack,
         )  # fmt: skip
         cell[0] = row

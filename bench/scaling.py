@@ -271,7 +271,8 @@ ending have no part in it; seeds {seeds} (harmonic mean). Simulated in {seconds:
   knew Agrawal's first table and Rasmussen's. Their other columns are consequences of the mechanisms and have no number
   of their own, but they are not blind predictions. The cost of zone->lock was replaced by a published one when the old
   figure made a rate impossible that Agrawal's second table shows.
-- **Not used for any choice.** All else of Agrawal's second table, and the reference count's. They are predictions.
+- **Read, but used for no other choice.** Agrawal's second table and that of the reference count: these columns are
+  predictions.
 - **Sources.** emu/sched/cost.py has a source for each figure; where it says `assumed` there is none. Of these,
   `prefetch_lead`, the time from the prefetch of mmap_lock to the lock itself, matters here, and only to the mmap_lock
   column: with 132 ns instead of 66 it loses 6 to 10 %; with 0, when nobody could lose the line again, it would gain
@@ -298,8 +299,8 @@ TAIL = """## Where it misses, and what may be missing
   own tables) and memory bandwidth (27 GB/s of 400). An older figure for zone->lock, what was left of a single CPU's
   allocation, had hidden this on Skylake; it had no source, and Agrawal's second table contradicts it.
 - **Per-VMA locks**: the loss at 4 threads is there, at 7 only for `rfc`; from 12 threads on all columns suffer from the
-  point before. `rfc` loses too much at 4 threads and gains too much at many: its owner word is in a line of its own, and
-  the model waits for each store to it.
+  point before. `rfc` loses too much at 4 threads and gains too much at many: its owner word is in a line of its own,
+  and the model waits for each store to it.
 - **The share of 75 %** comes out as 10 to 25 % with one VMA for all threads and as 75 to 120 % with a VMA for each. A
   program between these two gives any share; the claim says nothing of the program.
 - **6.15's reference count**: not reproduced. Both locks load a word, exchange it and add to it later, in one line; the

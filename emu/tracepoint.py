@@ -9,7 +9,7 @@ ends, so that rows stand in the order in which events began.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Protocol
 
@@ -123,7 +123,8 @@ FIELDS = (
     "result",  # fault: vm_fault_t; syscall: return value; lock acquired: 1 success, 0 failure; signal: si_code;
     # contention_end: 0 or -errno; sched_switch: 0 = still runnable, 1 = sleeps, 2 = has ended
     "text",  # str or None: kernel function of a kernel fault, name of a mapping, name of a syscall ...
-    "args",  # tuple of ints or None: syscall arguments; signal: (si_addr,); fault: (entry before, entry after);
+    "args",  # tuple of ints or None: syscall arguments; signal: (si_addr,); fault: (entry before, entry after) and
+    # behind them, where they are recorded, the user registers that the header names in user_regs;
     # VMA events: (mm, offset in the file in bytes, device, inode); exec, fork: (mm of the task from then on,)
     "duration",  # ns from the begin of the event to its end: fault, sys_exit; lock released: how long it was held
     "stack",  # tuple of return addresses, innermost first, or None; only where call stacks are recorded
@@ -156,7 +157,7 @@ class _Stopped:
 class Tracepoints:
     """Where events go. One for each machine; `on` is False until a listener attaches."""
 
-    __slots__ = ("callchain", "cpu", "current", "on", "pid", "rows", "source", "tid")
+    __slots__ = ("callchain", "cpu", "current", "on", "pid", "registers", "rows", "source", "tid")
 
     def __init__(self) -> None:
         self.on = False
@@ -164,6 +165,8 @@ class Tracepoints:
         self.source: Clock = _Stopped()  # of the time of events
         # The guest's call stack where it is recorded, given the ip of a fault in user mode, or 0 in a system call.
         self.callchain: Callable[[int], tuple[int, ...]] | None = None
+        # The user registers at a fault in user mode, where they are recorded, in the order of the header's user_regs.
+        self.registers: Callable[[], Sequence[int]] | None = None
         self.cpu = 0
         self.pid = 0
         self.tid = 0

@@ -191,6 +191,7 @@ class PowerPcCpu:
         ip = self.engine.pc
         if number == EXC_ALIGN:
             self.trap = TRAP_ALIGN
+            self.dar = self._effective_address(ip)
             self.trap_signal = SigInfo(SIGBUS, BUS_ADRALN, addr=self.dar)
             return TrapKind.SIGNAL
         return self._program_check(ip)
@@ -233,6 +234,17 @@ class PowerPcCpu:
             value >>= 32
         self.engine.uc.reg_write(GPRS[word >> 21 & 31], value & self._mask)
         self.pc = ip + 4 & self._mask
+
+    def _effective_address(self, ip: int) -> int:
+        """What the load or store at `ip` accesses, which the engine does not tell: (rA|0) + rB, or + D."""
+        word = self._instruction(ip)
+        if word is None:
+            return 0
+        read = self.engine.uc.reg_read
+        base = read(GPRS[word >> 16 & 31]) if word >> 16 & 31 else 0
+        if word >> 26 == 31:
+            return base + read(GPRS[word >> 11 & 31]) & self._mask
+        return base + (word & 0x7FFF) - (word & 0x8000) & self._mask
 
     def _instruction(self, ip: int) -> int | None:
         """The instruction word at `ip`; None where it cannot be read."""

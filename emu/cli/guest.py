@@ -90,7 +90,13 @@ def _run_guest(arguments: argparse.Namespace, watched: Watched | None) -> int:
     if recorder is not None:
         from emu.trace.schema import header
 
-        recorder.start(machine.tp, header(machine, arguments.program, argv, arguments.env, __version__))
+        metadata = header(machine, arguments.program, argv, arguments.env, __version__)
+        if arguments.user_regs:
+            from emu.trace.registers import UserRegisters
+
+            machine.tp.registers = UserRegisters(machine)
+            metadata["user_regs"] = machine.tp.registers.names
+        recorder.start(machine.tp, metadata)
         machine.on_idle_rows = recorder.drain
         if arguments.call_graph:
             from emu.trace.callchain import Callchain

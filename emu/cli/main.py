@@ -140,6 +140,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="fp|dwarf",
         help="record the guest's call stack at each fault and lock wait, by frame pointers or by DWARF call frames",
     )
+    record.add_argument(
+        "--user-regs",
+        action="store_true",
+        help="record the registers at each fault in user mode: report --fault works the operands out with them",
+    )
     _guest_options(record)
     scale = verbs.add_parser("scale", help="run a program over numbers of CPUs and locking schemes")
     add_scale_options(scale, LOCKINGS, _size, _variable, DEFAULT_MEMORY)
@@ -154,7 +159,7 @@ def _top(verbs: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument("--replay", metavar="FILE", help="show this trace instead of running a program")
     parser.add_argument("-o", "--output", metavar="FILE", help="keep the trace of the run")
     _guest_options(parser, program=False)
-    parser.set_defaults(run="emu.cli.top:top", call_graph=None)
+    parser.set_defaults(run="emu.cli.top:top", call_graph=None, user_regs=False)
 
 
 def _report(verbs: argparse._SubParsersAction[_Parser]) -> None:

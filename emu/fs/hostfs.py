@@ -75,6 +75,7 @@ class HostFs(SuperBlock):
         self.active: dict[tuple[int, int], HostInode] = {}
         self.times: dict[tuple[int, int], list[int | None]] = {}  # of inodes that the guest changed
         self.fifos: dict[tuple[int, int], Pipe] = {}
+        self.fifos_made = 0
         self.numbers: dict[tuple[int, int], int] = {}
         self.device_open: Callable[[Dentry, int, int, Current], File | int] = lambda *_: -errno.ENXIO
 
@@ -605,7 +606,10 @@ class HostInode(Inode):
         from emu.fs.pipe import Pipe, fifo_open
 
         if mount_of(dentry).mount_writable:
-            pipe = self.sb.fifos.get(self.key) or self.sb.fifos.setdefault(self.key, Pipe(task.machine.sched))
+            pipe = self.sb.fifos.get(self.key)
+            if pipe is None:
+                self.sb.fifos_made += 1
+                pipe = self.sb.fifos[self.key] = Pipe(task.machine.sched, self.sb.fifos_made)
             return fifo_open(dentry, flags, pipe, task)
         access = {O_RDONLY: os.O_RDONLY, O_RDWR: os.O_RDWR}.get(flags & O_ACCMODE, os.O_WRONLY)
         if flags & O_NONBLOCK:

@@ -56,8 +56,9 @@ class PipeBuffer:
 class Pipe:
     """What both ends share (struct pipe_inode_info)."""
 
-    def __init__(self, sched: Sched) -> None:
-        self.mutex = mutex(sched, "pipe->mutex")  # one reads or writes at a time
+    def __init__(self, sched: Sched, ino: int) -> None:
+        """`ino`: of its inode, which tells its mutex from others."""
+        self.mutex = mutex(sched, "pipe->mutex", ino)  # one reads or writes at a time
         self.in_edges = self.out_edges = 0  # writes, and reads from a full pipe: an edge-triggered epoll looks again
         self.buffers: list[PipeBuffer] = []
         self.max_usage = PIPE_DEF_BUFFERS
@@ -308,7 +309,7 @@ def create_pipe_files(fs: PipeFs, flags: int, task: Current, now: int) -> tuple[
     inode = PipeInode(fs, task.cred.fsuid, task.cred.fsgid, now)
     place = Dentry(None, b"pipe:[%d]" % inode.ino, inode)
     place.mount_writable = True
-    pipe = Pipe(task.machine.sched)
+    pipe = Pipe(task.machine.sched, inode.ino)
     return PipeFile(place, O_RDONLY | flags & (O_NONBLOCK | O_DIRECT), pipe), PipeFile(
         place, O_WRONLY | flags & (O_NONBLOCK | O_DIRECT), pipe
     )

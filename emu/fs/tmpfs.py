@@ -320,7 +320,7 @@ class TmpInode(Inode):
             from emu.fs.pipe import Pipe, fifo_open
 
             if self.pipe is None:
-                self.pipe = Pipe(task.machine.sched)
+                self.pipe = Pipe(task.machine.sched, self.ino)
             return fifo_open(dentry, flags, self.pipe, task)
         if kind == S_IFCHR:
             return self.sb.device_open(dentry, self.rdev, flags, task)

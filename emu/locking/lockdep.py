@@ -78,7 +78,7 @@ class held_lock:
         self.stack = stack
 
     def __str__(self) -> str:
-        which = f" of VMA {self.lock.vma}" if self.lock.vma else f" of mm {self.lock.ident}" if self.lock.ident else ""
+        which = f" of VMA {self.lock.vma}" if self.lock.vma else f" {self.lock.ident:#x}" if self.lock.ident else ""
         return f"{self.name}{which}, for {'read' if self.read else 'write'}, taken at:"
 
 

@@ -136,7 +136,9 @@ class PageTable:
         key = slot >> self._leaf_bits
         lock = self.locks.get(key)
         if lock is None:
-            lock = self.locks[key] = spinlock(self.memory.sched, "ptl")
+            lock = self.locks[key] = spinlock(
+                self.memory.sched, "ptl", (key << self._leaf_bits) * self.format.entry_size
+            )
         return lock
 
     def pte_lock(self, slot: int) -> spinlock | None:

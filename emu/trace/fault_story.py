@@ -17,7 +17,9 @@ from emu.trace.address_space import AddressSpaces, Newest, Vma
 from emu.trace.escape import printable
 from emu.trace.images import Images
 from emu.trace.instruction import LONGEST, disassemble, resolve
+from emu.trace.lock_names import lock_mode, lock_name
 from emu.trace.reader import Trace, rows_of
+from emu.trace.registers import registers_of
 from emu.trace.symbols import Symbols
 from emu.trace.timespan import show_time
 from emu.tracepoint import Kind, Path, Reason, Row, Served
@@ -180,7 +182,7 @@ def tell_fault(trace: Trace, number: int, program: str | None = None) -> Iterato
         f"CPU {row[1]}, at {row[0]} ns"
     )
     yield ""
-    yield from _instruction(found, arch, images)
+    yield from _instruction(found, arch, images, trace.metadata)
     yield from _call(found, images)
     yield ""
     yield "Syndrome"
@@ -217,7 +219,7 @@ def _bits(value: int, bits: list[Bit]) -> list[str]:
     return [f"{value:#x}", *(f"{bit.name:<{width}}  {bit.value:>#{digits}x}  {bit.meaning}".rstrip() for bit in bits)]
 
 
-def _instruction(found: _Found, arch: str, images: Images) -> Iterator[str]:
+def _instruction(found: _Found, arch: str, images: Images, metadata: dict[str, Any]) -> Iterator[str]:
     row = found.row
     ip = row[6]
     yield "Instruction"
@@ -242,7 +244,7 @@ def _instruction(found: _Found, arch: str, images: Images) -> Iterator[str]:
         return
     yield f"  {printable(instruction.text)}    ({instruction.code.hex(' ')}, as the file has it)"
     if row[5] != ip:
-        yield from _indent(resolve(instruction, row[5]))
+        yield from _indent(resolve(instruction, row[5], registers_of(row, metadata)))
 
 
 def _code(found: _Found, arch: str, symbols: Symbols, ip: int) -> bytes:
@@ -339,10 +341,7 @@ def _locks(found: _Found) -> list[str]:
         elif kind == Kind.VMA_LOCK_RELEASED:
             lines.append(f"VMA lock of VMA {row[10]}: released")
         elif kind == Kind.CONTENTION_BEGIN:
-            lines.append(
-                f"begins to wait for {printable(row[17] or 'a lock')} for {mode} at {row[0]} ns, "
-                f"which {_holder(found, row[15])} holds"
-            )
+            lines.append(f"begins to wait for {_lock(row)} at {row[0]} ns, which {_holder(found, row[15])} holds")
         elif kind == Kind.CONTENTION_END:
             end = "has it" if row[16] >= 0 else f"gives up ({row[16]})"
             lines.append(f"{end} at {row[0]} ns, after {show_time(row[14])}")
@@ -356,6 +355,12 @@ def _locks(found: _Found) -> list[str]:
             f"in all, {show_time(row[14])} of {show_time(row[19])} were waits, the last for {_holder(found, row[15])}"
         )
     return lines
+
+
+def _lock(row: Row) -> str:
+    """The lock of an event of contention, and how it is to be taken."""
+    mode = lock_mode(row[17], bool(row[7]))
+    return printable(lock_name(row[17], row[5], row[10])) + (f" for {mode}" if mode else "")
 
 
 def _holder(found: _Found, tid: int) -> str:

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from emu.trace.address_space import VMA_STATE, Vma
 from emu.trace.images import Images, place
+from emu.trace.lock_names import lock_mode, lock_name
 from emu.trace.reader import Trace
 from emu.trace.scan import Scan, of_kinds
 from emu.trace.tally import Follow, Percentiles, Tally, percentile
@@ -313,15 +314,17 @@ class _Labels:
         return "page fault" if call == IN_FAULT else self.strings[call] or "(no call)"
 
     def lock(self, fields: dict[str, Any]) -> str:
-        mode = "write" if fields["write"] else "read"
         number = fields["id"]
+        if fields["lock"] >= 0:
+            name = self.strings[fields["lock"]]
+            mode = lock_mode(name, fields["write"])
+            return lock_name(name, number) + (f", {mode}" if mode else "")
+        mode = "write" if fields["write"] else "read"
         if fields["lock"] == MMAP_LOCK:
-            return f"mmap_lock of mm {number}, {mode}"
-        if fields["lock"] == VMA_LOCK:
-            vma = self.vmas.get(number)
-            where = "" if vma is None else f" {vma.start:x} {vma.name or 'anonymous'}"
-            return f"VMA lock {number}{where}, {mode}"
-        return f"{self.strings[fields['lock']] or 'lock'} {number:#x}, {mode}"
+            return f"{lock_name('mmap_lock', number)}, {mode}"
+        vma = self.vmas.get(number)
+        where = "" if vma is None else f" {vma.start:x} {vma.name or 'anonymous'}"
+        return f"VMA lock {number}{where}, {mode}"
 
 
 def pairs(text: str) -> tuple[str, ...]:

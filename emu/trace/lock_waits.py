@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emu.trace.grouping import FAULTS
+from emu.trace.lock_names import lock_mode, lock_name
 from emu.trace.reader import Trace
 from emu.trace.scan import Scan, of_kinds
 from emu.trace.tally import Follow
@@ -38,7 +39,7 @@ class Wait:
     begin: int
     wait: int
     lock: str  # mmap_lock, vma_lock ...
-    id: int  # of the mm, or of the VMA
+    id: int  # of the VMA, the mm, the page table
     write: bool
     holder: int  # tid, 0 = not known
     call: str  # what the waiter was in: a system call, "page fault", or "(no call)"
@@ -48,10 +49,9 @@ class Wait:
 
     @property
     def name(self) -> str:
-        """The lock, with its owner's number."""
-        return (
-            f"{self.lock} {'of mm ' if self.lock == 'mmap_lock' else ''}{self.id}, {'write' if self.write else 'read'}"
-        )
+        """The lock, with what tells it from others of its class, and how it was to be taken."""
+        mode = lock_mode(self.lock, self.write)
+        return lock_name(self.lock, self.id) + (f", {mode}" if mode else "")
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -113,18 +114,29 @@ def _of_kinds(batch: pa.RecordBatch, kinds: Collection[int]) -> pa.RecordBatch:
 
 def rows_of(batch: pa.RecordBatch) -> Iterator[Row]:
     """The events of a batch with all columns, as rows."""
-    columns = []
-    for name in FIELDS:
-        values = batch.column(name).to_pylist()
-        codes = _CODE_OF.get(name)
-        if codes is not None:
-            values = [codes.get(value, 0) for value in values]
-        elif name == "text":
-            values = [value or None for value in values]
-        elif name in LISTS:
-            values = [tuple(value) if value else None for value in values]
-        columns.append(values)
-    return zip(*columns)
+    return zip(*(_values(name, batch.column(name)) for name in FIELDS))
+
+
+def _values(name: str, column: pa.Array) -> list[Any]:
+    """A column as Python has it. By way of numpy, which makes a list of numbers many times faster than Arrow does."""
+    if name in LISTS:
+        offsets = column.offsets.to_numpy().tolist()
+        if offsets[0] == offsets[-1]:
+            return [None] * len(column)
+        values = column.values.to_numpy(zero_copy_only=False).tolist()
+        return [tuple(values[first:last]) if first != last else None for first, last in pairwise(offsets)]
+    if not isinstance(column, pa.DictionaryArray):
+        column = column.fill_null(0) if column.null_count else column
+        found: list[Any] = column.to_numpy(zero_copy_only=False).tolist()
+        return found
+    codes = _CODE_OF.get(name)
+    meanings: list[Any] = [
+        (value or None) if codes is None else codes.get(value, 0) for value in column.dictionary.to_pylist()
+    ]
+    meanings.append(None if codes is None else 0)  # of an index that is null
+    indices = column.indices
+    indices = indices.fill_null(-1) if indices.null_count else indices
+    return [meanings[index] for index in indices.to_numpy(zero_copy_only=False).tolist()]
 
 
 def _other_format(metadata: dict[str, Any]) -> str:

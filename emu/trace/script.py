@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from emu.trace.escape import printable
+from emu.trace.lock_names import SHARED
 from emu.trace.symbols import Symbols
 from emu.tracepoint import FIELDS, Kind, Path, Reason, Row, Served
 
@@ -100,7 +101,7 @@ def _details(row: Row, symbols: Symbols) -> str:
     elif kind == Kind.OOM_KILL:
         parts = [f"comm={name}"]
     elif kind in (Kind.CONTENTION_BEGIN, Kind.CONTENTION_END):
-        parts = [f"lock={name}", f"id={address}"]
+        parts = [f"lock={name}", f"id={address:#x}" if name not in SHARED else f"id={address}"]
         parts += [f"flags={flags:#x}"] if kind == Kind.CONTENTION_BEGIN else [f"ret={result}"]
     elif kind == Kind.SCHED_SWITCH:
         parts = [f"prev_tid={row[3]}", f"prev_state={'RSX'[result]}", f"next_tid={code}"]
@@ -123,6 +124,7 @@ def _details(row: Row, symbols: Symbols) -> str:
         parts.append(f"duration={duration}ns")
     if kind in _FAULTS and args:
         parts.append(f"pte={args[0]:#x}->{args[1]:#x}")
+        parts += ["user_regs=" + ",".join(f"{value:x}" for value in args[2:])] if len(args) > 2 else []
     if stack:
         parts.append("stack=" + ",".join(f"{at:x}" for at in stack))
     return " ".join(parts)

@@ -157,7 +157,7 @@ def test_waits_and_holders(entered: int, tmp_path: Path) -> None:
     told = story(write_trace(tmp_path / "trace", rows), 1)
     assert told["Locks"] == [
         "VMA lock of VMA 5 for read: refused, write_locked",
-        "begins to wait for mmap_lock for read at 12 ns, which task 2 (in munmap) holds",
+        "begins to wait for mmap_lock of mm 1 for read at 12 ns, which task 2 (in munmap) holds",
         "has it at 2012 ns, after 2.00 us",
         "mmap_lock of mm 1 for read: taken, after a wait of 2.00 us for task 2 (in munmap)",
         "mmap_lock of mm 1 for read: released, held 488 ns",
@@ -224,6 +224,71 @@ def test_operands(arch: str, code: str, fault: int, text: str) -> None:
     instruction = disassemble(arch, 0x1000, bytes.fromhex(code))
     assert instruction is not None
     assert any(line.startswith(text) for line in resolve(instruction, fault)), resolve(instruction, fault)
+
+
+REGISTERS = {
+    "rdi": 0x5FFC, "rsi": 0x7000, "rcx": 3, "rsp": 0x9008, "rbp": 0x8000, "fs_base": 0x4000,
+    "rax": 0xFFFF_FFFF_0000_0010,
+    "x0": 0x5FF8, "x1": 0xFFFF_FFFE, "x2": 0x6044, "sp": 0x9000, "r1": 0x8000, "r3": 0x5FFC, "r4": 0x1_0000_0008,
+    "r9": 0x6090,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arch", "code", "fault", "told"),
+    [
+        ("x86_64", "f3 a4", 0x7000, ["not what", "= 0x7000, which is what faulted (rsi = 0x7000)"]),  # rep movsb
+        ("x86_64", "f3 48 ab", 0x6000, ["= 0x5ffc; 4 bytes on, at 0x6000, is what faulted"]),  # rep stosq
+        ("x86_64", "0f 11 44 8f 10", 0x6018, ["[rdi + rcx * 4 + 0x10] = 0x6018, which is what faulted"]),  # movups
+        ("x86_64", "c5 fc 11 07", 0x6000, ["= 0x5ffc; 4 bytes on"]),  # vmovups ymm
+        ("x86_64", "64 89 0c 25 f8 ff ff ff", 0x3FF8, ["[fs_base - 0x8] = 0x3ff8, which is what faulted"]),
+        ("x86_64", "55", 0x9000, ["[rsp - 0x8] = 0x9000, which is what faulted"]),  # push rbp
+        ("x86_64", "ff 17", 0x9000, ["[rdi] = 0x5ffc, which is not", "[rsp - 0x8] = 0x9000, which is what"]),  # call
+        ("x86_64", "c3", 0x9008, ["[rsp] = 0x9008, which is what faulted"]),
+        ("x86_64", "67 89 08", 0x10, ["= 0x10, which is what faulted"]),  # mov [eax], ecx
+        ("aarch64", "00 04 00 ad", 0x6000, ["[x0] = 0x5ff8; 8 bytes on"]),  # stp q0, q1, [x0]
+        (
+            "aarch64",
+            "fd 7b bf a9",
+            0x8FF0,
+            ["[sp - 0x10] = 0x8ff0, which is what faulted"],
+        ),  # stp x29, x30, [sp, #-16]!
+        ("aarch64", "fd 7b c1 a8", 0x9000, ["[sp] = 0x9000, which is what faulted"]),  # ldp x29, x30, [sp], #16
+        ("aarch64", "03 d8 21 b8", 0x5FF0, ["= 0x5ff0, which is what faulted"]),  # str w3, [x0, w1, sxtw #2]
+        ("aarch64", "22 74 0b d5", 0xFFFF_FFC0, ["a line of 64 bytes"]),  # dc zva, x2
+        ("aarch64", "00 2c 00 4c", 0x6020, ["[x0] = 0x5ff8; 40 bytes on"]),  # st4 {v0.2d-v3.2d}, [x0]
+        ("powerpc64", "f8 21 ff e1", 0x7FE0, ["[r1 - 0x20] = 0x7fe0, which is what faulted"]),  # stdu r1, -32(r1)
+        ("powerpc64", "7c 03 27 98", 0x1_0000_6004, ["= 0x100006004, which is what faulted"]),  # stxvd2x vs0, r3, r4
+        ("powerpc64", "7c 00 4f ec", 0x6080, ["= 0x6080, a line of 128 bytes, which is what faulted"]),  # dcbz 0, r9
+        ("powerpc", "7c 63 21 2e", 0x6004, ["= 0x6004, which is what faulted"]),  # stwx r3, r3, r4: 32 bits
+        ("powerpc", "bf 81 ff f0", 0x7FF8, ["[r1 - 0x10] = 0x7ff0; 8 bytes on"]),  # stmw r28, -16(r1)
+    ],
+)
+def test_operands_with_registers(arch: str, code: str, fault: int, told: list[str]) -> None:
+    """String instructions, vector stores, pushes and calls, pairs, indexed forms, cache lines: each operand's address
+    is worked out, and the one that faulted is named."""
+    instruction = disassemble(arch, 0x1000, bytes.fromhex(code))
+    assert instruction is not None
+    lines = resolve(instruction, fault, REGISTERS)
+    assert len(lines) == len(told), lines
+    assert all(text in line for text, line in zip(told, lines)), lines
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_recorded_registers_lead_to_the_address(target: str, tmp_path: Path) -> None:
+    """Of every fault on data an operand of its instruction is the address that faulted, to the byte."""
+    trace = tmp_path / "t"
+    mmscope("record", "--user-regs", "--cpus", "2", "-o", trace, guest("mm_storm", target))
+    rows = faults_of(trace)
+    checked = 0
+    for number in [*range(1, len(rows), 97), len(rows) - 1]:
+        row = rows[number - 1]
+        if row[4] != K.PAGE_FAULT_USER or row[5] == row[6]:
+            continue
+        told = story(trace, number)["Instruction"]
+        assert any(f"= {row[5]:#x}, which is what faulted" in line for line in told), told
+        checked += 1
+    assert checked >= 5
 
 
 def test_checks_stop_where_the_function_returned() -> None:

@@ -110,6 +110,8 @@ class FtraceEvents:
         fields += f" wait={row[14]} holder={row[15]} duration={row[19]}"
         if args and len(args) > 1:
             fields += f" pte={args[0]:#x} new_pte={args[1]:#x}"
+            if len(args) > 2:
+                fields += " user_regs=" + ",".join(f"{value:x}" for value in args[2:])
         if stack:
             fields += " stack=" + ",".join(f"{frame:#x}" for frame in stack)
         self._ends += 1

@@ -6,15 +6,21 @@ from __future__ import annotations
 import os
 
 from emu.trace.escape import printable
-from emu.tracepoint import Row
+from emu.tracepoint import Kind, Row
 
 TASK_COMM_LEN = 16
+_CONTENTION = (Kind.CONTENTION_BEGIN, Kind.CONTENTION_END)
 VMA_LOCKS = 1 << 32  # what lock_address adds to the number of a VMA
+OTHER_LOCKS = 1 << 40  # what it adds to the number of a lock that is neither in a VMA nor mmap_lock
 
 
 def lock_address(row: Row) -> int:
-    """One number for each lock: the mm's for its mmap_lock, the VMA's beyond 2^32 for a VMA lock."""
-    return VMA_LOCKS + row[10] if row[10] else row[5]
+    """One number for each lock: the mm's for its mmap_lock, the VMA's beyond 2^32 for a VMA lock, and beyond 2^40 the
+    address of a page table for its lock."""
+    if row[10]:
+        return VMA_LOCKS + row[10]
+    other = row[4] in _CONTENTION and row[17] != "mmap_lock"
+    return OTHER_LOCKS + row[5] if other else row[5]
 
 
 class Comms:

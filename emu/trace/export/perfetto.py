@@ -10,12 +10,12 @@ its events. Counters: faults by path, bytes mapped by each process, tasks that w
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from emu.trace.escape import printable
 from emu.trace.export.names import Comms, lock_address
 from emu.trace.export.output import Output
-from emu.trace.export.protobuf import fixed64, nested, number, string
+from emu.trace.export.protobuf import fixed64, nested, number, string, tag, varint
 from emu.trace.export.source import Source
 from emu.trace.symbols import Symbols
 from emu.tracepoint import Kind, Path, Reason, Row, Served
@@ -32,9 +32,24 @@ _CLEARED, _NEEDED = 1, 2  # TracePacket.SequenceFlags
 _COUNT, _BYTES = 2, 3  # CounterDescriptor.Unit
 _SEQUENCE_ID = 1
 _PRIO = 120
+_TAIL = number(_SEQUENCE, _SEQUENCE_ID) + number(_FLAGS, _NEEDED)  # of every packet but the first
+_TAG_PACKET, _TAG_TIME, _TAG_EVENT = tag(_PACKET, 2), tag(_TIMESTAMP, 0), tag(_TRACK_EVENT, 2)
+_TAG_ANNOTATION, _TAG_COUNT = tag(_ANNOTATION, 2), tag(_VALUE, 0)
+_CACHED = 1 << 16  # encoded parts that are kept, of each kind
 _TASK_DEAD = 0x10  # what sched_switch shows as X
 _HEX = frozenset(("address", "ip", "error_code", "flags", "start", "pte", "new_pte", "clone_flags", "entry"))
-_FAULTS = (Kind.PAGE_FAULT_USER, Kind.PAGE_FAULT_KERNEL)
+_FAULTS = (int(Kind.PAGE_FAULT_USER), int(Kind.PAGE_FAULT_KERNEL))
+_CALLS = (int(Kind.SYS_ENTER), int(Kind.SYS_EXIT))
+_CONTENTION = (int(Kind.CONTENTION_BEGIN), int(Kind.CONTENTION_END))
+_SCHED = (int(Kind.SCHED_SWITCH), int(Kind.SCHED_WAKEUP))
+_SWITCH = int(Kind.SCHED_SWITCH)
+_ENDS_CALL = (int(Kind.SYS_ENTER), int(Kind.PAGE_FAULT_USER), int(Kind.EXIT))
+
+_FAULT_NAMES = [
+    {int(served): f"{name}: {served.name.lower()}" for served in Served}
+    for name in ("page_fault_kernel", "page_fault_user")
+]
+_PATH_NAMES = {int(path): f"faults: {path.name.lower()}" for path in Path}
 
 
 class _Mapped:
@@ -73,7 +88,12 @@ class PerfettoWriter:
         self._first = True
         self._tracks: dict[tuple[str, object], int] = {}
         self._locations: dict[int, str] = {}
-        self._annotations: dict[tuple[str, str], bytes] = {}
+        # Encoded parts that come again and again: an annotation of a word, how that of a number begins, and an event,
+        # what faults of one place have in common.
+        self._words: dict[tuple[str, str], bytes] = {}
+        self._numbers: dict[str, bytes] = {}
+        self._heads: dict[tuple[int, int, str, str], bytes] = {}
+        self._common: dict[tuple[object, ...], bytes] = {}
         self._open_calls: dict[int, int] = defaultdict(int)  # by tid
         self._waits: dict[int, int] = defaultdict(int)  # by tid
         self._held: dict[tuple[int, str, int], bool] = {}  # by tid, kind of lock, lock
@@ -85,21 +105,28 @@ class PerfettoWriter:
         self._mapped: dict[int, _Mapped] = defaultdict(_Mapped)
         self._running: dict[int, int] = {}  # by CPU
         self._flows = 0
+        self._handlers: dict[int, Callable[[Row], None]] = {
+            **dict.fromkeys(_FAULTS, self._fault),
+            **dict.fromkeys(_CALLS, self._syscall),
+            **dict.fromkeys(_CONTENTION, self._contention),
+            **dict.fromkeys(range(Kind.MMAP_LOCK_START_LOCKING, Kind.VMA_LOCK_WRITE + 1), self._lock),
+            **dict.fromkeys(range(Kind.VMA_CREATE, Kind.VMA_REMOVE + 1), self._vma),
+            **dict.fromkeys(_SCHED, self._sched),
+        }
         self._last = 0
         self._ftrace: dict[int, list[bytes]] = defaultdict(list)  # by CPU
 
     # Packets
 
     def _packet(self, body: bytes) -> None:
-        flags = _NEEDED
-        if self._first:
-            self._first = False
-            flags |= _CLEARED
+        tail = _TAIL
         if self._fresh:
             body += nested(_INTERNED, b"".join(part for parts in self._fresh.values() for part in parts))
             self._fresh = {}
-        body += number(_SEQUENCE, _SEQUENCE_ID) + number(_FLAGS, flags)
-        self._write(nested(_PACKET, body))
+        if self._first:
+            self._first = False
+            tail = number(_SEQUENCE, _SEQUENCE_ID) + number(_FLAGS, _NEEDED | _CLEARED)
+        self._write(_TAG_PACKET + varint(len(body) + len(tail)) + body + tail)
 
     def _intern(self, table: int, text: str) -> int:
         iid = self._iids.get((table, text))
@@ -109,29 +136,55 @@ class PerfettoWriter:
         return iid
 
     def _annotation(self, name: str, value: int | str) -> bytes:
-        iid = number(_A_NAME_IID, self._intern(_ANNOTATION_NAMES, name))
-        if isinstance(value, str):
-            return nested(_ANNOTATION, iid + string(_A_STRING, printable(value)))
-        kind = _A_POINTER if name in _HEX else _A_UINT if value >= 0 else _A_INT
-        return nested(_ANNOTATION, iid + number(kind, value))
+        if value.__class__ is str:
+            known = self._words.get((name, value))
+            if known is None:
+                iid = number(_A_NAME_IID, self._intern(_ANNOTATION_NAMES, name))
+                known = nested(_ANNOTATION, iid + string(_A_STRING, printable(value)))
+                if len(self._words) >= _CACHED:
+                    self._words.clear()
+                self._words[name, value] = known
+            return known
+        assert not isinstance(value, str)
+        if value < 0:
+            iid = number(_A_NAME_IID, self._intern(_ANNOTATION_NAMES, name))
+            return nested(_ANNOTATION, iid + number(_A_POINTER if name in _HEX else _A_INT, value))
+        head = self._numbers.get(name)
+        if head is None:
+            head = number(_A_NAME_IID, self._intern(_ANNOTATION_NAMES, name))
+            head = self._numbers[name] = head + tag(_A_POINTER if name in _HEX else _A_UINT, 0)
+        data = head + varint(value)
+        return _TAG_ANNOTATION + varint(len(data)) + data
 
-    def _event(self, time: int, kind: int, track: int, name: str = "", category: str = "", **args: int | str) -> bytes:
-        """The packet's body of a track event; the caller may add to `extra`."""
-        event = number(_TYPE, kind) + number(_TRACK, track)
-        if name:
-            event += number(_NAME_IID, self._intern(_EVENT_NAMES, name))
-        if category:
-            event += string(_CATEGORY, category)
-        return number(_TIMESTAMP, time) + nested(
-            _TRACK_EVENT, event + b"".join([self._annotation(key, value) for key, value in args.items()])
-        )
+    def _head(self, kind: int, track: int, name: str, category: str) -> bytes:
+        """How a track event begins."""
+        known = self._heads.get((kind, track, name, category))
+        if known is None:
+            known = number(_TYPE, kind) + number(_TRACK, track)
+            if name:
+                known += number(_NAME_IID, self._intern(_EVENT_NAMES, name))
+            if category:
+                known += string(_CATEGORY, category)
+            if len(self._heads) >= _CACHED:
+                self._heads.clear()
+            self._heads[kind, track, name, category] = known
+        return known
 
     def _put(self, time: int, kind: int, track: int, name: str = "", category: str = "", **args: int | str) -> None:
-        self._packet(self._event(time, kind, track, name, category, **args))
+        """A track event with annotations."""
+        annotation = self._annotation
+        self._put_event(time, kind, track, name, category, [annotation(key, value) for key, value in args.items()])
+
+    def _put_event(
+        self, time: int, kind: int, track: int, name: str, category: str, annotations: Iterable[bytes]
+    ) -> None:
+        """A track event with annotations that are encoded."""
+        event = b"".join((self._head(kind, track, name, category), *annotations))
+        self._packet(_TAG_TIME + varint(time) + _TAG_EVENT + varint(len(event)) + event)
 
     def _count(self, time: int, track: int, value: int) -> None:
-        event = number(_TYPE, _COUNTER) + number(_TRACK, track) + number(_VALUE, value)
-        self._packet(number(_TIMESTAMP, time) + nested(_TRACK_EVENT, event))
+        event = self._head(_COUNTER, track, "", "") + _TAG_COUNT + varint(value)
+        self._packet(_TAG_TIME + varint(time) + _TAG_EVENT + varint(len(event)) + event)
 
     # Tracks
 
@@ -185,28 +238,15 @@ class PerfettoWriter:
         """Add an event."""
         time, cpu, _, tid, kind = row[:5]
         self._last = max(self._last, time + row[19] if kind in _FAULTS else time)
-        if kind != Kind.SCHED_SWITCH:
+        if kind != _SWITCH:
             self._runs(time, cpu, tid, 0)
         if tid in self._vma_lock and (kind in _FAULTS or time > self._fault_end[tid]):
             self._end_vma_lock(tid)
-        if kind in (Kind.SYS_ENTER, Kind.PAGE_FAULT_USER, Kind.EXIT) and self._open_calls[tid]:
+        if kind in _ENDS_CALL and self._open_calls[tid]:
             # A call that has no result: rt_sigreturn, exit.
             self._open_calls[tid] = 0
             self._put(time, _END, self._thread(row[2], tid))
-        if kind in _FAULTS:
-            self._fault(row)
-        elif kind in (Kind.SYS_ENTER, Kind.SYS_EXIT):
-            self._syscall(row)
-        elif kind in (Kind.CONTENTION_BEGIN, Kind.CONTENTION_END):
-            self._contention(row)
-        elif Kind.MMAP_LOCK_START_LOCKING <= kind <= Kind.VMA_LOCK_WRITE:
-            self._lock(row)
-        elif Kind.VMA_CREATE <= kind <= Kind.VMA_REMOVE:
-            self._vma(row)
-        elif kind in (Kind.SCHED_SWITCH, Kind.SCHED_WAKEUP):
-            self._sched(row)
-        else:
-            self._other(row)
+        self._handlers.get(kind, self._other)(row)
 
     def finish(self) -> None:
         """After the last event: the CPUs go idle, and what is held back is written."""
@@ -230,30 +270,49 @@ class PerfettoWriter:
         return known
 
     def _fault(self, row: Row) -> None:
-        time, _, pid, tid, kind, address, ip, code = row[:8]
+        time, _, pid, tid, kind, address = row[:6]
         track = self._thread(pid, tid)
-        served = Served(row[13]).name.lower()
-        args: dict[str, int | str] = {"address": address}
+        end = time + row[19]
+        annotation = self._annotation
+        annotations = [annotation("address", address), self._in_common(row), annotation("wait", row[14])]
+        annotations.append(annotation("duration", row[19]))
+        if row[18] and len(row[18]) > 1:
+            annotations += annotation("pte", row[18][0]), annotation("new_pte", row[18][1])
+            if len(row[18]) > 2:
+                annotations.append(annotation("user_regs", ",".join(f"{value:x}" for value in row[18][2:])))
+        name = _FAULT_NAMES[kind == Kind.PAGE_FAULT_USER][row[13]]
+        self._put_event(time, _BEGIN, track, name, "fault", annotations)
+        self._put_event(end, _END, track, "", "", ())
+        self._fault_end[tid] = end
+        self._counts[row[11]] += 1
+        self._count(time, self._counter(_PATH_NAMES[row[11]], _COUNT), self._counts[row[11]])
+
+    def _in_common(self, row: Row) -> bytes:
+        """The annotations that many faults share: of the instruction, and of how it was served."""
+        ip, code, flags, vma, path, reason, served, _, holder, result, function = row[6:8] + row[9:18]
+        key = ip, code, flags, vma, path, reason, served, holder, result, function, row[20]
+        known = self._common.get(key)
+        if known is not None:
+            return known
+        args: dict[str, int | str] = {}
         if ip:
             args |= {"ip": ip, "symbol": self._where(ip)}
-        if row[17]:
-            args["function"] = row[17]
+        if function:
+            args["function"] = function
         args |= {
-            "error_code": code, "path": Path(row[11]).name.lower(), "served": served,
-            "reason": Reason(row[12]).name.lower(), "vma": row[10], "flags": row[9], "result": row[16],
-            "wait": row[14], "holder": row[15], "duration": row[19],
+            "error_code": code, "path": Path(path).name.lower(), "served": Served(served).name.lower(),
+            "reason": Reason(reason).name.lower(), "vma": vma, "flags": flags, "result": result, "holder": holder,
         }  # fmt: skip
-        if row[18] and len(row[18]) > 1:
-            args |= {"pte": row[18][0], "new_pte": row[18][1]}
         if row[20]:
-            args["stack"] = " < ".join(self._where(at - (index > 0)) for index, at in enumerate(row[20]))
-        name = "page_fault_user" if kind == Kind.PAGE_FAULT_USER else "page_fault_kernel"
-        self._put(time, _BEGIN, track, f"{name}: {served}", "fault", **args)
-        self._put(time + row[19], _END, track)
-        self._fault_end[tid] = time + row[19]
-        self._counts[row[11]] += 1
-        path = self._counter(f"faults: {Path(row[11]).name.lower()}", _COUNT)
-        self._count(time, path, self._counts[row[11]])
+            args["stack"] = self._stack(row[20])
+        if len(self._common) >= _CACHED:
+            self._common.clear()
+        known = self._common[key] = b"".join([self._annotation(name, value) for name, value in args.items()])
+        return known
+
+    def _stack(self, stack: tuple[int, ...]) -> str:
+        """A call stack, innermost first."""
+        return " < ".join(self._where(at - (index > 0)) for index, at in enumerate(stack))
 
     def _syscall(self, row: Row) -> None:
         time, _, pid, tid, kind, _, ip, code = row[:8]
@@ -277,7 +336,7 @@ class PerfettoWriter:
             self._waiting += 1
             args: dict[str, int | str] = {"lock": lock, "holder": row[15], "flags": row[9], "write": row[7]}
             if row[20]:
-                args["stack"] = " < ".join(self._where(at - (index > 0)) for index, at in enumerate(row[20]))
+                args["stack"] = self._stack(row[20])
             self._put(time, _BEGIN, track, f"wait for {row[17] or 'lock'}", "lock", **args)
         elif self._waits[tid]:
             self._waits[tid] -= 1

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from emu.trace.lock_names import lock_mode, lock_name
 from emu.tracepoint import Kind, Path, Reason, Served
 from emu.ui.html.cells import combine
 from emu.ui.html.collect import Array, Columns, Events
@@ -168,10 +169,6 @@ def _call(texts: list[str], number: int) -> str:
     return texts[number] if number else "page fault"
 
 
-def _mode(write: int) -> str:
-    return "write" if write else "read"
-
-
 def _who_for_whom(texts: list[str], waits: Columns) -> Table:
     """Waits by lock and by the calls of both sides, in the manner of perf lock contention."""
     table = Table(
@@ -191,10 +188,10 @@ def _who_for_whom(texts: list[str], waits: Columns) -> Table:
         durations = np.sort(waits["duration"][chosen])
         total = int(durations.sum())
         holder = _call(texts, int(waits["holder_call"][at])) if known[at] else "unknown"
+        name, mode = texts[waits["lock"][at]], int(waits["write"][at])
         table.rows.append(
             [total, len(chosen), total // len(chosen), int(durations[(len(chosen) * 99 - 1) // 100]),
-             int(durations[-1]), _call(texts, int(waits["call"][at])), _mode(int(waits["write"][at])),
-             texts[waits["lock"][at]], holder,
+             int(durations[-1]), _call(texts, int(waits["call"][at])), lock_mode(name, mode), name, holder,
              int((waits["result"][chosen] < 0).sum())]
         )  # fmt: skip
     return _finish(table)
@@ -211,20 +208,16 @@ def _waits(events: Events, texts: list[str], waits: Columns) -> Table:
     for index in order[:MAX_WAITS].tolist():
         since = int(waits["since"][index]) - events.first
         holder = int(waits["holder"][index])
+        name = texts[waits["lock"][index]]
         table.rows.append(
             [int(waits["duration"][index]), since, int(waits["tid"][index]), _call(texts, int(waits["call"][index])),
-             _lock(texts, waits, index), _mode(int(waits["write"][index])), holder or "",
+             lock_name(name, int(waits["address"][index]), int(waits["vma"][index])),
+             lock_mode(name, int(waits["write"][index])), holder or "",
              _call(texts, int(waits["holder_call"][index])) if holder else "", int(waits["cpu"][index])]
         )  # fmt: skip
         table.select.append({"from": since, "to": since + int(waits["duration"][index])})
     table.more = max(0, len(order) - MAX_WAITS), int(waits["duration"][order[MAX_WAITS:]].sum())
     return table
-
-
-def _lock(texts: list[str], waits: Columns, index: int) -> str:
-    name = texts[waits["lock"][index]] or "lock"
-    vma = int(waits["vma"][index])
-    return f"{name} of VMA {vma}" if vma else f"{name} of mm {int(waits['address'][index])}"
 
 
 def _locks(events: Events, texts: list[str], waits: Columns, holds: Columns) -> Table:
@@ -248,9 +241,11 @@ def _locks(events: Events, texts: list[str], waits: Columns, holds: Columns) -> 
         held = holds["duration"][holds["write"] == write]
         longest: list[Cell] = [int(held.mean()) if len(held) else "", int(held.max()) if len(held) else ""]
         if taken:
-            table.rows.append([number, "mmap_lock", _mode(write), *waited("mmap_lock", write), *longest])
+            table.rows.append(
+                [number, "mmap_lock", lock_mode("mmap_lock", write), *waited("mmap_lock", write), *longest]
+            )
         else:
-            table.rows.append([number, "mmap_lock", f"{_mode(write)}, refused", "", "", "", "", ""])
+            table.rows.append([number, "mmap_lock", f"{lock_mode('mmap_lock', write)}, refused", "", "", "", "", ""])
     kinds = {Kind.VMA_LOCK_READ: "read", Kind.VMA_LOCK_READ_FAILED: "read, refused", Kind.VMA_LOCK_WRITE: "write"}
     for (kind, reason), number in events.vma_locks.items():
         mode = kinds[Kind(kind)] + (f": {Reason(reason).name.lower()}" if reason else "")

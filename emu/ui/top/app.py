@@ -30,7 +30,8 @@ from emu.ui.top.totals import Filter, totals
 from emu.ui.top.views import PANES, SORTS, View, lock_rows, name_of, sorting, thread_rows, vma_rows
 
 FRAME = 0.1  # seconds between two pictures, at least
-SHARE = 0.05  # of the run's time that drawing may take
+SHARE = 0.05  # of the run's time that reading events and drawing may take; where reading alone takes it, drawing may
+SELDOM = 1.0  # seconds between two pictures while reading takes that share
 BURST = 0.2  # seconds of drawing that may be taken in advance: the first pictures
 WORK = 0.05  # seconds of reading events in each frame of a live run
 SEEK_WORK = 0.3  # the same on the way to another place: keys wait no longer than this
@@ -160,7 +161,9 @@ class Dashboard(App[int]):
             self._live.update()
         self.player.tick(min(elapsed, 1.0), WORK if self.player.live else SEEK_WORK)
         self.work_seconds += time.thread_time() - begin
-        if self._due or self.draw_seconds <= BURST + SHARE * (now - self._begun):
+        allowed = BURST + SHARE * (now - self._begun)
+        room = self.draw_seconds + (self.work_seconds if now - self._drawn_at < SELDOM else 0.0) <= allowed
+        if self._due or room:
             self._show(now)
 
     def _state(self) -> tuple[str, str]:

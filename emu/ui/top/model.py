@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -38,6 +39,8 @@ _VMAS = (int(Kind.VMA_CREATE), int(Kind.VMA_SPLIT), int(Kind.VMA_MERGE), int(Kin
 _STATES = (*_VMAS, int(Kind.CONTENTION_BEGIN), int(Kind.CONTENTION_END), int(Kind.SCHED_SWITCH),
            int(Kind.SCHED_WAKEUP), int(Kind.SCHED_PROCESS_FORK), int(Kind.EXIT), int(Kind.EXEC))  # fmt: skip
 _CALLS = (int(Kind.SYS_ENTER), int(Kind.SYS_EXIT))
+_OF_FAULTS = ["time", "kind", "served", "path", "reason", "tid", "pid", "vma", "address", "wait", "duration"]
+_OF_LOCKS = ["kind", "code", "result", "reason", "vma", "address", "pid", "tid", "duration", "row", "text"]
 _COLUMNS = ("time", "cpu", "pid", "tid", "address", "code", "size", "flags", "vma", "wait", "holder", "result",
             "duration")  # fmt: skip
 _CODES: dict[str, dict[str, int]] = {
@@ -126,7 +129,13 @@ class Task:
 
 
 def _member(kind: pa.Array, codes: Iterable[int]) -> pa.Array:
-    return pc.is_in(kind, value_set=pa.array(list(codes), pa.int8()))
+    return pc.is_in(kind, value_set=_value_set(tuple(codes)))
+
+
+@cache
+def _value_set(codes: tuple[int, ...]) -> pa.Array:
+    """Made once: pyarrow looks for pandas each time that it makes an array from a list."""
+    return pa.array(codes, pa.int8())
 
 
 class Model:
@@ -182,9 +191,9 @@ class Model:
         present = set(pc.unique(columns["kind"]).to_pylist())
         calls = _Calls(self, table, present)
         if not present.isdisjoint(_FAULTS):
-            self._count_faults(table.filter(_member(columns["kind"], _FAULTS)))
+            self._count_faults(table.select(_OF_FAULTS).filter(_member(columns["kind"], _FAULTS)))
         if not present.isdisjoint(_LOCKS):
-            self._count_locks(table.filter(_member(columns["kind"], _LOCKS)), calls)
+            self._count_locks(table.select(_OF_LOCKS).filter(_member(columns["kind"], _LOCKS)), calls)
         self._follow_cpus(table)
         rare = _member(columns["kind"], _STATES)
         if not present.isdisjoint(_ACQUIRED):
@@ -490,6 +499,8 @@ class _Calls:
 
 
 _numbers = pa.array(range(1 << 14), pa.int32())
+_numbers_of: dict[tuple[int, tuple[str | None, ...]], pa.Array] = {}  # by an entry of _CODES, names in a file
+_FEW = 64
 
 
 def _row_numbers(count: int) -> pa.Array:
@@ -498,7 +509,12 @@ def _row_numbers(count: int) -> pa.Array:
 
 def _codes(column: pa.DictionaryArray, codes: dict[str, int]) -> pa.Array:
     """Names of an enumeration as its numbers; 0 for a name that it does not have."""
-    numbers = pa.array([codes.get(name, 0) for name in column.dictionary.to_pylist()], pa.int8())
+    names = tuple(column.dictionary.to_pylist())
+    numbers = _numbers_of.get((id(codes), names))
+    if numbers is None:
+        if len(_numbers_of) >= _FEW:  # a file that names them anew in each batch
+            _numbers_of.clear()
+        numbers = _numbers_of[id(codes), names] = pa.array([codes.get(name, 0) for name in names], pa.int8())
     return pc.take(numbers, column.indices)
 
 

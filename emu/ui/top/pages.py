@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from emu.trace.escape import printable
+from emu.trace.lock_names import SHARED
 from emu.tracepoint import Path, Reason
 from emu.ui.top.lines import Line, bar, count, duration, fit, seconds, sparkline
 from emu.ui.top.model import LockKey, Model
@@ -146,9 +147,9 @@ def lock_page(model: Model, key: LockKey, span: float, width: int, height: int) 
     if lock.recent:
         lines.append(fit([("The last waits", "title")], width))
         for last in reversed(lock.recent):
-            mode = "write" if last.write else "read"
+            mode = f" ({'write' if last.write else 'read'})" if key[0] in SHARED else ""
             line = (
-                f"  {seconds(last.time)} s  {last.tid} {printable(last.call) or 'page fault'} ({mode}) "
+                f"  {seconds(last.time)} s  {last.tid} {printable(last.call) or 'page fault'}{mode} "
                 f"<- {last.holder or 'unknown'} {printable(last.holder_call) or 'page fault'}  {duration(last.wait)}"
             )
             lines.append(fit([(line, "")], width))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from emu.trace.escape import printable
+from emu.trace.lock_names import SHARED
 from emu.tracepoint import Kind, Path, Reason, Served
 from emu.ui.top.lines import Cell, Column, Line, bar, count, duration, fit, sparkline, table
 from emu.ui.top.model import TID_OTHERS, VMA_OTHERS, Lock, LockKey, Model, Task, Vma
@@ -72,7 +73,8 @@ def lock_name(key: LockKey, model: Model) -> str:
         return f"vma_lock {vma.start:x} {vma_name(vma)}" if vma is not None else f"vma_lock of VMA {number}"
     lock = model.locks.get(key)
     pid = lock.pid if lock is not None else 0
-    return f"{printable(name)} pid {pid}" if pid else f"{printable(name)} {number:#x}"
+    whose = f" pid {pid}" if pid else ""
+    return f"{printable(name)}{whose}" if name in SHARED and pid else f"{printable(name)} {number:#x}{whose}"
 
 
 def share(part: float, whole: float) -> str:

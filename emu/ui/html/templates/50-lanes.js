@@ -108,9 +108,14 @@ function arrow(context, i, width, step, thick, colour, alpha, line) {
   context.beginPath(); context.arc(x, start, line + 0.6, 0, 7); context.fill();
   context.globalAlpha = 1;
 }
+function lockWords(i) {
+  const name = data.texts[waits.lock[i]] || "a lock", mode = `, to ${waits.write[i] ? "write" : "read"}`;
+  if (waits.vma[i]) return `${name} of VMA ${waits.vma[i]}${mode}`;
+  return name === "mmap_lock" ? `${name} of mm ${waits.address[i]}${mode}` : `${name} 0x${waits.address[i].toString(16)}`;
+}
 function waitRows(i) {
   const rows = [["from", tickText(waits.since[i], 1)], ["waited", duration(waits.duration[i]) + (waits.open[i] ? ", not over at the end of the trace" : "")],
-    ["for", `${data.texts[waits.lock[i]]} (${waits.vma[i] ? "VMA " + waits.vma[i] : "mm " + waits.address[i]}), to ${waits.write[i] ? "write" : "read"}`],
+    ["for", lockWords(i)],
     ["in", call(waits.call[i])]];
   if (waits.holder[i]) rows.push(["held by", `task ${tid(waits.holder[i] - 1)} in ${call(waits.hcall[i])}`]);
   if (waits.failed[i]) rows.push(["ended", "without the lock"]);
