@@ -21,6 +21,7 @@ from emu.fs.iov_iter import iov_iter
 from emu.fs.proc_inode import ProcDirectory, ProcInode, ProcLink, PseudoFs
 from emu.fs.proc_maps import MapsRecords, PagemapFile, smaps_rollup
 from emu.fs.seq_file import ListRecords, SeqFile, SeqOperations
+from emu.fs.sysfs import cpu_list, cpu_map
 from emu.mm.fork import mmput
 from emu.mm.gup import get_user_page_remote
 from emu.mm.mm_types import PAGE_SIZE
@@ -499,9 +500,7 @@ def _status(task: Any, _: bool) -> str:
             "HugetlbPages:\t       0 kB\nCoreDumping:\t0\nTHP_enabled:\t1\nuntag_mask:\t0xffffffffffffffff\n",
         ))  # fmt: skip
     cpus = task.machine.cpus
-    allowed = task.affinity & (1 << cpus) - 1
-    digits = f"{allowed:0{(cpus + 3) // 4}x}"
-    words = ",".join(digits[max(0, at - 8) : at] for at in range(len(digits), 0, -8)[::-1])
+    allowed = [cpu for cpu in range(cpus) if task.affinity >> cpu & 1]
     private, shared = task.signals.private.mask, process.shared_pending.mask
     return "".join((
         f"Name:\t{task.comm}\nUmask:\t{task.fs.umask:04o}\nState:\t{state} ({_STATES[state]})\nTgid:\t{task.tgid}\n",
@@ -514,24 +513,11 @@ def _status(task: Any, _: bool) -> str:
         f"SigBlk:\t{task.signals.blocked:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n",
         f"CapInh:\t0000000000000000\nCapPrm:\t{cred.cap_effective:016x}\nCapEff:\t{cred.cap_effective:016x}\n",
         f"CapBnd:\t{cred.cap_effective:016x}\nCapAmb:\t0000000000000000\nNoNewPrivs:\t{task.no_new_privs}\n",
-        f"Seccomp:\t0\nSeccomp_filters:\t0\nCpus_allowed:\t{words}\nCpus_allowed_list:\t{_ranges(allowed)}\n",
+        f"Seccomp:\t0\nSeccomp_filters:\t0\nCpus_allowed:\t{cpu_map(allowed, cpus)}\n",
+        f"Cpus_allowed_list:\t{cpu_list(allowed)}\n",
         "Mems_allowed:\t1\nMems_allowed_list:\t0\n",
         f"voluntary_ctxt_switches:\t{task.nvcsw}\nnonvoluntary_ctxt_switches:\t{task.nivcsw}\n",
     ))  # fmt: skip
-
-
-def _ranges(mask: int) -> str:
-    """A set of CPUs as Linux lists it: 0-3,7."""
-    parts, cpu = [], 0
-    while mask >> cpu:
-        if mask >> cpu & 1:
-            last = cpu
-            while mask >> last + 1 & 1:
-                last += 1
-            parts.append(str(cpu) if last == cpu else f"{cpu}-{last}")
-            cpu = last
-        cpu += 1
-    return ",".join(parts)
 
 
 def _limits(task: Any, _: bool) -> str:
