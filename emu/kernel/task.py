@@ -86,7 +86,8 @@ class Task(SchedEntity):
         self.start_time = 0
         self.restart_block: Callable[[], int] | None = None  # what restart_syscall goes on with
         self.cpu_timers: list[CpuTimer] = []  # armed, on clocks of this thread
-        self.pdeath_signal = 0
+        self.pdeath_signal = 0  # for each thread of a child of a thread that ends
+        self.real_parent: Task | None = None  # of a leader: the thread that forked it, or took its place
         self.sched_reset_on_fork = False
         self.ioprio = 0  # as ioprio_set gave it; 0 = by policy and nice value
         self.rseq_restart = False  # membarrier wants the sequence that it is in to start over
