@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from archs.base import Arch
     from emu.fs.files import files_struct
     from emu.fs.fs_struct import fs_struct
+    from emu.locking.wait import wait_queue_head
     from emu.mm.mm_types import mm_struct
     from emu.mm.uaccess import Uaccess
 
@@ -66,8 +67,9 @@ class Current(Protocol):
         timeout_ns: int | None = None,
         what: str = "",
         host: Sequence[tuple[int, int]] = (),
+        queues: Sequence[wait_queue_head] | None = None,
     ) -> int:
         """Sleep until the condition holds: 1; 0 when `timeout_ns` of virtual time passed first; -ERESTARTSYS on a
         signal. `what` tells people what it waits for; `host`: descriptors of the host, with poll events, that may make
-        it hold."""
+        it hold; `queues`: of the objects that may make it hold, None = anything may."""
         ...

@@ -10,6 +10,7 @@ from emu.fs.anon_inodes import anon_dentry
 from emu.fs.consts import O_RDWR, POLLERR, POLLIN, POLLOUT
 from emu.fs.file import File, kiocb
 from emu.fs.iov_iter import iov_iter
+from emu.locking.wait import wait_queue_head
 
 if TYPE_CHECKING:
     from emu.fs.current import Current
@@ -22,9 +23,11 @@ class EventFile(File):
     """An eventfd."""
 
     stream = True
+    wait: wait_queue_head
 
     def __init__(self, count: int, semaphore: bool, flags: int) -> None:
         self.count = count
+        self.wait = wait_queue_head()
         self.reads = self.writes = 0
         self.semaphore = semaphore
         super().__init__(anon_dentry("[eventfd]"), O_RDWR | flags)
@@ -35,12 +38,13 @@ class EventFile(File):
         if not self.count:
             if self.nonblock or iocb.nowait:
                 return -errno.EAGAIN
-            error = task.wait_event(lambda: self.count > 0, what="a write to an eventfd")
+            error = task.wait_event(lambda: self.count > 0, what="a write to an eventfd", queues=(self.wait,))
             if error < 0:
                 return error
         value = 1 if self.semaphore else self.count
         self.count -= value
         self.reads += 1
+        self.wait.wake_up()
         data = value.to_bytes(8, "big" if task.arch.elf.big_endian else "little")
         return 8 if to.copy_to_iter(data) == 8 else -errno.EFAULT
 
@@ -56,11 +60,14 @@ class EventFile(File):
         if ULLONG_MAX - self.count <= value:
             if self.nonblock or iocb.nowait:
                 return -errno.EAGAIN
-            error = task.wait_event(lambda: ULLONG_MAX - self.count > value, what="a read of an eventfd")
+            error = task.wait_event(
+                lambda: ULLONG_MAX - self.count > value, what="a read of an eventfd", queues=(self.wait,)
+            )
             if error < 0:
                 return error
         self.count += value
         self.writes += 1
+        self.wait.wake_up()
         return 8
 
     def edges(self, events: int) -> int:

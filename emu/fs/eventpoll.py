@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from emu.fs.anon_inodes import anon_dentry
 from emu.fs.consts import O_RDWR, POLLERR, POLLHUP, POLLIN, POLLRDNORM
 from emu.fs.file import File
+from emu.locking.wait import wait_queue_head
 
 if TYPE_CHECKING:
     from emu.fs.current import Current
@@ -52,6 +53,7 @@ class EventPoll(File):
 
     def __init__(self, flags: int) -> None:
         self.items: dict[tuple[int, int], epitem] = {}
+        self.changed = wait_queue_head()  # who waits for events, and must know of a change of the set
         super().__init__(anon_dentry("[eventpoll]"), O_RDWR | flags)
 
     def release(self) -> None:
@@ -79,6 +81,7 @@ class EventPoll(File):
     def control(self, operation: int, fd: int, file: File, events: int, data: int) -> int:
         """epoll_ctl on a file that can be polled; 0 or -errno."""
         key = fd, id(file)
+        self.changed.wake_up()
         item = self.items.get(key)
         if operation == EPOLL_CTL_ADD:
             if item is not None:

@@ -33,6 +33,7 @@ from emu.fs.consts import (
 )
 from emu.fs.dcache import Dentry, d_path
 from emu.fs.inode import Inode
+from emu.locking.wait import wait_queue_head
 
 if TYPE_CHECKING:
     from emu.fs.current import Current
@@ -64,6 +65,7 @@ class File:
     aligns_huge = False  # large mappings are placed at huge-page boundaries (thp_get_unmapped_area)
     seekable = False  # FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE
     write_access = True  # when open for writing, keeps others from running it (get_write_access)
+    wait: wait_queue_head | None = None  # who sleeps for this kind of file; None: it does not know
     stream = False  # has no position, not even one that stays 0
 
     def __init__(self, dentry: Dentry, flags: int, inode: Inode | None = None) -> None:

@@ -31,6 +31,7 @@ from emu.fs.file import File, kiocb
 from emu.fs.inode import Inode, Kstat, Setattr, SuperBlock
 from emu.fs.iov_iter import iov_iter
 from emu.locking.mutex import mutex
+from emu.locking.wait import wait_queue_head
 from emu.mm.mm_types import PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Pipe:
 
     def __init__(self, sched: Sched, ino: int) -> None:
         """`ino`: of its inode, which tells its mutex from others."""
+        self.wait = wait_queue_head()
         self.mutex = mutex(sched, "pipe->mutex", ino)  # one reads or writes at a time
         self.in_edges = self.out_edges = 0  # writes, and reads from a full pipe: an edge-triggered epoll looks again
         self.buffers: list[PipeBuffer] = []
@@ -75,6 +77,11 @@ class Pipe:
         """Add a buffer (splice)."""
         self.buffers.append(PipeBuffer(data, False))
         self.buffers[-1].can_merge = False
+        self.wait.wake_up()
+
+    def wait_for(self, task: Current, condition: Callable[[], bool], what: str) -> int:
+        """Sleep until something that happens to the pipe makes the condition hold: 1, or -ERESTARTSYS."""
+        return task.wait_event(condition, what=what, queues=(self.wait,))
 
     def bytes_ready(self) -> int:
         """What FIONREAD says."""
@@ -148,6 +155,12 @@ class PipeFile(File):
         if self.f_mode & FMODE_WRITE:
             pipe.writers += 1
             pipe.w_counter += 1
+        pipe.wait.wake_up()
+
+    @property
+    def wait(self) -> wait_queue_head:  # type: ignore[override]
+        """Both ends have one."""
+        return self.pipe.wait
 
     def release(self) -> None:
         if self.f_mode & FMODE_READ:
@@ -156,6 +169,7 @@ class PipeFile(File):
             self.pipe.writers -= 1
         if not self.pipe.readers and not self.pipe.writers:
             self.pipe.buffers.clear()
+        self.wait.wake_up()
 
     def read_iter(self, task: Current, iocb: kiocb, to: iov_iter) -> int:
         """anon_pipe_read."""
@@ -166,13 +180,15 @@ class PipeFile(File):
         try:
             return self._read(task, iocb, to)
         finally:
+            pipe.wait.wake_up()
             pipe.mutex.unlock()
 
     def _wait(self, task: Current, condition: Callable[[], bool]) -> int:
         """Let others use the pipe until the condition holds: 1, or -ERESTARTSYS on a signal."""
         pipe = self.pipe
+        pipe.wait.wake_up()  # for what was read or written so far
         pipe.mutex.unlock()
-        result = task.wait_event(condition, what=f"the other end of {self.name}")
+        result = pipe.wait_for(task, condition, f"the other end of {self.name}")
         pipe.mutex.lock()
         return result
 
@@ -219,6 +235,7 @@ class PipeFile(File):
         try:
             return self._write(task, iocb, source)
         finally:
+            pipe.wait.wake_up()
             pipe.mutex.unlock()
 
     def _write(self, task: Current, iocb: kiocb, source: iov_iter) -> int:
@@ -301,6 +318,7 @@ class PipeFile(File):
         if slots < len(self.pipe.buffers):
             return -errno.EBUSY
         self.pipe.max_usage = slots
+        self.wait.wake_up()
         return size
 
 
@@ -330,10 +348,10 @@ def fifo_open(dentry: Dentry, flags: int, pipe: Pipe, task: Current) -> File | i
         return file
     if access == O_RDONLY:
         seen = pipe.w_counter
-        error = 1 if pipe.writers else task.wait_event(lambda: pipe.w_counter != seen, what=f"a writer of {file.name}")
+        error = 1 if pipe.writers else pipe.wait_for(task, lambda: pipe.w_counter != seen, f"a writer of {file.name}")
     else:
         seen = pipe.r_counter
-        error = 1 if pipe.readers else task.wait_event(lambda: pipe.r_counter != seen, what=f"a reader of {file.name}")
+        error = 1 if pipe.readers else pipe.wait_for(task, lambda: pipe.r_counter != seen, f"a reader of {file.name}")
     if error < 0:
         file.put()
         return error

@@ -11,6 +11,7 @@ from emu.fs.anon_inodes import anon_dentry
 from emu.fs.consts import O_RDWR, POLLIN, POLLRDNORM
 from emu.fs.file import File, kiocb
 from emu.fs.iov_iter import iov_iter
+from emu.locking.wait import wait_queue_head
 
 if TYPE_CHECKING:
     from emu.fs.current import Current
@@ -27,11 +28,13 @@ class TimerFile(File):
         self.ticks = 0
         self.timer: Any = None  # the kernel's timer, once it was set
         self.disarm: Callable[[], None] = lambda: None
+        self.wait: wait_queue_head = wait_queue_head()
         super().__init__(anon_dentry("[timerfd]"), O_RDWR | flags)
 
     def expired(self, times: int) -> None:
         """The timer fired."""
         self.ticks += times
+        self.wait.wake_up()
 
     def release(self) -> None:
         self.disarm()
@@ -42,7 +45,7 @@ class TimerFile(File):
         if not self.ticks:
             if self.nonblock or iocb.nowait:
                 return -errno.EAGAIN
-            result = task.wait_event(lambda: self.ticks > 0, what="a timerfd to expire")
+            result = task.wait_event(lambda: self.ticks > 0, what="a timerfd to expire", queues=(self.wait,))
             if result < 0:
                 return result
         ticks, self.ticks = self.ticks, 0

@@ -101,6 +101,10 @@ def exit_notify(task: Task, group_dead: bool) -> None:
         if process.execing is not None and len(process.threads) <= 1:
             machine.sched.wake(process.execing)
     if not group_dead:
+        for child in process.children:
+            if child.real_parent is task:
+                child.real_parent = process.threads[0]
+                _send_pdeath_signals(child)
         if task is process.leader:
             task.zombie = True
             if process.execing is not None and len(process.threads) <= 1:
@@ -114,6 +118,13 @@ def exit_notify(task: Task, group_dead: bool) -> None:
         release_task(process)
 
 
+def _send_pdeath_signals(child: Task) -> None:
+    """The thread that was the parent of a process has ended: its threads may want to know (PR_SET_PDEATHSIG)."""
+    for thread in list(child.signal.threads):
+        if thread.pdeath_signal:
+            thread.send_group_signal(thread.pdeath_signal, SigInfo(thread.pdeath_signal, 0))
+
+
 def _forget_original_parent(process: Process) -> None:
     """The children of a process that ends go to the nearest subreaper, else to init, which waits for all."""
     reaper = process.parent
@@ -122,8 +133,8 @@ def _forget_original_parent(process: Process) -> None:
     children, process.children = process.children, []
     for child in children:
         child.signal.parent = reaper
-        if child.pdeath_signal and not child.exiting:
-            child.send_group_signal(child.pdeath_signal, SigInfo(child.pdeath_signal, 0))
+        child.real_parent = reaper.threads[0] if reaper is not None else None
+        _send_pdeath_signals(child)
         if reaper is not None:
             reaper.children.append(child)
             if child.zombie and not child.signal.threads:
@@ -177,6 +188,7 @@ def take_over_leader(task: Task) -> None:
     leader.pid, task.pid = task.pid, leader.pid
     task.start_time = leader.start_time
     leader.zombie = False
+    task.real_parent = leader.real_parent
     machine.pids[task.pid] = task
     process.leader = task
     if process.parent is not None:

@@ -192,6 +192,7 @@ def copy_process(
     process.threads.append(child)
     if not flags & CLONE_THREAD:
         process.leader = child
+        child.real_parent = task.signal.leader.real_parent if flags & CLONE_PARENT else task
         machine.set_mm_owner(child)
         if process.parent is not None:
             process.parent.children.append(child)

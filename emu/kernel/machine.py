@@ -32,6 +32,7 @@ from emu.kernel.syscall import NO_RESULT, build_table
 from emu.kernel.task import DEFAULT_RLIMITS, Task
 from emu.kernel.timers import Timers
 from emu.locking.lockdep import CheckedSched
+from emu.locking.wait import Sleeper
 from emu.mm.memory_manager import MemoryManager
 from emu.mm.mm_types import mm_struct
 from emu.mm.vma import trace_vma_modify, vma_special_name
@@ -99,7 +100,9 @@ class Machine:
         self.timers = Timers(self.sched, self.wake_sleepers)
         self.futexes = FutexTable()
         self.shm = ShmNamespace()
-        self.sleepers: list[tuple[Task, Callable[[], bool]]] = []  # tasks in wait_event, and what each waits for
+        self.sleepers: dict[int, Sleeper] = {}  # tasks in wait_event for what has no wait queue
+        self._look_again: dict[int, Sleeper] = {}  # those to whose wait queues something has happened
+        self._sleeper_count = 0
         self.host_waiters: list[tuple[Task, int, int]] = []  # task, descriptor of the host, poll events
         self.missing_syscalls: dict[str, int] = {}
         self.syscall_count = 0
@@ -418,7 +421,7 @@ class Machine:
                         restart = -result
                     else:
                         self.load_registers(task).set_syscall_result(result)
-                if self.sleepers:
+                if self.sleepers or self._look_again:
                     self.wake_sleepers()
             elif kind is fault:
                 if not engine.fault_refused:
@@ -446,10 +449,22 @@ class Machine:
         return found
 
     def wake_sleepers(self) -> None:
-        """Wake every task in wait_event whose condition holds by now."""
-        for task, condition in list(self.sleepers):
-            if task.state == State.INTERRUPTIBLE and condition():
-                self.sched.wake(task)
+        """Wake the tasks in wait_event whose condition holds by now, in the order in which they went to sleep."""
+        look = self._look_again
+        if not look:
+            sleepers = list(self.sleepers.values())
+        else:
+            both = {**self.sleepers, **look}
+            sleepers = [both[number] for number in sorted(both)]
+            look.clear()
+        for sleeper in sleepers:
+            if sleeper.task.state == State.INTERRUPTIBLE and sleeper.condition():
+                self.sched.wake(sleeper.task)
+
+    def new_sleeper(self, task: Task, condition: Callable[[], bool]) -> Sleeper:
+        """A task goes to sleep until `condition` holds."""
+        self._sleeper_count += 1
+        return Sleeper(task, condition, self._sleeper_count, self._look_again)
 
     # The host
 

@@ -30,6 +30,7 @@ from emu.fs.eventpoll import EP_MAX_EVENTS, EPOLL_CTL_DEL, EPOLLEXCLUSIVE, Event
 from emu.fs.file import File
 from emu.kernel.args import get_timespec, order, pack_timespec, pack_timeval, s32, timespec_ns
 from emu.kernel.signal import set_blocked
+from emu.locking.wait import wait_queue_head
 
 if TYPE_CHECKING:
     from emu.kernel.task import Task
@@ -45,6 +46,13 @@ def host_fds(file: File) -> list[int]:
         return [fd for item in file.items.values() for fd in host_fds(item.file)]
     fd = file.host_fd()
     return [] if fd is None else [fd]
+
+
+def _queues(files: Sequence[File | None]) -> list[wait_queue_head] | None:
+    """The wait queues of files; None where one has none, so that anything may make it ready."""
+    queues = [file.wait for file in files if file is not None and file.can_poll()]
+    known = [queue for queue in queues if queue is not None]
+    return known if len(known) == len(queues) else None
 
 
 def _names(files: Sequence[File | None]) -> str:
@@ -115,7 +123,8 @@ def do_poll(task: Task, fds: int, count: int, timeout: int | None) -> int:
         host = [
             (fd, events & (POLLIN | POLLOUT)) for file, events in opened if file is not None for fd in host_fds(file)
         ]
-        result = task.wait_event(lambda: look() > 0, timeout, _names([file for file, _ in opened]), host)
+        files = [file for file, _ in opened]
+        result = task.wait_event(lambda: look() > 0, timeout, _names(files), host, _queues(files))
         ready = look()
     for i, found in enumerate(revents):
         if not access.put_user(fds + 8 * i + 6, found, 2, "do_sys_poll"):
@@ -226,7 +235,8 @@ def core_sys_select(task: Task, count: int, sets: tuple[int, int, int], timeout:
             for fd, file in watched
             for number in host_fds(file)
         ]
-        result = task.wait_event(lambda: look() > 0, timeout, _names([file for _, file in watched]), host)
+        files = [file for _, file in watched]
+        result = task.wait_event(lambda: look() > 0, timeout, _names(files), host, _queues(files))
         ready = look()
         if result < 0 and not ready:
             return -ERESTARTNOHAND
@@ -359,8 +369,11 @@ def do_epoll_wait(task: Task, epfd: int, events: int, limit: int, timeout: int |
         host = [
             (number, item.events & (POLLIN | POLLOUT)) for item in ep.items.values() for number in host_fds(item.file)
         ]
-        names = _names([item.file for item in ep.items.values()])
-        result = task.wait_event(lambda: bool(ep.poll(task)), timeout, names, host)
+        files = [item.file for item in ep.items.values()]
+        queues = _queues(files)
+        if queues is not None:
+            queues.append(ep.changed)
+        result = task.wait_event(lambda: bool(ep.poll(task)), timeout, _names(files), host, queues)
         found = ep.collect(task, limit)
         if result < 0 and not found:
             return -errno.EINTR

@@ -116,7 +116,7 @@ def sys_rt_sigpending(task: Task, address: int, size: int, *_: int) -> int:
 
 
 def _sleep_until_signal(task: Task) -> int:
-    while task.wait_event(lambda: False, what="a signal") >= 0:
+    while task.wait_event(lambda: False, what="a signal", queues=()) >= 0:
         pass
     return -ERESTARTNOHAND
 

@@ -161,7 +161,7 @@ def sys_time(task: Task, address: int, *_: int) -> int:
 def _sleep(task: Task, end: int, left: int, size: int) -> int:
     """Sleep until virtual time `end`; when a signal interrupts, tell what is left and make it restartable."""
     machine = task.machine
-    if task.wait_event(lambda: False, max(0, end - machine.clock()), "time to pass") >= 0:
+    if task.wait_event(lambda: False, max(0, end - machine.clock()), "time to pass", queues=()) >= 0:
         return 0
     if left:
         remaining = pack_timespec(task, max(0, end - machine.clock()), size)
@@ -222,7 +222,7 @@ def _clock_nanosleep(task: Task, clock: int, flags: int, request: int, left: int
     if not flags & TIMER_ABSTIME:
         return _sleep(task, machine.clock() + ns, left, size)
     end = ns - (machine.boot_time if number in REALTIME_CLOCKS else 0)
-    result = task.wait_event(lambda: False, max(0, end - machine.clock()), "time to pass")
+    result = task.wait_event(lambda: False, max(0, end - machine.clock()), "time to pass", queues=())
     return 0 if result >= 0 else -ERESTARTNOHAND
 
 

@@ -12,6 +12,7 @@ from emu.kernel.cpu_timers import CpuTimer
 from emu.kernel.process import RLIM_INFINITY, Process
 from emu.kernel.signal import ERESTARTSYS, SIGCHLD, Signals, send_signal
 from emu.kernel.timers import Timer
+from emu.locking.wait import wait_queue_head
 from emu.mm.mm_types import mm_struct
 from emu.mm.mmap_lock import mmap_read_trylock, mmap_read_unlock
 from emu.mm.uaccess import Uaccess
@@ -85,7 +86,8 @@ class Task(SchedEntity):
         self.start_time = 0
         self.restart_block: Callable[[], int] | None = None  # what restart_syscall goes on with
         self.cpu_timers: list[CpuTimer] = []  # armed, on clocks of this thread
-        self.pdeath_signal = 0
+        self.pdeath_signal = 0  # for each thread of a child of a thread that ends
+        self.real_parent: Task | None = None  # of a leader: the thread that forked it, or took its place
         self.sched_reset_on_fork = False
         self.ioprio = 0  # as ioprio_set gave it; 0 = by policy and nice value
         self.rseq_restart = False  # membarrier wants the sequence that it is in to start over
@@ -241,10 +243,12 @@ class Task(SchedEntity):
         timeout_ns: int | None = None,
         what: str = "",
         host: Sequence[tuple[int, int]] = (),
+        queues: Sequence[wait_queue_head] | None = None,
     ) -> int:
         """Sleep in virtual time until `condition` holds: 1; 0 when `timeout_ns` passed first; -ERESTARTSYS on a
-        signal. The condition is looked at again whenever a system call of another task has ended, a task has, a timer
-        has fired, or one of `host` (descriptors of the host, with poll events) is ready."""
+        signal. The condition is looked at again when something has happened to one of `queues`, or one of `host`
+        (descriptors of the host, with poll events) is ready; where `queues` is None whenever a system call of another
+        task has ended, a task has, or a timer has fired."""
         machine = self.machine
         sched = machine.sched
         deadline = None if timeout_ns is None else sched.now() + timeout_ns
@@ -256,14 +260,20 @@ class Task(SchedEntity):
             if deadline is not None and sched.now() >= deadline:
                 return 0
             machine.wake_sleepers()
-            sleeper = (self, condition)
+            sleeper = machine.new_sleeper(self, condition)
             outside = [(self, fd, events) for fd, events in host]
-            machine.sleepers.append(sleeper)
+            if queues is None:
+                machine.sleepers[sleeper.number] = sleeper
+            else:
+                for queue in queues:
+                    queue.add(sleeper)
             machine.host_waiters += outside
             self.waiting_for = what or "something to happen"
             sched.block(State.INTERRUPTIBLE, deadline)
             self.waiting_for = ""
-            machine.sleepers.remove(sleeper)
+            machine.sleepers.pop(sleeper.number, None)
+            for queue in queues or ():
+                queue.remove(sleeper)
             for waiter in outside:
                 machine.host_waiters.remove(waiter)
 

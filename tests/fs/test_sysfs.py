@@ -83,7 +83,9 @@ def test_proc_tells_of_every_cpu(name: str) -> None:
     machine = Machine(memory=32 << 20, cpus=5)
 
     model = SimpleNamespace(vendor="GenuineIntel", family=6, model=106, model_name="mmscope", stepping=6)
-    task: Any = SimpleNamespace(machine=machine, arch=SimpleNamespace(name=name, model=model))
+    task: Any = SimpleNamespace(
+        machine=machine, arch=SimpleNamespace(name=name, model=model, cpuinfo="cpu\n", timebase=512)
+    )
     lines = _cpuinfo(task).splitlines()
     assert [line.split(":")[1].strip() for line in lines if line.startswith("processor")] == list("01234")
     stat = _global_stat(task).splitlines()

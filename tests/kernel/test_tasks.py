@@ -4,14 +4,19 @@ print and end as the same program does on x86-64 under the real kernel."""
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
 import pytest
 
 from emu.cli.main import LOCKINGS
+from emu.kernel.machine import Machine
+from emu.kernel.task import Task
+from emu.locking.wait import Sleeper
 from tests.guests import ROOT, TARGETS, guest, mmscope
 
 SCALING = ("brk1", "malloc1", "mmap1", "page_fault1", "page_fault2", "page_fault3", "pft", "pft_vmas")
@@ -102,3 +107,23 @@ def test_results_of_linux_6_18(target: str, options: list[str], name: str) -> No
     ran = mmscope("run", *options, guest(name, target))
     assert ran.status == 0, ran.err
     assert ran.out == Path(__file__).with_name(f"{name}.out").read_bytes()
+
+
+def test_sleepers_cost_nothing_to_others() -> None:
+    """Tasks that sleep in read, poll, pause and epoll_wait are not looked at when others talk through a pipe."""
+    machine = Machine(stdio=(0, os.open(os.devnull, os.O_WRONLY), 2))
+    looks = 0
+    make = machine.new_sleeper
+
+    def new_sleeper(task: Task, condition: Callable[[], bool]) -> Sleeper:
+        def counted() -> bool:
+            nonlocal looks
+            looks += 1
+            return condition()
+
+        return make(task, counted)
+
+    machine.new_sleeper = new_sleeper  # type: ignore[method-assign]
+    machine.spawn(str(guest("sleepers")), ["sleepers", "60", "300"], [])
+    assert machine.run() == 0
+    assert looks < 4 * 300 + 10 * 60
