@@ -9,6 +9,9 @@ long everywhere.
 Of programs that fork the children are recorded too. They run on one CPU with the policy SCHED_FIFO: then a child runs
 when its parent waits, not before, and the order is determined.
 
+Of programs with threads NAME.set keeps what does not depend on the schedule (emu/trace/by_set.py): which faults
+happened in each of RUNS runs, which in some, and how often each system call took mmap_lock for write.
+
 Needs root, x86-64, tracefs, and the tool kernel-trace: its path in MMSCOPE_KERNEL_TRACE, or in PATH. A program's record
 is kept in traces/kernel/CPU/NAME.txt when three runs in a row give the same lines; beside it, in NAME.out, what it
 printed. CPU is the model of the machine's CPU (archs/x86/cpu_models.py).
@@ -24,6 +27,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +39,16 @@ NOT_RECORDED = {"compute", "hard_ends", "misbehave", "touch", "syscalls"}  # ben
 PIE = ("hello", "faults", "segv", "brk")
 CHILDREN = ("exec_self", "fork_tree", "forks")  # whose children are recorded
 TRIES = 6
+THREADS = {
+    "atomics": (), "exec_ways": (), "fork_threads": (), "malloc1": ("threads", "4", "40"),
+    "mmap1": ("threads", "4", "40"), "pft": ("threads", "6", "64"), "robust": (), "thread_signals": (),
+    "thread_storm": (), "threads": (),
+}  # fmt: skip
+"""Programs that are compared by set, and their arguments."""
+FAULTS_ONLY = {"exec_ways"}  # a thread that executes takes its leader's number, and the tracer loses its calls
+RUNS = 10
+# The kernel's vDSO reads its clocks there; the emulator's has no such page.
+VVAR = range(0x7FFFF7FF7000, 0x7FFFF7FFD000)
 _MARK = hashlib.sha256(os.fsencode(BUILD)).hexdigest()  # so that two working copies do not meet
 LINK = Path(f"/tmp/mmscope-{_MARK[:6]}")
 DIRECTORY = Path(f"/tmp/mmscope-{_MARK[:5]}")
@@ -48,6 +62,7 @@ def cases() -> list[tuple[str, Path]]:
         for p in sorted((BUILD / "x86_64").glob("*"))
         if not p.suffix and p.stem not in NOT_RECORDED and (p.stem in CHILDREN or not has_tasks(p.stem))
     ]
+    found += [(name, BUILD / "x86_64" / name) for name in THREADS]
     found += [(f"{name}-pie", BUILD / "x86_64-pie" / name) for name in PIE]
     return found
 
@@ -126,20 +141,54 @@ def record(tool: str, name: str, program: Path, cpu: str) -> bool:
         else:
             return False
     lines, output = seen[-1]
+    head = _head(program, cpu)
+    if program.stem in CHILDREN:
+        head.append("# children yes")
+    place = KERNEL / cpu
+    (place / f"{name}.txt").write_text("\n".join(head + lines) + "\n")
+    (place / f"{name}.out").write_bytes(output)
+    return True
+
+
+def record_by_set(tool: str, name: str, program: Path, cpu: str) -> bool:
+    """Record a program with threads; False when what it prints does not repeat."""
+    from mmap_lock_writes import record_writes
+
+    from archs.x86 import ARCHES
+    from emu.trace.by_set import Ranges, Run, run_of_lines
+
+    runs, outputs = [], set()
+    with places(program) as (path, _):
+        for number in range(RUNS):
+            place = ["taskset", "-c", "0"] if number % 2 else []
+            with tempfile.NamedTemporaryFile("r", suffix=".txt") as output:
+                command = [*place, tool, "-o", output.name, "--children", "--", str(path), *THREADS[name]]
+                done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
+                if done.returncode:
+                    raise SystemExit(f"record.py: {name}: {done.stderr.decode(errors='replace').strip()}")
+                lines = from_entry(output.read().splitlines(), program)
+                faults = {fault for fault in run_of_lines(lines, name).faults if fault[1] not in VVAR}
+            outputs.add(done.stdout)
+            command = [str(path), *THREADS[name]]
+            writes = Counter() if name in FAULTS_ONLY else record_writes(command, ARCHES[0].syscalls)
+            runs.append(Run(faults, writes))
+    if len(outputs) > 1:
+        return False
+    head = [*_head(program, cpu), f"# runs {RUNS}"]
+    (KERNEL / cpu / f"{name}.set").write_text("\n".join([*head, *Ranges.of(runs).lines()]) + "\n")
+    (KERNEL / cpu / f"{name}.out").write_bytes(outputs.pop())
+    return True
+
+
+def _head(program: Path, cpu: str) -> list[str]:
     digest = hashlib.sha256(program.read_bytes()).hexdigest()
-    head = [
+    (KERNEL / cpu).mkdir(parents=True, exist_ok=True)
+    return [
         f"# program {program.parent.name}/{program.name}",
         f"# sha256 {digest}",
         f"# kernel {platform.release()}",
         f"# cpu {cpu}",
     ]
-    if program.stem in CHILDREN:
-        head.append("# children yes")
-    place = KERNEL / cpu
-    place.mkdir(parents=True, exist_ok=True)
-    (place / f"{name}.txt").write_text("\n".join(head + lines) + "\n")
-    (place / f"{name}.out").write_bytes(output)
-    return True
 
 
 def main() -> int:
@@ -156,7 +205,7 @@ def main() -> int:
             continue
         if not program.exists():
             sys.exit(f"record.py: {program} is missing: make guests")
-        steady = record(tool, name, program, cpu)
+        steady = (record_by_set if name in THREADS else record)(tool, name, program, cpu)
         print(f"  {name}: {'recorded' if steady else 'does not repeat, left out'}", flush=True)
         if not steady:
             unsteady.append(name)

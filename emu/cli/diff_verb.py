@@ -8,6 +8,7 @@ import sys
 
 from emu.cli.failure import Failure, tell
 from emu.cli.trace_file import stdout_console
+from emu.trace.by_set import Ranges, compare, read_side
 from emu.trace.diff import GROUPS, Comparison, label_rows
 from emu.trace.escape import printable
 from emu.trace.reader import TraceError
@@ -26,6 +27,8 @@ def parse_events(text: str) -> tuple[str, ...]:
 
 def diff(arguments: argparse.Namespace) -> int:
     """Print what differs. 0: nothing does, 1: something does; trouble is a Failure, status 2."""
+    if arguments.by_set:
+        return _diff_by_set(arguments)
     try:
         found = Comparison(arguments.a, arguments.b, arguments.events, arguments.from_entry, arguments.children)
     except TraceError as problem:
@@ -59,3 +62,48 @@ def diff(arguments: argparse.Namespace) -> int:
         add_row(shown, "", "", f"({len(rows) - TOP} more)", *[""] * (len(names) - 1))
     console.print(shown, "")
     return 1
+
+
+def _diff_by_set(arguments: argparse.Namespace) -> int:
+    if arguments.events is not None:
+        raise Failure("--by-set compares faults and mmap_lock: it takes no --events")
+    names = arguments.a, arguments.b
+    try:
+        sides = [read_side(name, arguments.from_entry) for name in names]
+    except TraceError as problem:
+        raise Failure(str(problem)) from None
+    for side in sides:
+        if side.problem:
+            tell(side.problem)
+    found = compare(*sides)
+    if not found:
+        return 0
+    write = sys.stdout.write
+    for mark, name, side, only in zip("-+", names, sides, (found.only_a, found.only_b)):
+        write(f"{mark * 3} {printable(name)}: {_size(side)}, {len(only)} only here\n")
+    sys.stdout.flush()
+    console = stdout_console()
+    faults = new_table("Faults of one alone", "in", "mode", ">page", ">error code")
+    rows = [(mark, *fault) for mark, only in zip("-+", (found.only_a, found.only_b)) for fault in only]
+    rows.sort(key=lambda row: (row[2], row[0]))
+    for mark, mode, page, code in rows[:TOP]:
+        add_row(faults, mark, "user" if mode == "U" else "kernel", f"{page:x}", f"{code:x}")
+    if len(rows) > TOP:
+        add_row(faults, "", f"({len(rows) - TOP} more)", "", "")
+    if rows:
+        console.print(faults, "")
+    writes = new_table("mmap_lock taken for write", ">times in -", ">times in +", "in")
+    for call, here, there in found.writes:
+        add_row(writes, _times(here), _times(there), printable(call))
+    if found.writes:
+        console.print(writes, "")
+    return 1
+
+
+def _size(side: Ranges) -> str:
+    return f"{len(side.ever)} kinds of fault"
+
+
+def _times(counts: tuple[int, int]) -> str:
+    low, high = counts
+    return str(low) if low == high else f"{low} to {high}"

@@ -275,6 +275,11 @@ def _diff(verbs: argparse._SubParsersAction[_Parser]) -> None:
         "--children", action="store_true", help="the record of kernel-trace is of all tasks, not of the first one only"
     )
     parser.add_argument(
+        "--by-set", action="store_true",
+        help="compare what does not depend on the schedule, of all tasks: which faults there were, and "
+        "how often each system call took mmap_lock for write (kernel-trace does not tell the call: the sum)",
+    )  # fmt: skip
+    parser.add_argument(
         "--context", type=_number, default=5, metavar="N", help="events shown around the first difference (default: 5)"
     )
     parser.set_defaults(run="emu.cli.diff_verb:diff")

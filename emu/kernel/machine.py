@@ -516,22 +516,22 @@ class Machine:
         return timer is None or timer > sched.clock or sched.something_to_do
 
     def _traced_syscall(self, task: Task, number: int, function: Any, args: tuple[int, ...]) -> int:
-        from emu.kernel.strace import format_call
-
         tp = self.tp
         name = task.arch.syscalls.get(number, f"syscall {number}")
         if tp.on:
             tp.emit(Kind.SYS_ENTER, ip=task.cpu.pc, code=number, text=name, args=args)
         entered = tp.clock()
-        text = format_call(task, name, args) if self.strace else ""
+        call = None
+        if self.strace:
+            from emu.kernel.strace import Call
+
+            call = Call(task, name, args)
         result: int = function(task, *args)
         if tp.on and result is not NO_RESULT:
             tp.emit(Kind.SYS_EXIT, code=number, text=name, result=result, duration=tp.clock() - entered)
-        if self.strace:
-            from emu.kernel.strace import format_result
-
+        if call is not None:
             who = f"[pid {task.pid}] " if len(self.pids) > 1 else ""
-            sys.stderr.write(f"{who}{text} = {format_result(name, result)}\n")
+            sys.stderr.write(f"{who}{call.text(task, result)}\n")
         return result
 
     # Ending

@@ -32,6 +32,7 @@ MODULES = (
     "emu.kernel.sys_stat",
     "emu.kernel.sys_namei",
     "emu.kernel.sys_poll",
+    "emu.kernel.sys_socket",
 )
 ARCH_SPECIFIC = ("arch_prctl",)
 

@@ -11,17 +11,18 @@ from pathlib import Path
 import pytest
 
 from archs.x86.cpu_models import MODELS
+from emu.trace.by_set import Ranges, compare, ranges_of_lines, run_of_trace
 from emu.trace.kernel_record import kernel_lines
 from emu.trace.reader import Trace
 from emu.trace.script import from_entry
 from tests.guests import BUILD, ROOT, record
 
 sys.path.insert(0, str(ROOT / "traces"))
-from record import places
+from record import FAULTS_ONLY, THREADS, VVAR, places
 
 RECORDS = sorted((ROOT / "traces" / "kernel").glob("*/*.txt"))
-# The kernel's vDSO reads its clocks there; the emulator's has no such page.
-VVAR = range(0x7FFFF7FF7000, 0x7FFFF7FFD000)
+SETS = sorted((ROOT / "traces" / "kernel").glob("*/*.set"))
+SCHEDULES: tuple[dict[str, object], ...] = ({"cpus": 1}, {"cpus": 2, "seed": 1}, {"cpus": 4}, {"cpus": 4, "seed": 2})
 
 
 def read_record(path: Path) -> tuple[Path, str, list[str]]:
@@ -72,6 +73,28 @@ def test_the_same_bytes_however_faults_are_served(path: Path, tmp_path: Path) ->
         traces.append((tmp_path / str(number)).read_bytes())
     assert traces[0] == traces[1], "served inside or outside"
     assert traces[0] == traces[2], "with and without the C extension"
+
+
+@pytest.mark.parametrize("path", SETS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_threads_fault_where_the_kernels_do(path: Path, tmp_path: Path) -> None:
+    """Of what does not depend on the schedule: what all of the kernel's runs had, one of ours has, and the reverse."""
+    program, cpu, lines = read_record(path)
+    runs = []
+    for number, schedule in enumerate(SCHEDULES):
+        with places(program) as (place, _):
+            ran = record(tmp_path / str(number), place, *THREADS[path.stem], cpu=cpu, **schedule)
+        assert ran.out == path.with_suffix(".out").read_bytes(), ran.err
+        runs.append(run_of_trace(Trace(str(tmp_path / str(number))), from_entry=True))
+    expected, ours = ranges_of_lines(lines, str(path)), Ranges.of(runs)
+    if path.stem in FAULTS_ONLY:
+        ours.writes = {}
+    found = compare(expected, ours)
+    assert not found, found
+
+
+def test_enough_programs_with_threads_are_recorded() -> None:
+    assert {path.stem for path in SETS} == set(THREADS)
+    assert all(sum("always" in line for line in path.read_text().splitlines()) >= 10 for path in SETS)
 
 
 def test_enough_programs_are_recorded() -> None:
