@@ -222,8 +222,8 @@ class PowerPcCpu:
         read = self.engine.uc.reg_read
         base = read(GPRS[word >> 16 & 31]) if word >> 16 & 31 else 0
         if word >> 26 == 31:
-            return base + read(GPRS[word >> 11 & 31]) & self._mask
-        return base + (word & 0x7FFF) - (word & 0x8000) & self._mask
+            return int(base + read(GPRS[word >> 11 & 31]) & self._mask)
+        return int(base + (word & 0x7FFF) - (word & 0x8000) & self._mask)
 
     def _instruction(self, ip: int) -> int | None:
         """The instruction word at `ip`; None where it cannot be read."""
