@@ -34,7 +34,7 @@ check: $(VENV)/.installed
 	$(BIN)/mypy
 
 test: check guests
-	$(BIN)/python -m pytest -n auto -m 'not timing'
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not timing'
 	$(BIN)/python -m pytest -m timing
 
 fuzz: guests

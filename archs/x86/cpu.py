@@ -82,6 +82,8 @@ GENERAL = (
 
 _CPUID_REGISTERS = (UC_X86_REG_RAX, UC_X86_REG_RBX, UC_X86_REG_RCX, UC_X86_REG_RDX)
 
+_CONTRIBUTORY = (0, 10, 11, 12, 13)  # exceptions of which a second one in the first would be a double fault
+
 EFLAGS_FIXED = 0x202  # bit 1, which always reads as one, and IF
 EFLAGS_USER = 0x244DD5  # what a program may change: CF PF AF ZF SF TF DF OF NT AC ID
 
@@ -229,6 +231,8 @@ class X86Cpu:
         ip = self.engine.pc
         self.trap_number = vector
         self.fault_syndrome = 0
+        if vector in _CONTRIBUTORY:
+            self.engine.clear_exception()
         if vector == TRAP_ILLEGAL or vector == 6:
             self.trap_number = 6
             self.trap_signal = SigInfo(SIGILL, ILL_ILLOPN, addr=ip)

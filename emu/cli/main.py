@@ -298,9 +298,9 @@ _OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBAD
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point: the exit status. Errors are one line and status 2."""
-    claim_closed_streams()
-    arguments = build_parser().parse_args(argv)
     try:
+        claim_closed_streams()
+        arguments = build_parser().parse_args(argv)
         module, function = arguments.run.split(":")
         status: int = getattr(importlib.import_module(module), function)(arguments)
         return status

@@ -16,6 +16,7 @@ import contextlib
 import ctypes
 import functools
 import os
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -49,7 +50,7 @@ from unicorn import (  # isort: skip
     UcError,
 )
 from unicorn.unicorn_py3.unicorn import uclib  # isort: skip
-from unicorn.x86_const import UC_X86_INS_SYSCALL  # isort: skip
+from unicorn.x86_const import UC_X86_INS_SYSCALL, UC_X86_REG_GDTR, UC_X86_REG_RSP  # isort: skip
 
 TRAP_SYSCALL = -1
 TRAP_ILLEGAL = -2
@@ -205,6 +206,55 @@ def _reservation_offset(model: EngineModel) -> int | None:
     return candidates.pop()
 
 
+@functools.cache
+def _user_mode(model: EngineModel) -> bytes:
+    """A saved context of an x86 engine in user mode: one begins with all privileges, and no register can take them."""
+    uc = _new_engine(model)
+    uc.mem_map(0, 0x1000)
+
+    def fill(_uc: Any, page: int, _kind: int, entry: Any, _data: Any) -> bool:
+        entry.paddr, entry.perms = page, UC_PROT_ALL
+        return True
+
+    uc.hook_add(UC_HOOK_TLB_FILL, fill)
+    data_segment, code_segment = 0x00CF_F300_0000_FFFF, 0x00AF_FB00_0000_FFFF
+    uc.mem_write(0x128, struct.pack("<2Q", data_segment, code_segment))
+    uc.mem_write(0x200, struct.pack("<5Q", 0x300, 0x33, 0x202, 0, 0x2B))  # what iretq takes from the stack
+    uc.mem_write(0x300, b"\x48\xcf\x90")
+    uc.reg_write(UC_X86_REG_GDTR, (0, 0x100, 0x3F, 0))
+    uc.reg_write(UC_X86_REG_RSP, 0x200)
+    uc.emu_start(0x300, 0, count=1)
+    uc.reg_write(UC_X86_REG_GDTR, (0, 0, 0, 0))
+    context = uc.context_save()
+    return ctypes.string_at(context.context, context.size)
+
+
+@functools.cache
+def _exception_in_flight(model: EngineModel) -> int:
+    """Where in a saved context an x86 engine keeps the exception that it believes to be delivering, so that the next
+    one becomes a double fault: found by dividing by zero twice."""
+    uc = _new_engine(model)
+    uc.mem_map(0, 0x1000)
+    uc.mem_write(0x100, b"\x31\xc9\xf7\xf9")  # xor ecx, ecx; idiv ecx
+
+    def fill(_uc: Any, page: int, _kind: int, entry: Any, _data: Any) -> bool:
+        entry.paddr, entry.perms = page, UC_PROT_ALL
+        return True
+
+    uc.hook_add(UC_HOOK_TLB_FILL, fill)
+    uc.hook_add(UC_HOOK_INTR, lambda uc, _number, _data: uc.emu_stop())
+    candidates: set[int] | None = None
+    for expected in (-1, 0, 8):
+        context = uc.context_save()
+        words = (ctypes.c_int32 * (context.size // 4)).from_address(context._context.value)
+        found = {4 * i for i, word in enumerate(words) if word == expected}
+        candidates = found if candidates is None else candidates & found
+        uc.emu_start(0x100, 0)
+    if candidates is None or len(candidates) != 1:
+        raise RuntimeError("this version of Unicorn keeps the exception in flight in an unknown place")
+    return candidates.pop()
+
+
 _CONTEXT_HEADER = 40  # bytes of struct uc_context before the registers
 
 
@@ -354,6 +404,10 @@ class Engine:
         if at:
             context = uc.context_save()
             self._own = {offset: ctypes.string_at(context._context.value + offset, 8) for offset in at}
+        if model.uc_arch == UC_ARCH_X86:
+            context = uc.context_save()
+            ctypes.memmove(context.context, _user_mode(model), context.size)
+            uc.context_restore(context)
         ram.engines.append(self)
 
     def _add_hooks(self) -> None:
@@ -682,6 +736,12 @@ class Engine:
         if context.engine is not self:
             for offset, word in self._own.items():
                 ctypes.memmove(context._context.value + offset, word, 8)
+        uclib.uc_context_restore(self._uch, context._context)
+
+    def clear_exception(self) -> None:
+        """x86: the exception that `run` returned has been taken care of; the next one stands for itself."""
+        context = self.uc.context_save()
+        ctypes.memset(context._context.value + _exception_in_flight(self.model), 0xFF, 4)
         uclib.uc_context_restore(self._uch, context._context)
 
     def close(self) -> None:

@@ -28,6 +28,18 @@ def test_ctrl_c_while_modules_are_imported() -> None:
     assert (ran.returncode, ran.stderr) == (-signal.SIGINT, b"")
 
 
+def test_ctrl_c_while_the_command_line_is_read() -> None:
+    code = """
+import os, signal, sys
+import emu.cli.main
+emu.cli.main.build_parser = lambda: os.kill(os.getpid(), signal.SIGINT)
+from emu.cli.entry import main
+sys.exit(main())
+"""
+    ran = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, env=ENVIRONMENT)
+    assert (ran.returncode, ran.stderr) == (130, b"")
+
+
 def test_a_signal_that_is_ignored_stays_ignored() -> None:
     """As nohup and a background job of a shell script have it."""
     command = f"trap '' HUP; exec {sys.executable} -m emu.cli.main run --timeout 0.3 {guest('misbehave')} spin"

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// x86-64: instructions that only a kernel may use, and exceptions that come again and again.
+#include "guest.h"
+#include <setjmp.h>
+
+#ifdef __x86_64__
+static sigjmp_buf back;
+static volatile int zero;
+
+static void caught(int signo, siginfo_t *info, void *context)
+{
+    (void)context;
+    printf("signal %d code %d\n", signo, info->si_code);
+    siglongjmp(back, 1);
+}
+
+#define TRY(text)                                                         \
+    do {                                                                  \
+        printf("%s: ", text);                                             \
+        if (!sigsetjmp(back, 1)) {                                        \
+            __asm__ volatile(text : : : "rax", "rcx", "rdx", "memory");   \
+            printf("fine\n");                                             \
+        }                                                                 \
+    } while (0)
+
+static void divide(void)
+{
+    int value = 1;
+    if (!sigsetjmp(back, 1))
+        __asm__ volatile("cltd\n idivl %1" : "+a"(value) : "m"(zero) : "edx");
+}
+
+int main(void)
+{
+    start();
+    struct sigaction action = {.sa_sigaction = caught, .sa_flags = SA_SIGINFO};
+    const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
+    for (unsigned i = 0; i < sizeof signals / sizeof *signals; i++)
+        sigaction(signals[i], &action, NULL);
+    for (int i = 0; i < 3; i++)
+        divide();
+    TRY("ud2");
+    TRY("int3");
+    TRY("hlt");
+    divide();
+    TRY("cli");
+    TRY("sti");
+    TRY("mov %%cr3, %%rax");
+    TRY("mov %%rax, %%cr3");
+    TRY("mov %%cr0, %%rax");
+    TRY("mov %%db7, %%rax");
+    TRY("mov $0xc0000080, %%ecx; rdmsr");
+    TRY("mov $0xc0000100, %%ecx; xor %%eax, %%eax; xor %%edx, %%edx; wrmsr");
+    TRY("wbinvd");
+    TRY("invlpg (%%rsp)");
+    TRY("lgdt (%%rsp)");
+    TRY("swapgs");
+    TRY("clts");
+    TRY("mov $0x1234, %%eax; mov %%ax, %%ds");
+    TRY("mov %%cs, %%ax; cmp $0x33, %%ax; je 1f; ud2; 1:");
+    TRY("mov %%ss, %%ax; cmp $0x2b, %%ax; je 1f; ud2; 1:");
+    divide();
+    return 0;
+}
+#else
+int main(void)
+{
+    return 0;
+}
+#endif
