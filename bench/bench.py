@@ -303,6 +303,30 @@ def reports(figures: Figures, scratch: Path) -> None:
         name = f"report {shown}".rstrip() + f" of {count:,} events"
         figures.add(f"{name}, s", f"{done.seconds:.1f}", value=done.seconds, most=20, shown="")
         figures.add(f"{name}, GiB", f"{done.rss / 2**30:.2f}", value=done.rss / 2**30, most=2, shown="")
+    exports(figures, trace, count, scratch)
+
+
+def exports(figures: Figures, trace: Path, count: int, scratch: Path) -> None:
+    """A Perfetto export of the same, which goes through the events one by one."""
+    done = run([MMSCOPE, "export", "--to", "perfetto", "-o", scratch / "perfetto", trace])
+    figures.add(f"export --to perfetto of {count:,} events, s", f"{done.seconds:.1f}")
+    figures.add("the same, events a second", f"{count / done.seconds:,.0f}")
+    figures.add("the same, GiB", f"{done.rss / 2**30:.2f}", value=done.rss / 2**30, most=2, shown="")
+    (scratch / "perfetto").unlink()
+
+
+def additions(figures: Figures, scratch: Path) -> None:
+    """What call stacks and registers cost where they are recorded with each fault."""
+    program, trace = guest("touch", str(TOUCH_MIB), "0"), scratch / "more.mmscope"
+    record: list[str | Path] = [MMSCOPE, "record", "-o", trace]
+    plain, start = best([*record, *program], [*record, *guest("hello")])
+    for options in (["--call-graph", "fp"], ["--call-graph", "dwarf"], ["--user-regs"]):
+        more, more_start = best([*record, *options, *program], [*record, *options, *guest("hello")])
+        a, b = more.seconds - more_start.seconds, plain.seconds - start.seconds
+        _, size = events(more.err)
+        per_event = size / events(plain.err)[0]
+        figures.add(f"record {' '.join(options)}", f"{a:.2f} s", f"without {b:.2f} s", a / b)
+        figures.add("the same, bytes an event", f"{per_event:.1f}", value=per_event, most=12, shown="")
 
 
 def profile() -> str:
@@ -347,6 +371,7 @@ def main() -> int:
         many_cpus(figures, scratch)
         forks(figures)
         dashboard(figures, scratch)
+        additions(figures, scratch)
         console.print("[dim]reports ...[/dim]")
         reports(figures, scratch)
     console.print(figures.table)

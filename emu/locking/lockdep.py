@@ -78,7 +78,8 @@ class held_lock:
         self.stack = stack
 
     def __str__(self) -> str:
-        which = f" of VMA {self.lock.vma}" if self.lock.vma else f" {self.lock.ident:#x}" if self.lock.ident else ""
+        ident = f" of mm {self.lock.ident}" if self.lock.name == "mmap_lock" else f" {self.lock.ident:#x}"
+        which = f" of VMA {self.lock.vma}" if self.lock.vma else ident if self.lock.ident else ""
         return f"{self.name}{which}, for {'read' if self.read else 'write'}, taken at:"
 
 

@@ -226,6 +226,32 @@ def test_operands(arch: str, code: str, fault: int, text: str) -> None:
     assert any(line.startswith(text) for line in resolve(instruction, fault)), resolve(instruction, fault)
 
 
+@pytest.mark.parametrize("locking", ["mmap_lock", "spf", "rfc", "6.4", "6.18"])
+def test_every_way_of_a_scheme_is_told_as_it_went(locking: str, tmp_path: Path) -> None:
+    """Threads on four CPUs that fault, map and fork: one fault of each path, reason, outcome, retry and wait."""
+    trace = tmp_path / "t"
+    mmscope("record", "--locking", locking, "--cpus", "4", "-o", trace, guest("mm_storm"))
+    ways: dict[tuple[object, ...], int] = {}
+    rows = faults_of(trace)
+    for number, row in enumerate(rows, 1):
+        ways.setdefault((row[4], row[11], row[12], row[13], bool(row[9] & 0x20), row[14] > 0), number)
+    assert len({rows[number - 1][12] for number in ways.values()}) >= (1 if locking == "mmap_lock" else 3)
+    for number in ways.values():
+        row = rows[number - 1]
+        told = story(trace, number)
+        assert not any("does not agree" in line for line in told["Checks"]), (number, told["Checks"])
+        locks = told["Locks"]
+        under = row[11] in (P.MMAP_LOCK, P.MMAP_LOCK_WRITE)
+        taken = any("mmap_lock of mm" in line and "taken" in line for line in locks)
+        # vmf_anon_prepare of 6.18 takes mmap_lock while it has the VMA lock, for the first anon_vma.
+        prepares = locking == "6.18" and row[11] == P.VMA_LOCK and "VMA lock of" in locks[0]
+        assert taken == under or (taken and prepares), (number, locks)
+        if row[11] == P.VMA_LOCK:
+            assert any(line.startswith("VMA lock of") and "taken" in line for line in locks), (number, locks)
+        if row[12]:
+            assert any(Reason(row[12]).name.lower() in line for line in told["Outcome"]), (number, told["Outcome"])
+
+
 REGISTERS = {
     "rdi": 0x5FFC, "rsi": 0x7000, "rcx": 3, "rsp": 0x9008, "rbp": 0x8000, "fs_base": 0x4000,
     "rax": 0xFFFF_FFFF_0000_0010,
