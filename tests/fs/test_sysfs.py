@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from emu.fs.cpumask import cpu_list, cpu_map
-from emu.fs.proc import _cpuinfo, _global_stat, _status
+from emu.fs.proc import _cpuinfo, _global_stat
+from emu.fs.proc_pid import _status
 from emu.fs.sysfs import Link, SysFs
 from emu.kernel.machine import Machine
 from tests.guests import guest
@@ -43,7 +44,7 @@ def find(machine: Machine, path: str) -> Any:
 def test_status_tells_which_cpus_and_nodes_the_task_may_use_and_how_many_threads_there_are() -> None:
     machine = Machine(memory=64 << 20, cpus=128)
     task = machine.spawn(str(guest("hello")), ["hello"], [])
-    lines = dict(line.split(":\t", 1) for line in _status(task).splitlines())
+    lines = dict(line.split(":\t", 1) for line in _status(task, False).splitlines())
     assert lines["Cpus_allowed"] == ",".join(["ffffffff"] * 4)
     assert lines["Cpus_allowed_list"] == "0-127"
     assert (lines["Mems_allowed"], lines["Mems_allowed_list"]) == ("3", "0-1")
@@ -51,7 +52,7 @@ def test_status_tells_which_cpus_and_nodes_the_task_may_use_and_how_many_threads
     task.affinity = 1 << 3 | 1 << 64
     task.nvcsw = 7
     task.signal.threads.append(task)
-    lines = dict(line.split(":\t", 1) for line in _status(task).splitlines())
+    lines = dict(line.split(":\t", 1) for line in _status(task, False).splitlines())
     assert lines["Cpus_allowed_list"] == "3,64"
     assert lines["voluntary_ctxt_switches"] == "7"
     assert lines["Threads"] == "2"

@@ -252,7 +252,7 @@ def test_a_wait_tells_its_holder_and_the_call(opened: Browser) -> None:
     opened.mouse("#tasks", red, 6 * 22 + 8)
     tip = text(opened, "#tip")
     assert tip.startswith("task 106 waits")
-    assert "in munmap" in tip and "mmap_lock (mm 1)" in tip
+    assert "in munmap" in tip and "mmap_lock of mm 1" in tip
     assert differ(waits, opened.picture("#tasks")), "the arrow of the wait is not lit"
 
 
