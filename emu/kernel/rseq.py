@@ -39,8 +39,8 @@ def _rseq_ip_fixup(task: Task) -> bool:
     pointer = access.get_user(address + _CS, 8, "rseq_get_rseq_cs_ptr_val")
     if pointer is None:
         return False
-    if not pointer:
-        return True
+    if not pointer:  # taken for a section of no length: what is there already is written again
+        return access.put_user(address + _CS, 0, 8, "clear_rseq_cs")
     words = [access.get_user(pointer + at, size, "rseq_get_rseq_cs") for at, size in ((0, 4), (8, 8), (16, 8), (24, 8))]
     if any(word is None for word in words):
         return False
