@@ -292,17 +292,20 @@ version 2 of the series says of itself; `6.4` has it beside the VMA.
 TAIL = """## Where it misses, and what may be missing
 
 - **Without a lock in common, from 12 threads on, the model is too fast**: twice too fast at 30 threads with a VMA for
-  each, by half with SPF on Skylake. Both tables show a contention that has nothing to do with the locks of an address
+  each, three times and more with SPF on Skylake. Both tables show a contention that has nothing to do with the locks of an address
   space: with VMAs of their own 12 threads take 1.84 us a fault, one alone 1.13. Looked at and too weak by what is known
   of them: zone->lock (the published figure for it), lru_lock (its share of a fault was measured), the memory
   controller's counters (a line changes hands every 64 faults), vmstat (per CPU), page-table locks (every thread has its
   own tables) and memory bandwidth (27 GB/s of 400). An older figure for zone->lock, what was left of a single CPU's
   allocation, had hidden this on Skylake; it had no source, and Agrawal's second table contradicts it.
-- **Per-VMA locks**: the loss at 4 threads is there, at 7 only for `rfc`; from 12 threads on all columns suffer from the
-  point before. `rfc` loses too much at 4 threads and gains too much at many: its owner word is in a line of its own,
-  and the model waits for each store to it.
-- **The share of 75 %** comes out as 10 to 25 % with one VMA for all threads and as 75 to 120 % with a VMA for each. A
-  program between these two gives any share; the claim says nothing of the program.
+- **Per-VMA locks**: the loss at 4 and 7 threads is there for `rfc`; `6.4` loses too little at 4 and nothing at 7. From 12
+  threads on all columns suffer from the point before. `rfc` gains too much at many: its owner word is in a line of its
+  own, and the model waits for each store to it.
+- **The share of 75 %** is not reproduced with one VMA for all threads (5 to 22 % from 12 threads on), for SPF is too fast
+  here; it is nearer with a VMA for each. A program between these two gives any share; the claim says nothing of the
+  program.
+- **How long the runs are** matters: with 240 and 60 pages a thread instead of 512 and 128, `6.4` loses 8.1 % at 4
+  threads, and SPF on Skylake is 18 to 72 % too fast instead. The published runs are far longer than either.
 - **6.15's reference count**: not reproduced. Both locks load a word, exchange it and add to it later, in one line; the
   owner word of the rwsem is in that line too but in one of eight places of its slab. The gain was measured on Zen 5 as
   well (S. Garg, February 2025: nothing up to 30 threads, +16 to +26 % from 48 on), so it is not the adjacent-line
