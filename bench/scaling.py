@@ -298,12 +298,12 @@ TAIL = """## Where it misses, and what may be missing
   controller's counters (a line changes hands every 64 faults), vmstat (per CPU), page-table locks (every thread has its
   own tables) and memory bandwidth (27 GB/s of 400). An older figure for zone->lock, what was left of a single CPU's
   allocation, had hidden this on Skylake; it had no source, and Agrawal's second table contradicts it.
-- **Per-VMA locks**: the loss at 4 and 7 threads is there for `rfc`; `6.4` loses too little at 4 and nothing at 7. From 12
-  threads on all columns suffer from the point before. `rfc` gains too much at many: its owner word is in a line of its
-  own, and the model waits for each store to it.
-- **The share of 75 %** is not reproduced with one VMA for all threads (5 to 22 % from 12 threads on), for SPF is too fast
-  here; it is nearer with a VMA for each. A program between these two gives any share; the claim says nothing of the
-  program.
+- **Per-VMA locks**: the loss at 4 and 7 threads is there for `rfc`; `6.4` loses too little at 4 and nothing at 7.
+  From 12 threads on all columns suffer from the point before. `rfc` gains too much at many: its owner word is in a line
+  of its own, and the model waits for each store to it.
+- **The share of 75 %** is not reproduced with one VMA for all threads (4 to 22 % from 12 threads on), for SPF is too
+  fast here; with a VMA for each it is 80 to 102 %. A program between these two gives any share; the claim says nothing
+  of the program.
 - **How long the runs are** matters: with 240 and 60 pages a thread instead of 512 and 128, `6.4` loses 8.1 % at 4
   threads, and SPF on Skylake is 18 to 72 % too fast instead. The published runs are far longer than either.
 - **6.15's reference count**: not reproduced. Both locks load a word, exchange it and add to it later, in one line; the
