@@ -292,12 +292,12 @@ version 2 of the series says of itself; `6.4` has it beside the VMA.
 TAIL = """## Where it misses, and what may be missing
 
 - **Without a lock in common, from 12 threads on, the model is too fast**: twice too fast at 30 threads with a VMA for
-  each, three times and more with SPF on Skylake. Both tables show a contention that has nothing to do with the locks of an address
-  space: with VMAs of their own 12 threads take 1.84 us a fault, one alone 1.13. Looked at and too weak by what is known
-  of them: zone->lock (the published figure for it), lru_lock (its share of a fault was measured), the memory
-  controller's counters (a line changes hands every 64 faults), vmstat (per CPU), page-table locks (every thread has its
-  own tables) and memory bandwidth (27 GB/s of 400). An older figure for zone->lock, what was left of a single CPU's
-  allocation, had hidden this on Skylake; it had no source, and Agrawal's second table contradicts it.
+  each, three times and more with SPF on Skylake. Both tables show a contention that has nothing to do with the locks
+  of an address space: with VMAs of their own 12 threads take 1.84 us a fault, one alone 1.13. Looked at and too weak
+  by what is known of them: zone->lock (the published figure for it), lru_lock (its share of a fault was measured),
+  the memory controller's counters (a line changes hands every 64 faults), vmstat (per CPU), page-table locks (every
+  thread has its own tables) and memory bandwidth (27 GB/s of 400). An older figure for zone->lock, what was left of a
+  single CPU's allocation, had hidden this on Skylake; it had no source, and Agrawal's second table contradicts it.
 - **Per-VMA locks**: the loss at 4 and 7 threads is there for `rfc`; `6.4` loses too little at 4 and nothing at 7.
   From 12 threads on all columns suffer from the point before. `rfc` gains too much at many: its owner word is in a line
   of its own, and the model waits for each store to it.
