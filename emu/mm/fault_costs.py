@@ -31,6 +31,7 @@ class FaultCosts:
         self.entry = cost.exception + (cost.fault_core + cost.vma_lookup if self.batches is None else 0)
         self._new = cost.page_alloc + cost.memcg_charge + cost.rmap_lru
         self.anon = cost.anon_fault + self._new + cost.clear_page  # for one CPU
+        self.anon_fault = cost.anon_fault
         self.clear_flush = cost.clear_flush
         self.copy = cost.copy_page
         self.reuse = cost.reuse_page
@@ -70,7 +71,10 @@ class FaultCosts:
         if batches is None:
             self.sched.clock += self.anon
             return
-        batches.new_anon()
+        batches.alloc()
+        batches.clear()
+        batches.add_anon()
+        self.sched.charge(self.anon_fault)
 
     def new_copy(self, more: int) -> None:
         """A page that is a copy of another one, and `more` ns of work (wp_page_copy, do_cow_fault)."""
