@@ -102,36 +102,31 @@ class rw_semaphore(Lock):
         """Does anybody wait (rwsem_is_contended)."""
         return bool(self.wait_list)
 
+    def _write_line(self) -> None:
+        """The running CPU, in its turn, changes the count."""
+        line = self.line
+        if line is not None:
+            sched = self.sched
+            if sched.clock > sched.horizon:
+                sched.sync_for(line)
+            line.write(sched)
+
     # Readers
 
     def down_read(self) -> None:
         """Take it for read, waiting as needed."""
-        sched = self.sched
-        line = self.line
-        if line is not None:
-            if sched.clock > sched.horizon:
-                sched.sync_for(line)
-            line.write(sched)
-        count = self.count = self.count + _READER_BIAS
-        if count & _READ_FAILED_MASK:
-            self._down_read_slowpath(count, State.UNINTERRUPTIBLE)
-        else:
-            self.holders.append(sched.current)
-            self.reader_owned = True
-            self.read_count += 1
+        self._down_read(State.UNINTERRUPTIBLE)
 
     def down_read_killable(self) -> int:
         """As down_read; -EINTR, without the lock, when a fatal signal ends the wait."""
-        sched = self.sched
-        line = self.line
-        if line is not None:
-            if sched.clock > sched.horizon:
-                sched.sync_for(line)
-            line.write(sched)
+        return self._down_read(State.KILLABLE)
+
+    def _down_read(self, state: State) -> int:
+        self._write_line()
         count = self.count = self.count + _READER_BIAS
         if count & _READ_FAILED_MASK:
-            return self._down_read_slowpath(count, State.KILLABLE)
-        self.holders.append(sched.current)
+            return self._down_read_slowpath(count, state)
+        self.holders.append(self.sched.current)
         self.reader_owned = True
         self.read_count += 1
         return 0
@@ -160,11 +155,7 @@ class rw_semaphore(Lock):
     def up_read(self) -> None:
         """Release it."""
         sched = self.sched
-        line = self.line
-        if line is not None:
-            if sched.clock > sched.horizon:
-                sched.sync_for(line)
-            line.write(sched)
+        self._write_line()
         self.holders.remove(sched.current)
         count = self.count = self.count - _READER_BIAS
         if count < _READER_BIAS:
@@ -210,17 +201,7 @@ class rw_semaphore(Lock):
 
     def down_write(self) -> None:
         """Take it for write, waiting as needed."""
-        sched = self.sched
-        line = self.line
-        if line is not None:
-            if sched.clock > sched.horizon:
-                sched.sync_for(line)
-            line.write(sched)
-        if self.count:
-            self._down_write_slowpath(State.UNINTERRUPTIBLE)
-        else:
-            self.count = RWSEM_WRITER_LOCKED
-            self._set_owner(sched.current)
+        self._down_write(State.UNINTERRUPTIBLE)
 
     def down_write_nested(self, subclass: int) -> None:
         """As down_write, while another lock of the class is held, in an order that `subclass` names for the lock
@@ -229,40 +210,27 @@ class rw_semaphore(Lock):
 
     def down_write_killable(self) -> int:
         """As down_write; -EINTR, without the lock, when a fatal signal ends the wait."""
-        sched = self.sched
-        line = self.line
-        if line is not None:
-            if sched.clock > sched.horizon:
-                sched.sync_for(line)
-            line.write(sched)
-        if self.count:
-            return self._down_write_slowpath(State.KILLABLE)
-        self.count = RWSEM_WRITER_LOCKED
-        self._set_owner(sched.current)
-        return 0
+        return self._down_write(State.KILLABLE)
+
+    def _down_write(self, state: State) -> int:
+        return 0 if self._take_write() else self._down_write_slowpath(state)
 
     def down_write_trylock(self) -> bool:
         """Take it for write if nobody has it or waits for it."""
-        sched = self.sched
-        line = self.line
-        if line is not None:
-            if sched.clock > sched.horizon:
-                sched.sync_for(line)
-            line.write(sched)
+        return self._take_write()
+
+    def _take_write(self) -> bool:
+        self._write_line()
         if self.count:
             return False
         self.count = RWSEM_WRITER_LOCKED
-        self._set_owner(sched.current)
+        self._set_owner(self.sched.current)
         return True
 
     def up_write(self) -> None:
         """Release it."""
         sched = self.sched
-        line = self.line
-        if line is not None:
-            if sched.clock > sched.horizon:
-                sched.sync_for(line)
-            line.write(sched)
+        self._write_line()
         count = self.count
         assert count & RWSEM_WRITER_LOCKED, f"{self.name}: up_write without a writer"
         self.owner = None
@@ -277,11 +245,7 @@ class rw_semaphore(Lock):
     def downgrade_write(self) -> None:
         """Turn a write lock into a read lock, letting waiting readers in but no writer."""
         sched = self.sched
-        line = self.line
-        if line is not None:
-            if sched.clock > sched.horizon:
-                sched.sync_for(line)
-            line.write(sched)
+        self._write_line()
         count = self.count
         assert count & RWSEM_WRITER_LOCKED, f"{self.name}: downgrade_write without a writer"
         self.count = count - RWSEM_WRITER_LOCKED + RWSEM_READER_BIAS

@@ -32,20 +32,8 @@ class spinlock(Lock):
 
     def lock(self) -> None:
         """Spin until it is ours (spin_lock)."""
-        line = self.line
-        if line is None:
-            return
-        sched = self.sched
-        if sched.clock > sched.horizon:
-            sched.sync_for(line, LOOKAHEAD)
-        if line.owner != sched.rq.id or line.copies:
-            line.write(sched)
-        if self.queue is not None or self.begun_at <= sched.clock < self.free_at:
+        if not self._take():
             self._lock_slowpath()
-        else:
-            self.queue = []
-            self.owner = sched.current
-            self.begun_at = sched.clock if sched.clock > sched.horizon else 0
 
     def lock_nested(self, subclass: int) -> None:
         """As lock, while another lock of the class is held (spin_lock_nested)."""
@@ -53,20 +41,7 @@ class spinlock(Lock):
 
     def trylock(self) -> bool:
         """Take it if it is free now (spin_trylock)."""
-        line = self.line
-        if line is None:
-            return True
-        sched = self.sched
-        if sched.clock > sched.horizon:
-            sched.sync_for(line, LOOKAHEAD)
-        if line.owner != sched.rq.id or line.copies:
-            line.write(sched)
-        if self.queue is not None or self.begun_at <= sched.clock < self.free_at:
-            return False
-        self.queue = []
-        self.owner = sched.current
-        self.begun_at = sched.clock if sched.clock > sched.horizon else 0
-        return True
+        return self._take()
 
     def unlock(self) -> None:
         """Release it (spin_unlock)."""
@@ -82,6 +57,23 @@ class spinlock(Lock):
             sched.wake(self.owner)
         else:
             self.queue = None
+
+    def _take(self) -> bool:
+        """The fast path of both: False where somebody holds it, or has held it at our time."""
+        line = self.line
+        if line is None:
+            return True
+        sched = self.sched
+        if sched.clock > sched.horizon:
+            sched.sync_for(line, LOOKAHEAD)
+        if line.owner != sched.rq.id or line.copies:
+            line.write(sched)
+        if self.queue is not None or self.begun_at <= sched.clock < self.free_at:
+            return False
+        self.queue = []
+        self.owner = sched.current
+        self.begun_at = sched.clock if sched.clock > sched.horizon else 0
+        return True
 
     def _lock_slowpath(self) -> None:
         sched = self.sched
