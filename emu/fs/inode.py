@@ -225,6 +225,22 @@ class Inode:
         """An open file of this inode was closed for good."""
 
 
+class StoredInode(Inode):
+    """An inode that holds its number and its mode itself."""
+
+    __slots__ = ("ino", "mode")
+    ino: int
+    mode: int
+
+    @property
+    def i_mode(self) -> int:
+        return self.mode
+
+    @property
+    def i_ino(self) -> int:
+        return self.ino
+
+
 def capable(cred: Cred, capability: int) -> bool:
     """Has it CAP_*."""
     return bool(cred.cap_effective >> capability & 1)

@@ -28,7 +28,7 @@ from emu.fs.consts import (
 )
 from emu.fs.dcache import Dentry
 from emu.fs.file import File, kiocb
-from emu.fs.inode import Inode, Kstat, Setattr, SuperBlock
+from emu.fs.inode import Kstat, Setattr, StoredInode, SuperBlock
 from emu.fs.iov_iter import iov_iter
 from emu.locking.mutex import mutex
 from emu.locking.wait import wait_queue_head
@@ -100,10 +100,10 @@ class PipeFs(SuperBlock):
         return self._ino
 
 
-class PipeInode(Inode):
+class PipeInode(StoredInode):
     """The inode of an anonymous pipe."""
 
-    __slots__ = ("gid", "ino", "mode", "stamp", "uid")
+    __slots__ = ("gid", "stamp", "uid")
 
     def __init__(self, sb: PipeFs, uid: int, gid: int, now: int) -> None:
         super().__init__(sb)
@@ -112,14 +112,6 @@ class PipeInode(Inode):
         self.uid = uid
         self.gid = gid
         self.stamp = now
-
-    @property
-    def i_mode(self) -> int:
-        return self.mode
-
-    @property
-    def i_ino(self) -> int:
-        return self.ino
 
     def getattr(self) -> Kstat | int:
         now = self.stamp

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from emu.fs.consts import O_PATH, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 from emu.fs.dcache import Dentry, d_path
 from emu.fs.file import File, PathFile, kiocb
-from emu.fs.inode import Inode, Kstat, SuperBlock, dt_type
+from emu.fs.inode import Inode, Kstat, StoredInode, SuperBlock, dt_type
 from emu.fs.iov_iter import iov_iter
 from emu.fs.seq_file import ListRecords, SeqFile, SeqOperations
 from emu.fs.tmpfs import MemoryDirectory
@@ -37,10 +37,10 @@ class PseudoFs(SuperBlock):
         self.now = machine.realtime
 
 
-class ProcInode(Inode):
+class ProcInode(StoredInode):
     """A file of /proc. It is made anew at each look-up; its path makes it the same."""
 
-    __slots__ = ("ino", "mode", "path")
+    __slots__ = ("path",)
     sb: PseudoFs
 
     def __init__(self, sb: PseudoFs, path: str, mode: int) -> None:
@@ -48,14 +48,6 @@ class ProcInode(Inode):
         self.path = path
         self.mode = mode
         self.ino = proc_ino(path)
-
-    @property
-    def i_mode(self) -> int:
-        return self.mode
-
-    @property
-    def i_ino(self) -> int:
-        return self.ino
 
     def getattr(self) -> Kstat | int:
         now = self.sb.now()

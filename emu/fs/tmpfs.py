@@ -28,7 +28,18 @@ from emu.fs.consts import (
 )
 from emu.fs.dcache import Dentry
 from emu.fs.file import MAX_LFS_FILESIZE, File, PathFile, generic_write_limit, kiocb
-from emu.fs.inode import CAP_FSETID, Inode, Kstat, Kstatfs, Setattr, SuperBlock, capable, dt_type, mode_without_privs
+from emu.fs.inode import (
+    CAP_FSETID,
+    Inode,
+    Kstat,
+    Kstatfs,
+    Setattr,
+    StoredInode,
+    SuperBlock,
+    capable,
+    dt_type,
+    mode_without_privs,
+)
 from emu.fs.iov_iter import iov_iter
 from emu.fs.pagecache_write import Folios, generic_perform_write
 from emu.mm.filemap import address_space
@@ -80,11 +91,11 @@ class TmpFs(SuperBlock):
         return Kstatfs(self.s_magic, blocks=half, bfree=free, bavail=free, files=half, ffree=half)
 
 
-class TmpInode(Inode):
+class TmpInode(StoredInode):
     """A file, directory, link, FIFO or device node of tmpfs."""
 
     __slots__ = (
-        "atime", "btime", "ctime", "entries", "gid", "ino", "mode", "mtime", "nlink", "parent", "pipe", "rdev",
+        "atime", "btime", "ctime", "entries", "gid", "mtime", "nlink", "parent", "pipe", "rdev",
         "seal_bits", "size", "target", "uid",
     )  # fmt: skip
     sb: TmpFs
@@ -106,14 +117,6 @@ class TmpInode(Inode):
         self.seal_bits = F_SEAL_SEAL
         if mode & S_IFMT == S_IFREG:
             self.i_mapping = address_space(self, sb.memory, shmem=True)
-
-    @property
-    def i_mode(self) -> int:
-        return self.mode
-
-    @property
-    def i_ino(self) -> int:
-        return self.ino
 
     @property
     def i_rdev(self) -> int:
