@@ -19,14 +19,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from emu.mm.mm_types import PAGE_MASK
+from emu.trace.kernel_record import LINE, first_line, is_record
 from emu.trace.reader import Trace, TraceError
 from emu.tracepoint import Kind
 
 ANY_CALL = "all calls"
 _RANGES = re.compile(r"(?:[UK] [0-9a-f]+ [0-9a-f]+ (?:always|sometimes)|W .+ \d+ \d+)$")
-_EVENT = re.compile(
-    r"(?:U ([0-9a-f]+) [0-9a-f]+ ([0-9a-f]+)|K ([0-9a-f]+) \S+ ([0-9a-f]+)|L (start|got|failed|released) ([rw]))$"
-)
 Fault = tuple[str, int, int]
 """("U" or "K", address of the page, error code)."""
 
@@ -103,7 +101,7 @@ def run_of_lines(lines: Iterable[str], name: str, from_entry: bool = False) -> R
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue
-        found = _EVENT.match(line)
+        found = LINE.match(line)
         if not found:
             raise TraceError(f"{name}: line {number} is not one of kernel-trace")
         waiting = waiting and line[0] != "U"
@@ -140,19 +138,12 @@ def ranges_of_lines(lines: Iterable[str], name: str) -> Ranges:
 
 def read_side(path: str, from_entry: bool = False) -> Ranges:
     """A file of one of the three kinds; TraceError when it cannot be read."""
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            head = file.read(4096).split("\n")
-    except OSError as error:
-        raise TraceError(f"{path}: cannot be read: {error.strerror or error}") from None
-    first = next((line for line in head if line.strip() and not line.startswith("#")), "")
-    if not _RANGES.match(first) and not _EVENT.match(first) and not head[0].startswith("# "):
+    ranges = _RANGES.match(first_line(path) or "") is not None
+    if not ranges and not is_record(path):
         return Ranges.of([run_of_trace(Trace(path), from_entry)])
     with open(path, encoding="ascii", errors="replace") as file:
         lines = file.read().splitlines()
-    if _RANGES.match(first):
-        return ranges_of_lines(lines, path)
-    return Ranges.of([run_of_lines(lines, path, from_entry)])
+    return ranges_of_lines(lines, path) if ranges else Ranges.of([run_of_lines(lines, path, from_entry)])
 
 
 def total(writes: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:

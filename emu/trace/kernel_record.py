@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 from emu.tracepoint import Kind, Row
 
 LINE = re.compile(
-    r"(?:U [0-9a-f]+ [0-9a-f]+ [0-9a-f]+|K [0-9a-f]+ \S+ [0-9a-f]+|L (?:start|got|failed|released) [rw])$"
+    r"(?:U ([0-9a-f]+) [0-9a-f]+ ([0-9a-f]+)|K ([0-9a-f]+) \S+ ([0-9a-f]+)|L (start|got|failed|released) ([rw]))$"
 )
+"""Groups: address and error code of a U, of a K, step and r or w of an L."""
 
 
 def kernel_line(row: Row) -> str | None:
@@ -55,15 +56,21 @@ def kernel_lines(rows: Iterable[Row], children: bool = False) -> Iterator[str]:
         yield f"# exit {status}"
 
 
-def is_record(path: str) -> bool:
-    """Is the file a text record of kernel-trace: its first lines are comments or events of it."""
+def first_line(path: str) -> str | None:
+    """The first line of a file that is no comment; "" where a comment is all that it begins with, None where there is
+    nothing or it cannot be read: opening it as a trace says why."""
     try:
         with open(path, "rb") as file:
             head = file.read(4096)
     except OSError:
-        return False  # opening it as a trace says why
-    lines = head.split(b"\n")
-    first = next((line for line in lines if line.strip() and not line.startswith(b"#")), None)
-    if first is None:
-        return head.startswith(b"# ")
-    return LINE.match(first.decode("ascii", "replace")) is not None
+        return None
+    for line in head.split(b"\n"):
+        if line.strip() and not line.startswith(b"#"):
+            return line.decode("ascii", "replace")
+    return "" if head.startswith(b"# ") else None
+
+
+def is_record(path: str) -> bool:
+    """Is the file a text record of kernel-trace: its first lines are comments or events of it."""
+    first = first_line(path)
+    return first is not None and (not first or LINE.match(first) is not None)
