@@ -176,6 +176,19 @@ def _invalid_address_offset() -> int:
     return candidates.pop()
 
 
+def _trial_engine(model: EngineModel) -> Uc:
+    """An engine with four pages of memory, where virtual is physical: to find out how this version of Unicorn works."""
+    uc = _new_engine(model)
+    uc.mem_map(0, 0x4000)
+
+    def fill(_uc: Any, page: int, _kind: int, entry: Any, _data: Any) -> bool:
+        entry.paddr, entry.perms = page, UC_PROT_ALL
+        return True
+
+    uc.hook_add(UC_HOOK_TLB_FILL, fill)
+    return uc
+
+
 @functools.cache
 def _reservation_offset(model: EngineModel) -> int | None:
     """Where in a saved context the address of a load-linked is: found by doing one. None: the model has none."""
@@ -185,15 +198,8 @@ def _reservation_offset(model: EngineModel) -> int | None:
     kind = ctypes.c_uint64 if size == 8 else ctypes.c_uint32
     candidates: set[int] | None = None
     for trial in (0x1120, 0x1350):
-        uc = _new_engine(model)
-        uc.mem_map(0, 0x4000)
+        uc = _trial_engine(model)
         uc.mem_write(0x2000, model.load_linked)
-
-        def fill(_uc: Any, page: int, _kind: int, entry: Any, _data: Any) -> bool:
-            entry.paddr, entry.perms = page, UC_PROT_ALL
-            return True
-
-        uc.hook_add(UC_HOOK_TLB_FILL, fill)
         uc.reg_write(model.address_reg, trial)
         uc.emu_start(0x2000, 0, count=1)
         uc.reg_write(model.address_reg, 0)
@@ -209,14 +215,7 @@ def _reservation_offset(model: EngineModel) -> int | None:
 @functools.cache
 def _user_mode(model: EngineModel) -> bytes:
     """A saved context of an x86 engine in user mode: one begins with all privileges, and no register can take them."""
-    uc = _new_engine(model)
-    uc.mem_map(0, 0x1000)
-
-    def fill(_uc: Any, page: int, _kind: int, entry: Any, _data: Any) -> bool:
-        entry.paddr, entry.perms = page, UC_PROT_ALL
-        return True
-
-    uc.hook_add(UC_HOOK_TLB_FILL, fill)
+    uc = _trial_engine(model)
     data_segment, code_segment = 0x00CF_F300_0000_FFFF, 0x00AF_FB00_0000_FFFF
     uc.mem_write(0x128, struct.pack("<2Q", data_segment, code_segment))
     uc.mem_write(0x200, struct.pack("<5Q", 0x300, 0x33, 0x202, 0, 0x2B))  # what iretq takes from the stack
@@ -233,15 +232,8 @@ def _user_mode(model: EngineModel) -> bytes:
 def _exception_in_flight(model: EngineModel) -> int:
     """Where in a saved context an x86 engine keeps the exception that it believes to be delivering, so that the next
     one becomes a double fault: found by dividing by zero twice."""
-    uc = _new_engine(model)
-    uc.mem_map(0, 0x1000)
+    uc = _trial_engine(model)
     uc.mem_write(0x100, b"\x31\xc9\xf7\xf9")  # xor ecx, ecx; idiv ecx
-
-    def fill(_uc: Any, page: int, _kind: int, entry: Any, _data: Any) -> bool:
-        entry.paddr, entry.perms = page, UC_PROT_ALL
-        return True
-
-    uc.hook_add(UC_HOOK_TLB_FILL, fill)
     uc.hook_add(UC_HOOK_INTR, lambda uc, _number, _data: uc.emu_stop())
     candidates: set[int] | None = None
     for expected in (-1, 0, 8):

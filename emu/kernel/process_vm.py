@@ -16,8 +16,6 @@ from emu.mm.mmap_lock import mmap_read_lock, mmap_read_unlock
 if TYPE_CHECKING:
     from emu.kernel.task import Task
 
-UIO_MAXIOV = 1024
-
 
 def access_process_vm(task: Task, target: Task, address: int, size: int, local: int, write: bool) -> int:
     """Copy up to `size` bytes within one page of `target` to or from `local` of the caller: how many, or -EFAULT."""
