@@ -149,9 +149,14 @@ class FaultEntry(Protocol):
     """archs/*/mm/fault.py: the entry point of page faults of one task."""
 
     owner: Any  # the task, whose `cpu` has its registers; None where the entry was given a CPU of its own
+    deadline: int  # ns of virtual time, for `user_fault_before`
 
     def user_fault(self, address: int, syndrome: int, ip: int) -> bool:
         """A page fault in user mode. True: served, go on. False: a signal was sent through `force_sig`."""
+        ...
+
+    def user_fault_before(self, address: int, syndrome: int, ip: int) -> bool | None:
+        """The same inside the engine: None = not served, `deadline` is too near; False also when it has come."""
         ...
 
     def kernel_fault(self, address: int, syndrome: int, function: str) -> bool:

@@ -11,6 +11,8 @@ from emu.mm.memory import handle_mm_fault
 from emu.mm.mm_types import FAULT_FLAG_SPECULATIVE, VM_FAULT_RETRY, mm_struct, vm_area_struct
 from emu.tracepoint import Kind, Path, Row
 
+FAULT_NS = 100_000  # more than any fault takes that does not sleep
+
 _USER, _KERNEL = int(Kind.PAGE_FAULT_USER), int(Kind.PAGE_FAULT_KERNEL)
 
 
@@ -29,6 +31,7 @@ class RecordedFaultEntry:
         self.sched = mm.memory.sched
         self.entry_ns = mm.memory.costs.entry
         self.smp = mm.memory.costs.batches is not None
+        self.deadline = 0
         self.path = 0
         self.reason = 0
         self.flags = 0
@@ -71,6 +74,18 @@ class RecordedFaultEntry:
                 self.sched.clock += self.entry_ns
             return self.handle(address, syndrome, True)
         return self._recorded(_USER, address, syndrome, ip, None)
+
+    def user_fault_before(self, address: int, syndrome: int, ip: int) -> bool | None:
+        """As `user_fault`, inside the engine, where the scheduler must be asked at `deadline`: None = that is too near
+        to serve the fault here, False = also when it has come. The engine's budget ends then."""
+        sched = self.sched
+        sched.leave_guest()
+        if self.deadline - sched.clock < FAULT_NS:
+            return None
+        served = self.user_fault(address, syndrome, ip)
+        left = self.deadline - sched.clock
+        self.mm.cpu.engine.end_within(left << 2)
+        return served and left > 0
 
     def kernel_fault(self, address: int, syndrome: int, function: str) -> bool:
         """A fault by the kernel itself in `function`: True when served, False when the access must fail."""

@@ -105,8 +105,8 @@ static void orphans(void)
     MUST(pipe(ends) == 0);
     pid_t pid = child();
     if (pid == 0) {
+        pid_t before = getpid();
         if (child() == 0) {
-            pid_t before = getppid();
             for (int i = 0; i < 5000 && getppid() == before; i++)
                 sleep_ms(1);
             char changed = getppid() != before;

@@ -350,9 +350,10 @@ class Batch:
 class Engine:
     """Runs the code of one address space.
 
-    `on_fault(address, syndrome, ip) -> bool` is called inside the MMU callback where `serve_inside` is set and the
-    exact address is known
-    there (C callbacks only); True means that the page tables allow the access now. Otherwise `run` returns Stop.FAULT.
+    `on_fault(address, syndrome, ip)` is called inside the MMU callback where `serve_inside` is set and the exact
+    address is known there (C callbacks only); True means that the page tables allow the access now. Otherwise `run`
+    returns Stop.FAULT, with `fault_refused` if the answer was False: the fault has been dealt with, and the engine is
+    to stop at it. None = not dealt with.
     """
 
     def __init__(self, model: EngineModel, ram: Ram, *, native: bool = True, serve_inside: bool = True) -> None:
@@ -375,7 +376,7 @@ class Engine:
         state.emu_stop = _address_of(uclib.uc_emu_stop)
         state.emu_start = _address_of(uclib.uc_emu_start)
         state.interposed = int(self.serve_inside)
-        self._on_fault: Callable[[int, int, int], bool] | None = None
+        self._on_fault: Callable[[int, int, int], bool | None] | None = None
         self._on_fault_c: Any = None
         self._serve = False
         self._pending: BaseException | None = None
@@ -385,7 +386,7 @@ class Engine:
         self.fault_address = 0
         self.fault_syndrome = 0
         self.fault_access = READ
-        self.fault_refused = False  # Stop.FAULT: on_fault was asked already, and said no
+        self.fault_refused = False  # Stop.FAULT: on_fault has dealt with it
         self._hooks: list[Any] = []
         self._add_hooks()
         self._pc_value = ctypes.c_uint64()
@@ -524,19 +525,20 @@ class Engine:
         return False
 
     @property
-    def on_fault(self) -> Callable[[int, int, int], bool] | None:
+    def on_fault(self) -> Callable[[int, int, int], bool | None] | None:
         return self._on_fault
 
     @on_fault.setter
-    def on_fault(self, handler: Callable[[int, int, int], bool] | None) -> None:
+    def on_fault(self, handler: Callable[[int, int, int], bool | None] | None) -> None:
         self._on_fault = handler
         if self._on_fault_c is None and self.serve_inside:
 
             def guarded(address: int, syndrome: int, ip: int) -> int:
                 try:
-                    if self._on_fault(address, syndrome, ip):  # type: ignore[misc]
+                    served = self._on_fault(address, syndrome, ip)  # type: ignore[misc]
+                    if served:
                         return 1
-                    self.fault_refused = True
+                    self.fault_refused = served is not None
                 except BaseException as error:
                     self._pending = error
                 return 0
@@ -687,6 +689,11 @@ class Engine:
     def retired(self) -> int:
         """Bytes of code retired before the current instruction; exact inside `on_fault` and between runs."""
         return int(self._state.retired)
+
+    def end_within(self, budget: int) -> None:
+        """Inside `on_fault`: the run may go on for at most `budget` bytes of code more."""
+        state = self._state
+        state.limit = max(0, min(state.limit, state.retired + budget))
 
     def stop(self) -> None:
         """Ask the engine to stop at the next block; safe to call from a signal handler of the host."""

@@ -32,7 +32,6 @@ INFINITY = 1 << 62
 SLICE = 3_000_000  # ns that a task runs while others wait (sysctl_sched_base_slice)
 LOOKAHEAD = 20_000  # ns that guest code may run ahead of other CPUs
 RUN_AHEAD = 2_000  # ns that kernel code may run ahead of other CPUs with what they do not use: about two faults
-LAST_MINUTE = 60_000_000_000  # ns before the end of the run in which each moment is looked at
 JITTER = 200  # ns by which a seed delays a CPU at a scheduling point, at most
 # sched_prio_to_weight for nice -20 ... 19, by its rule: a factor of 1.25 for each step, 1024 for nice 0.
 _WEIGHTS = tuple(round(1024 / 1.25**nice) for nice in range(-20, 20))
@@ -146,8 +145,8 @@ class Sched:
 
     @property
     def alone(self) -> bool:
-        """Is the running task the only one that could run, and no timer to come: nothing happens but what it does."""
-        return self.horizon == INFINITY and not self.rq.queue and self.end - self.clock > LAST_MINUTE
+        """Is the running task the only one that could run: until `user_deadline` nothing happens but what it does."""
+        return not self._busy and not self.rq.queue
 
     def user_deadline(self) -> int:
         """Up to which moment the running task may execute guest code before the scheduler must be asked."""

@@ -19,6 +19,8 @@ WORKLOADS = [
     ("mm_storm", "powerpc64le"),
     ("robust", "powerpc"),
     ("exec_self", "x86_64"),
+    ("alarms", "x86_64"),
+    ("alarms", "powerpc"),
     ("clocks", "x86_64"),
     ("counters", "x86_64"),
     ("counters", "powerpc64le"),
