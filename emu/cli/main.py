@@ -116,7 +116,7 @@ def _guest_options(parser: argparse.ArgumentParser, *, program: bool = True) -> 
     )  # fmt: skip
     parser.add_argument("--strace", action="store_true", help="print system calls on stderr")
     parser.add_argument("--pure", action="store_true", help="do without the C extension (slower, the same trace)")
-    parser.add_argument("program", nargs=None if program else "?", metavar="PROGRAM", help="a static ELF program")
+    parser.add_argument("program", nargs=None if program else "?", metavar="PROGRAM", help="an ELF program")
     parser.add_argument("args", nargs=argparse.REMAINDER, metavar="ARG", help="its arguments")
     parser.set_defaults(run="emu.cli.guest:run_guest")
 

@@ -78,5 +78,5 @@ def add_scale_options(
     add("--cpu", metavar="MODEL", help="the CPU's model, as of run --cpu")
     add("--check", action="store_true", help="look at locks and invariants at every step, as run --check (slow)")
     add("--pure", action="store_true", help="do without the C extension (slower, the same figures)")
-    add("program", metavar="PROGRAM", help="a static ELF program")
+    add("program", metavar="PROGRAM", help="an ELF program")
     add("args", nargs=argparse.REMAINDER, metavar="ARG", help="its arguments; {n} is replaced by the number of CPUs")

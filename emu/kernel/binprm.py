@@ -7,8 +7,9 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from emu.kernel.elf import EXSTACK_DEFAULT, EXSTACK_ENABLE_X
 from emu.mm.gup import get_user_page_remote
-from emu.mm.mm_types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, VM_STACK_FLAGS
+from emu.mm.mm_types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, VM_EXEC, VM_STACK_FLAGS
 from emu.mm.mmap_lock import (
     mmap_read_lock,
     mmap_read_unlock,
@@ -16,6 +17,7 @@ from emu.mm.mmap_lock import (
     mmap_write_lock,
     mmap_write_unlock,
 )
+from emu.mm.mprotect import mprotect_fixup
 from emu.mm.vma import expand_stack_locked, vm_stat_account, vma_link
 from emu.mm.vma_init import vm_area_alloc
 
@@ -94,11 +96,17 @@ class ArgumentStack:
         self._page, self._page_at = found, start
         return found
 
-    def finish(self, rlim_stack: int) -> int:
-        """The address space is the task's by now: leave room below the strings, as far as RLIMIT_STACK lets: 0 or
-        -errno (setup_arg_pages)."""
+    def finish(self, rlim_stack: int, executable: int) -> int:
+        """The address space is the task's by now: leave room below the strings, as far as RLIMIT_STACK lets. The stack
+        may be executed where the program asks for it (`executable`: EXSTACK_*). 0 or -errno (setup_arg_pages)."""
         mm, vma = self.mm, self.vma
         mmap_write_lock(mm)
+        wanted = executable == EXSTACK_ENABLE_X or (executable == EXSTACK_DEFAULT and mm.read_implies_exec)
+        if wanted:
+            error = mprotect_fixup(vma, vma.vm_start, vma.vm_end, vma.vm_flags | VM_EXEC)
+            if error:
+                mmap_write_unlock(mm)
+                return error
         mm.start_stack = self.p
         grow = min(STACK_EXPAND, max(0, (rlim_stack & PAGE_MASK) - (vma.vm_end - vma.vm_start)))
         error = expand_stack_locked(vma, vma.vm_start - grow)

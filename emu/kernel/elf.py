@@ -7,30 +7,25 @@ import os
 import stat
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
-from errno import ENOENT, ENOEXEC
+from dataclasses import dataclass, replace
+from errno import ELIBBAD, ENOEXEC
 
 ET_EXEC, ET_DYN = 2, 3
 PT_LOAD, PT_INTERP, PT_GNU_STACK = 1, 3, 0x6474E551
 PF_X, PF_W, PF_R = 1, 2, 4
+EXSTACK_DEFAULT, EXSTACK_DISABLE_X, EXSTACK_ENABLE_X = 0, 1, 2
+PATH_MAX = 4096
 _PAGE = 4096
 _TYPES = {0: "no file type", 1: "an object file", 4: "a core dump"}
 
 
 class ExecError(Exception):
-    """A program that cannot be run: one line that names the file and the reason. `errno` is what execve gives for it;
-    `report`: the kernel would have run it."""
+    """A program that cannot be run: one line that names the file and the reason. `errno` is what execve gives for
+    it."""
 
-    errno = ENOEXEC
-    report = False
-
-
-class _InterpreterMissing(ExecError):
-    errno = ENOENT
-
-
-class _NeedsInterpreter(ExecError):
-    report = True
+    def __init__(self, text: str, errno: int = ENOEXEC) -> None:
+        super().__init__(text)
+        self.errno = errno
 
 
 @dataclass(frozen=True)
@@ -60,6 +55,16 @@ class ElfImage:
     phoff: int
     phentsize: int
     segments: tuple[Segment, ...]
+    interpreter: bytes | None = None  # PT_INTERP: the program that loads the libraries, and is entered first
+
+    @property
+    def executable_stack(self) -> int:
+        """What PT_GNU_STACK asks for: EXSTACK_*."""
+        wanted = EXSTACK_DEFAULT
+        for s in self.segments:
+            if s.type == PT_GNU_STACK:
+                wanted = EXSTACK_ENABLE_X if s.flags & PF_X else EXSTACK_DISABLE_X
+        return wanted
 
     @property
     def loads(self) -> list[Segment]:
@@ -130,15 +135,25 @@ def parse_program(path: str, size: int, read: Callable[[int, int], bytes]) -> El
         path, machine, 64 if wide else 32, order == ">", flags, kind, entry, phoff, phentsize, tuple(segments)
     )
     _check_segments(image, size)
-    for segment in segments:
-        if segment.type == PT_INTERP:
-            if segment.offset + segment.filesz > size:
-                raise ExecError(f"{path}: truncated: the name of its interpreter lies past the end of the file")
-            name = read(segment.offset, min(segment.filesz, 256)).split(b"\0")[0].decode(errors="replace")
-            if not os.path.exists(name):
-                raise _InterpreterMissing(f"{path}: its interpreter {name!r} is missing")
-            raise _NeedsInterpreter(f"{path}: needs the interpreter {name!r}: only static programs can be run")
-    return image
+    name = next((_interpreter(path, s, size, read) for s in segments if s.type == PT_INTERP), None)
+    return image if name is None else replace(image, interpreter=name)
+
+
+def _interpreter(path: str, segment: Segment, size: int, read: Callable[[int, int], bytes]) -> bytes:
+    """The name in a PT_INTERP segment."""
+    if segment.offset + segment.filesz > size:
+        raise ExecError(f"{path}: truncated: the name of its interpreter lies past the end of the file")
+    name = read(segment.offset, segment.filesz) if 2 <= segment.filesz <= PATH_MAX else b""
+    if not name.endswith(b"\0"):
+        raise ExecError(f"{path}: the name of its interpreter is no string")
+    return name.partition(b"\0")[0]
+
+
+def check_interpreter(image: ElfImage, program: ElfImage) -> None:
+    """An interpreter must be made for the program's machine."""
+    same = (program.machine, program.elf_class, program.big_endian)
+    if (image.machine, image.elf_class, image.big_endian) != same:
+        raise ExecError(f"{program.path}: its interpreter {image.path} is made for another machine", ELIBBAD)
 
 
 def _check_segments(image: ElfImage, size: int) -> None:

@@ -13,7 +13,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from emu.kernel.binprm import RLIMIT_STACK, ArgumentStack
-from emu.kernel.elf import ET_DYN, PF_R, PF_W, PF_X, ElfImage, ExecError, Segment
+from emu.kernel.elf import ET_DYN, EXSTACK_DEFAULT, PF_R, PF_W, PF_X, ElfImage, ExecError, Segment
 from emu.mm.mm_types import (
     PAGE_MASK,
     PAGE_SHIFT,
@@ -48,6 +48,7 @@ AT_UID, AT_EUID, AT_GID, AT_EGID, AT_PLATFORM, AT_HWCAP, AT_CLKTCK, AT_SECURE = 
 AT_BASE_PLATFORM, AT_RANDOM, AT_HWCAP2, AT_RSEQ_FEATURE_SIZE, AT_RSEQ_ALIGN = 24, 25, 26, 27, 28
 AT_EXECFN, AT_SYSINFO_EHDR, AT_MINSIGSTKSZ = 31, 33, 51
 MAX_ARG_STRLEN = 128 << 10
+READ_IMPLIES_EXEC = 0x0400000
 
 
 def load_program(
@@ -58,26 +59,36 @@ def load_program(
     argv: list[bytes],
     envp: list[bytes],
     stack: ArgumentStack,
+    *,
+    interpreter: tuple[ElfImage, file] | None = None,
 ) -> None:
     """Build the address space of `task`, where nothing but `stack` with the strings is so far, and set its registers.
-    `filename` is what AT_EXECFN says. ExecError when it cannot be."""
+    `filename` is what AT_EXECFN says; `interpreter` is mapped too, and entered in place of the program. ExecError when
+    it cannot be."""
     mm = task.mm
     elf = task.arch.elf
     mm.mmap_base = mmap_base(elf.task_size, task.rlimit(RLIMIT_STACK), mm.memory.stack_guard_gap)
     mm.mmap_legacy_base = elf.task_size // 3 + PAGE_SIZE - 1 & PAGE_MASK
-    error = stack.finish(task.rlimit(RLIMIT_STACK))
+    # SET_PERSONALITY, elf_read_implies_exec: programs of 32 bits that do not say whether their stack is executed.
+    mm.read_implies_exec = elf.elf_class == 32 and image.executable_stack == EXSTACK_DEFAULT
+    task.personality = task.personality & ~READ_IMPLIES_EXEC | (READ_IMPLIES_EXEC if mm.read_implies_exec else 0)
+    error = stack.finish(task.rlimit(RLIMIT_STACK), image.executable_stack)
     if error:
         raise _fail(task, os.fsdecode(filename), "no room for the stack", error)
     p = stack.p
-    bias, phdr, entry = _map_segments(task, image, program)
+    bias, phdr, entry = _map_segments(task, image, program, interpreter is not None)
+    base, start, relocated = 0, entry, bias
+    if interpreter is not None:
+        base = relocated = _load_elf_interp(task, *interpreter, bias)
+        start = base + interpreter[0].entry
     vdso = _map_vdso(task)
-    sp = _create_elf_tables(task, image, p, phdr, entry, argv, envp, filename, vdso)
+    sp = _create_elf_tables(task, image, p, phdr, base, entry, argv, envp, filename, vdso)
     mm.start_stack = sp
     process = task.signal
     process.exe = program.name
     process.argv, process.envp = list(argv), list(envp)
     task.cpu.restore(task.machine.reset_registers(task.arch))
-    task.cpu.start_thread(entry, sp, bias, image.flags, task.access)
+    task.cpu.start_thread(start, sp, relocated, image.flags, task.access)
     task.machine.trace_exec(task, bias, task.cpu.pc)
 
 
@@ -102,8 +113,15 @@ def _prot(segment: Segment) -> int:
     return (1 if segment.flags & PF_R else 0) | (2 if segment.flags & PF_W else 0) | (4 if segment.flags & PF_X else 0)
 
 
-def _map_segments(task: Task, image: ElfImage, program: file) -> tuple[int, int, int]:
-    """Map what is to be loaded: (load bias, address of the program headers, entry point)."""
+def _total_mapping_size(image: ElfImage) -> int:
+    """Bytes from the first page of the first segment to the end of the last."""
+    loads = image.loads
+    return loads[-1].vaddr + loads[-1].memsz - (loads[0].vaddr & PAGE_MASK)
+
+
+def _map_segments(task: Task, image: ElfImage, program: file, interpreted: bool) -> tuple[int, int, int]:
+    """Map what is to be loaded: (load bias, address of the program headers, entry point). A program that has an
+    interpreter lies where programs do, another position-independent one where mmap puts it."""
     mm = task.mm
     loads = image.loads
     bias = 0
@@ -119,9 +137,12 @@ def _map_segments(task: Task, image: ElfImage, program: file) -> tuple[int, int,
         elif image.type != ET_DYN:
             flags |= MAP_FIXED_NOREPLACE
         else:
-            total = loads[-1].vaddr + loads[-1].memsz - (loads[0].vaddr & PAGE_MASK)
+            total = _total_mapping_size(image)
             alignment = max((s.align for s in loads), default=0)
-            if alignment > PAGE_SIZE:
+            if interpreted:
+                bias = task.arch.elf.et_dyn_base & -max(alignment, PAGE_SIZE)
+                flags |= MAP_FIXED_NOREPLACE
+            elif alignment > PAGE_SIZE:
                 found = get_unmapped_area(mm, program, 0, total + PAGE_SIZE - 1 & PAGE_MASK, 0, flags)
                 if found < 0:
                     raise _fail(task, image.path, "does not fit into the address space", found)
@@ -142,12 +163,29 @@ def _map_segments(task: Task, image: ElfImage, program: file) -> tuple[int, int,
         brk = max(brk, segment.vaddr + segment.memsz)
     mm.start_code, mm.end_code = start_code + bias, end_code + bias
     mm.start_data, mm.end_data = start_data + bias, end_data + bias
-    if image.type == ET_DYN:
+    if image.type == ET_DYN and not interpreted:
         # A static PIE has its heap where a dynamic one would be, so that it does not grow into the mmap area.
         mm.start_brk = mm.brk = task.arch.elf.et_dyn_base + PAGE_SIZE - 1 & PAGE_MASK
     else:
-        mm.start_brk = mm.brk = brk + PAGE_SIZE - 1 & PAGE_MASK
+        mm.start_brk = mm.brk = brk + bias + PAGE_SIZE - 1 & PAGE_MASK
     return bias, phdr, image.entry + bias
+
+
+def _load_elf_interp(task: Task, image: ElfImage, program: file, no_base: int) -> int:
+    """Map an interpreter, at its own addresses or where mmap puts it: its load bias. `no_base`: that of the program."""
+    bias = 0
+    for number, segment in enumerate(image.loads):
+        flags, total = MAP_PRIVATE, 0
+        if number or image.type != ET_DYN:
+            flags |= MAP_FIXED
+        elif no_base:
+            bias = -segment.vaddr
+        if not number:
+            total = _total_mapping_size(image)
+        mapped = _elf_load(task, image.path, program, bias + segment.vaddr, segment, flags, total)
+        if not number and image.type == ET_DYN:
+            bias = mapped - (segment.vaddr & PAGE_MASK)
+    return bias
 
 
 def _elf_load(task: Task, path: str, program: file, address: int, segment: Segment, flags: int, total: int) -> int:
@@ -220,6 +258,7 @@ def _create_elf_tables(
     image: ElfImage,
     p: int,
     phdr: int,
+    base: int,
     entry: int,
     argv: list[bytes],
     envp: list[bytes],
@@ -258,7 +297,7 @@ def _create_elf_tables(
         (AT_PHDR, phdr),
         (AT_PHENT, image.phentsize),
         (AT_PHNUM, len(image.segments)),
-        (AT_BASE, 0),
+        (AT_BASE, base),
         (AT_FLAGS, 0),
         (AT_ENTRY, entry),
         (AT_UID, cred.uid),

@@ -141,6 +141,7 @@ class Machine:
         """Load a program as the machine's first task. `env` holds NAME=VALUE strings. ExecError says why it cannot
         be."""
         from emu.kernel.exec import copy_strings, load_program
+        from emu.kernel.sys_exec import open_interpreter
 
         image = read_program(path)
         arch = self._arch_of(image)
@@ -163,7 +164,10 @@ class Machine:
         program = self._set_up_files(task, path)
         task.comm = os.path.basename(path)[:15]
         strings = os.fsencode(path), [os.fsencode(a) for a in argv], [os.fsencode(e) for e in env]
-        load_program(task, image, program, *strings, copy_strings(task, *strings))
+        interpreter = open_interpreter(task, image)
+        load_program(task, image, program, *strings, copy_strings(task, *strings), interpreter=interpreter)
+        if interpreter is not None:
+            interpreter[1].put()
         self.sched.boot.pid = self.sched.boot.tgid = 0
         mm.exe_file = program
         task.greenlet = greenlet(lambda *_: self.run_task(task))

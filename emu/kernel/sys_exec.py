@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import TYPE_CHECKING, Any
 
 from archs.base import SI_KERNEL, SigInfo
@@ -14,7 +15,7 @@ from emu.fs.iov_iter import kernel_read
 from emu.fs.namei import LOOKUP_FOLLOW, inode_permission, path_lookup
 from emu.kernel.args import getname, s32, starting_point
 from emu.kernel.binprm import RLIMIT_STACK, ArgumentStack
-from emu.kernel.elf import ElfImage, ExecError, check_target, parse_program
+from emu.kernel.elf import ElfImage, ExecError, check_interpreter, check_target, parse_program
 from emu.kernel.exec import MAX_ARG_STRLEN, load_program
 from emu.kernel.exit import mm_release, take_over_leader
 from emu.kernel.signal import SIGCHLD, SIGSEGV
@@ -47,6 +48,7 @@ class linux_binprm:
         self.inaccessible = False  # the interpreter of a script could not open `filename`
         self.argv: list[bytes] = []
         self.envp: list[bytes] = []
+        self.interpreter: tuple[ElfImage, File] | None = None  # what loads the program's libraries
 
     def use(self, file: File) -> None:
         """Go on with another file."""
@@ -185,24 +187,46 @@ def _find_program(task: Task, bprm: linux_binprm) -> ElfImage | int:
     return -errno.ELOOP
 
 
-def _read_elf(task: Task, bprm: linux_binprm) -> ElfImage | int:
-    elf = task.arch.elf
-    path = d_path(bprm.file.f_dentry).decode("utf-8", "surrogateescape")
-    file = bprm.file
+def _parse(task: Task, file: File) -> ElfImage:
+    """The headers of an ELF file; ExecError."""
+    path = d_path(file.f_dentry).decode("utf-8", "surrogateescape")
 
     def read(offset: int, size: int) -> bytes:
         data = kernel_read(task, file, offset, size)
         return b"" if isinstance(data, int) else data
 
+    return parse_program(path, file.f_inode.i_size, read)
+
+
+def open_interpreter(task: Task, image: ElfImage) -> tuple[ElfImage, File] | None:
+    """The interpreter that a program names, open; None when it names none. ExecError when there is none that fits."""
+    if image.interpreter is None:
+        return None
+    name = image.interpreter
+    shown = f"{image.path}: its interpreter {name.decode('utf-8', 'surrogateescape')!r}"
+    file = do_open_execat(task, task.fs.root if name.startswith(b"/") else task.fs.pwd, name, 0)
+    if isinstance(file, int):
+        reason = "is missing" if file == -errno.ENOENT else f"cannot be opened: {os.strerror(-file)}"
+        raise ExecError(f"{shown} {reason}", -file)
     try:
-        image = parse_program(path, file.f_inode.i_size, read)
+        interpreter = _parse(task, file)
+        check_interpreter(interpreter, image)
+    except ExecError as problem:
+        file.put()
+        raise ExecError(f"{shown} cannot be used: {problem}", errno.ELIBBAD) from None
+    return interpreter, file
+
+
+def _read_elf(task: Task, bprm: linux_binprm) -> ElfImage | int:
+    elf = task.arch.elf
+    try:
+        image = _parse(task, bprm.file)
         if (image.machine, image.elf_class, image.big_endian) != (elf.machine, elf.elf_class, elf.big_endian):
             return -errno.ENOEXEC
         if not elf.flags_ok(image.flags):
             return -errno.ENOEXEC
+        bprm.interpreter = open_interpreter(task, image)
     except ExecError as problem:
-        if problem.report:
-            task.machine.messages.append(str(problem))
         return -problem.errno
     return image
 
@@ -309,6 +333,8 @@ def do_execveat(task: Task, dfd: int, name: int, argv: int, envp: int, flags: in
         return _execute(task, bprm, argv, envp)
     finally:
         bprm.file.put()
+        if bprm.interpreter is not None:
+            bprm.interpreter[1].put()
 
 
 def _prepare(task: Task, bprm: linux_binprm, argv: int, envp: int) -> ElfImage | int:
@@ -364,7 +390,9 @@ def _execute(task: Task, bprm: linux_binprm, argv: int, envp: int) -> Any:
     task.comm = (bprm.comm or bprm.filename.rpartition(b"/")[2])[:15].decode("utf-8", "surrogateescape")
     try:
         check_target(image, task.arch.elf.task_size, True)
-        load_program(task, image, bprm.file, bprm.filename, bprm.argv, bprm.envp, bprm.stack)
+        load_program(
+            task, image, bprm.file, bprm.filename, bprm.argv, bprm.envp, bprm.stack, interpreter=bprm.interpreter
+        )
     except ExecError:
         _fatal(task)
         return -errno.ENOEXEC

@@ -11,6 +11,7 @@ from archs.base import SIGCHLD, SigInfo
 from emu.fs.devices import get_random_bytes_user
 from emu.fs.iov_iter import iov_iter
 from emu.kernel.args import order, pack_timeval, put_struct, s32
+from emu.kernel.exec import READ_IMPLIES_EXEC
 from emu.kernel.exit import (
     P_ALL,
     P_PGID,
@@ -442,6 +443,7 @@ def sys_personality(task: Task, persona: int, *_: int) -> int:
     old = task.personality
     if persona & 0xFFFFFFFF != 0xFFFFFFFF:
         task.personality = persona & 0xFFFFFFFF
+        task.mm.read_implies_exec = bool(persona & READ_IMPLIES_EXEC)
     return old
 
 

@@ -266,6 +266,7 @@ class mm_struct:
         self.arg_start = self.arg_end = self.env_start = self.env_end = 0
         self.cpu: Any = None  # the CPU with the engine that runs its code, while it has one
         self.vdso = 0  # where exec mapped the vDSO, 0 = nowhere (context.vdso)
+        self.read_implies_exec = False  # what may be read may be executed (personality READ_IMPLIES_EXEC)
         self.exe_file: file | None = None  # the program, as /proc/PID/exe shows it
         self.flush_tlb: Callable[[], None] = lambda: None  # forget all translations of this address space
         self.rlimit: Callable[[int], int] = lambda resource: (1 << 64) - 1  # soft limit of the owner, RLIMIT_*

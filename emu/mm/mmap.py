@@ -191,6 +191,8 @@ def do_mmap(
     mmap_assert_write_locked(mm)
     if not length:
         return -EINVAL, 0
+    if mm.read_implies_exec and prot & PROT_READ:
+        prot |= PROT_EXEC
     if flags & MAP_FIXED_NOREPLACE:
         flags |= MAP_FIXED
     if not flags & MAP_FIXED:  # round_hint_to_min

@@ -14,10 +14,13 @@ from emu.mm.mm_types import (
     PAGE_SIZE,
     VM_ACCESS_FLAGS,
     VM_ACCOUNT,
+    VM_EXEC,
     VM_GROWSDOWN,
     VM_HUGETLB,
     VM_LOCKED,
+    VM_MAYEXEC,
     VM_NORESERVE,
+    VM_READ,
     VM_SEALED,
     VM_SHARED,
     VM_WRITE,
@@ -115,7 +118,10 @@ def _mprotect_locked(mm: mm_struct, start: int, end: int, prot: int, grows: int)
         vma = mm.mm_mt.load(at)
         if vma is None:
             return -ENOMEM
-        newflags = prot & VM_ACCESS_FLAGS | vma.vm_flags & ~VM_ACCESS_FLAGS
+        wanted = prot
+        if mm.read_implies_exec and prot & VM_READ and vma.vm_flags & VM_MAYEXEC:
+            wanted |= VM_EXEC
+        newflags = wanted & VM_ACCESS_FLAGS | vma.vm_flags & ~VM_ACCESS_FLAGS
         if newflags & ~(newflags >> 4) & VM_ACCESS_FLAGS:
             return -EACCES
         stop = min(vma.vm_end, end)

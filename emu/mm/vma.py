@@ -710,7 +710,7 @@ def do_brk_flags(mm: mm_struct, before: vm_area_struct | None, addr: int, length
     -errno."""
     from emu.mm.mm_types import VM_DATA_DEFAULT_FLAGS
 
-    flags |= VM_DATA_DEFAULT_FLAGS | VM_ACCOUNT | mm.def_flags
+    flags |= VM_DATA_DEFAULT_FLAGS | VM_ACCOUNT | mm.def_flags | (VM_EXEC if mm.read_implies_exec else 0)
     pages = length >> PAGE_SHIFT
     mm.memory.sched.charge(mm.memory.sched.cost.brk)
     if not may_expand_vm(mm, flags, pages):
