@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from emu.cli.failure import Failure, tell
 from emu.cli.trace_file import open_trace, progress, stdout_console
 from emu.trace import script as lines
+from emu.trace.images import TraceSymbols
 from emu.trace.kernel_record import kernel_lines
-from emu.trace.symbols import Symbols
-from emu.tracepoint import Kind, Row
+from emu.tracepoint import Row
 
 
 def report(arguments: argparse.Namespace) -> int:
@@ -84,8 +84,7 @@ def script(arguments: argparse.Namespace) -> int:
     if arguments.children and not kernel:
         raise Failure("--children is for --format kernel; the other formats have the events of all tasks")
     if arguments.format == "text":
-        rows, bias = _peek_bias(rows)
-        symbols = Symbols.of_trace(trace.metadata, bias)
+        symbols = TraceSymbols(trace.path)
         found = lines.text_lines(rows, str(trace.metadata.get("comm", "")), symbols, arguments.from_entry, only)
     else:
         if arguments.from_entry:
@@ -100,20 +99,3 @@ def script(arguments: argparse.Namespace) -> int:
         tell(trace.problem)
         return 1
     return 0
-
-
-def _peek_bias(rows: Iterator[Row]) -> tuple[Iterator[Row], int]:
-    """The rows again, and the load bias that the exec event among the first of them tells."""
-    seen: list[Row] = []
-    bias = 0
-    for row in rows:
-        seen.append(row)
-        if row[4] == Kind.EXEC:
-            bias = row[5]
-            break
-
-    def again() -> Iterator[Row]:
-        yield from seen
-        yield from rows
-
-    return again(), bias

@@ -17,12 +17,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emu.trace.address_space import VMA_STATE, Vma
+from emu.trace.address_space import Vma
 from emu.trace.images import Images, place
 from emu.trace.lock_names import lock_mode, lock_name
 from emu.trace.reader import Trace
 from emu.trace.scan import Scan, of_kinds
 from emu.trace.tally import Follow, Percentiles, Tally, percentile
+from emu.trace.vma_names import VmaNames
 from emu.tracepoint import Kind, Path, Reason
 
 KEYS = ("vma", "symbol", "line", "reason", "path", "lock", "thread", "syscall")
@@ -69,40 +70,6 @@ class Grouping:
     notes: list[str]
 
 
-class VmaNames:
-    """The last range, flags and name of every VMA."""
-
-    def __init__(self) -> None:
-        self._parts: list[pa.Table] = []
-        self._rows = 0
-
-    def add(self, piece: pa.Table) -> None:
-        """Take in a piece with vma, address, size, flags, text."""
-        found = of_kinds(piece, *sorted(VMA_STATE)).select(["seq", "vma", "address", "size", "flags", "text"])
-        if found.num_rows:
-            self._parts.append(_last(found))
-            self._rows += self._parts[-1].num_rows
-            if self._rows > 1 << 19:
-                self._parts = [_last(pa.concat_tables(self._parts))]
-                self._rows = self._parts[0].num_rows // 2
-
-    def get(self, strings: Sequence[str]) -> dict[int, Vma]:
-        """By serial number."""
-        if not self._parts:
-            return {}
-        found = _last(pa.concat_tables(self._parts))
-        columns = (found.column(name).to_pylist() for name in ("vma", "address", "size", "flags", "text"))
-        return {
-            vma: Vma(vma, start, start + size, flags, strings[text]) for vma, start, size, flags, text in zip(*columns)
-        }
-
-
-def _last(table: pa.Table) -> pa.Table:
-    """Of each VMA the newest row."""
-    newest = table.group_by("vma").aggregate([("seq", "max")]).column("seq_max")
-    return table.filter(pc.is_in(table.column("seq"), value_set=newest))
-
-
 def group(trace: Trace, keys: Sequence[str], program: str | None = None) -> Grouping:
     """Read the whole trace and group it by one or two of KEYS. `program`: see Images."""
     locks = "lock" in keys
@@ -114,7 +81,7 @@ def group(trace: Trace, keys: Sequence[str], program: str | None = None) -> Grou
     names = VmaNames()
     rows = _Rows(keys, locks, images)
     for piece in scan.pieces():
-        if "vma" in keys or locks:
+        if _needs_vmas(keys, locks):
             names.add(piece)
         events = rows.of(piece)
         tally.add(events, "one")
@@ -126,9 +93,14 @@ def _needed(keys: Sequence[str], locks: bool) -> list[str]:
     needed = ["kind", "wait", "duration", "pid", "tid", "vma", "ip", "text", "path", "reason"]
     if locks:
         needed += ["code", "result", "time"]
-    if locks or "vma" in keys:
+    if _needs_vmas(keys, locks):
         needed += ["address", "size", "flags"]
     return needed
+
+
+def _needs_vmas(keys: Sequence[str], locks: bool) -> bool:
+    """Are names of VMAs shown, or are functions looked up in the libraries that they map."""
+    return locks or not {"vma", "symbol", "line"}.isdisjoint(keys)
 
 
 class _Rows:

@@ -13,7 +13,9 @@ from emu.mm.mm_types import VM_EXEC
 from emu.trace.address_space import CLONE_VM, Vma
 from emu.trace.escape import printable
 from emu.trace.reader import Trace
+from emu.trace.scan import Scan
 from emu.trace.symbols import Symbols
+from emu.trace.vma_names import VmaNames
 from emu.tracepoint import Kind
 
 NOTES = 3  # files without symbols that are told by name
@@ -94,7 +96,9 @@ class Images:
                 if vma.name not in self._files:
                     self._files[vma.name] = Symbols.of_file(vma.name, 0, self._meta.get("arch"))
                 found = self._files[vma.name]
-                found.bias = vma.start - found.address_of_offset(vma.offset)
+                found.bias = vma.start - (
+                    found.address_of_offset(vma.offset) if vma.offset else found.address_of_code()
+                )
                 return found
         return own
 
@@ -102,6 +106,34 @@ class Images:
         """One line for each file whose symbols are missing or may be wrong, a few at most."""
         found = [each.note for each in (*self._symbols.values(), *self._files.values()) if each.note]
         return found[:NOTES] + ([f"{len(found) - NOTES} more files have no symbols"] if len(found) > NOTES else [])
+
+
+class TraceSymbols:
+    """What addresses are in the first program of a trace and in the libraries that it maps."""
+
+    def __init__(self, path: str, program: str | None = None) -> None:
+        """`path`: the trace; `program`: see Images."""
+        trace = Trace(path)
+        self._images = Images(trace, program)
+        if self._images.symbols(0).dynamic:
+            names = VmaNames()
+            scan = Scan(trace, VmaNames.COLUMNS)
+            for piece in scan.pieces():
+                names.add(piece)
+            self._images.map_files(names.get(scan.strings).values())
+
+    @property
+    def note(self) -> str | None:
+        """Why symbols are missing or may be wrong, as far as was asked for them; None: nothing is known to be."""
+        return "; ".join(self._images.notes()) or None
+
+    def lookup(self, ip: int) -> tuple[str, int] | None:
+        """(function, offset in it) of an address."""
+        return self._images.at(0, ip).lookup(ip)
+
+    def describe(self, ip: int) -> str:
+        """function+0x12, or an empty string."""
+        return self._images.at(0, ip).describe(ip)
 
 
 def _execs_and_forks(trace: Trace) -> Iterable[tuple[Any, ...]]:

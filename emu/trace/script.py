@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from emu.trace.escape import printable
+from emu.trace.images import TraceSymbols
 from emu.trace.lock_names import SHARED
-from emu.trace.symbols import Symbols
 from emu.tracepoint import FIELDS, Kind, Path, Reason, Row, Served
 
 _LOCKS = (Kind.MMAP_LOCK_START_LOCKING, Kind.MMAP_LOCK_ACQUIRE_RETURNED, Kind.MMAP_LOCK_RELEASED)
@@ -50,7 +50,7 @@ def json_lines(rows: Iterable[Row]) -> Iterator[str]:
 
 
 def text_lines(
-    rows: Iterable[Row], comm: str, symbols: Symbols, entry: bool = False, only: Only = ALL
+    rows: Iterable[Row], comm: str, symbols: TraceSymbols, entry: bool = False, only: Only = ALL
 ) -> Iterator[str]:  # fmt: skip
     """A line for each event: comm, tid, CPU, time in seconds, event, fields. A fault has its number, which report
     --fault takes. `entry`: leave out what comes before the first user fault, `only`: and what it does not choose."""
@@ -72,7 +72,7 @@ def text_lines(
         )
 
 
-def _details(row: Row, symbols: Symbols) -> str:
+def _details(row: Row, symbols: TraceSymbols) -> str:
     kind, address, ip, code, size, flags, vma = row[4:11]
     path, reason, served, wait, holder, result, text, args, duration, stack = row[11:]
     name = "" if text is None else printable(text)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from emu.trace.escape import printable
 from emu.trace.export.names import Comms
-from emu.trace.symbols import Symbols
+from emu.trace.images import TraceSymbols
 from emu.tracepoint import Kind, Row
 
 Weight = Literal["faults", "wait", "duration"]
@@ -42,7 +42,7 @@ class Stacks:
 class Folder:
     """Adds rows, which come in the order of time, up to `stacks`."""
 
-    def __init__(self, metadata: dict[str, Any], symbols: Symbols, weight: Weight) -> None:
+    def __init__(self, metadata: dict[str, Any], symbols: TraceSymbols, weight: Weight) -> None:
         self.stacks = Stacks(weight)
         self._comms = Comms(str(metadata.get("comm", "")))
         self._program = metadata.get("program")

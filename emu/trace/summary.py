@@ -15,12 +15,13 @@ from rich.text import Text
 
 from emu.trace.address_space import Vma
 from emu.trace.escape import printable
-from emu.trace.grouping import FAULTS, VmaNames
+from emu.trace.grouping import FAULTS
 from emu.trace.images import Images
 from emu.trace.reader import Trace
 from emu.trace.scan import Scan, of_kinds
 from emu.trace.tables import add_row, new_table, share
 from emu.trace.tally import Follow, Tally
+from emu.trace.vma_names import VmaNames
 from emu.tracepoint import Kind, Path, Reason, Served
 
 TOP = 12

@@ -32,6 +32,7 @@ class Symbols:
         self._segments: list[tuple[int, bytes]] = []  # executable ones: address, content
         self._offsets: list[tuple[int, int, int]] = []  # of all that are loaded: offset in the file, size, address
         self._lines: SourceLines | None = None
+        self.dynamic = False  # does it load libraries
 
     @classmethod
     def of_trace(cls, metadata: dict[str, Any], bias: int, program: str | None = None) -> Symbols:
@@ -75,6 +76,8 @@ class Symbols:
     def load(self, elf: Any) -> None:
         """Take the functions of an ELF file. ELFError and what else a damaged file raises."""
         for segment in elf.iter_segments():
+            if segment["p_type"] == "PT_INTERP":
+                self.dynamic = True
             if segment["p_type"] != "PT_LOAD":
                 continue
             self._offsets.append((segment["p_offset"], segment["p_filesz"], segment["p_vaddr"]))
@@ -82,7 +85,7 @@ class Symbols:
                 self._segments.append((segment["p_vaddr"], segment.data()))
         functions: dict[int, tuple[int, str]] = {}
         self._read_functions(elf, elf, functions)
-        if not functions:
+        if elf.get_section_by_name(".symtab") is None:  # stripped: .dynsym has what others may call
             place = debug_file(elf, self.path)
             if place is not None and place != self.path:
                 with open(place, "rb") as file:
@@ -143,6 +146,11 @@ class Symbols:
             if start & -4096 <= offset < start + size:
                 return address + offset - start
         return offset
+
+    def address_of_code(self) -> int:
+        """The address of the page where the first executable segment begins: what a mapping of code has whose offset is
+        not known."""
+        return self._segments[0][0] & -4096 if self._segments else 0
 
     def describe(self, ip: int) -> str:
         """function+0x12, or an empty string."""

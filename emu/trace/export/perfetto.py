@@ -17,7 +17,7 @@ from emu.trace.export.names import Comms, lock_address
 from emu.trace.export.output import Output
 from emu.trace.export.protobuf import fixed64, nested, number, string, tag, varint
 from emu.trace.export.source import Source
-from emu.trace.symbols import Symbols
+from emu.trace.images import TraceSymbols
 from emu.tracepoint import Kind, Path, Reason, Row, Served
 
 # Field numbers.
@@ -79,7 +79,7 @@ class _Mapped:
 class PerfettoWriter:
     """Turns rows, which come in the order of time, into packets for `write`."""
 
-    def __init__(self, write: Callable[[bytes], None], comm: str, symbols: Symbols) -> None:
+    def __init__(self, write: Callable[[bytes], None], comm: str, symbols: TraceSymbols) -> None:
         self._write = write
         self._symbols = symbols
         self._comms = Comms(comm)

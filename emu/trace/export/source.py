@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emu.trace.images import TraceSymbols
 from emu.trace.reader import Trace, rows_of
-from emu.trace.symbols import Symbols
-from emu.tracepoint import FIELDS, Kind, Row
+from emu.tracepoint import FIELDS, Row
 
 _TIME = itemgetter(0)
 _DRAW_EVERY = 0.1  # seconds
@@ -83,15 +83,9 @@ class Source:
             del held[:safe]
         yield from held
 
-    def symbols(self) -> Symbols:
-        """Those of the program that ran, at the place that its exec event tells."""
-        bias = 0
-        for batch in Trace(self.trace.path).batches():
-            execs = batch.filter(pc.equal(batch.column("kind").cast(pa.string()), Kind.EXEC.name.lower()))
-            if execs.num_rows:
-                bias = execs.column("address")[0].as_py()
-                break
-        return Symbols.of_trace(self.metadata, bias)
+    def symbols(self) -> TraceSymbols:
+        """Those of the program that ran, and of its libraries."""
+        return TraceSymbols(self.trace.path)
 
     def _draw(self, done: int) -> None:
         now = time.monotonic()

@@ -10,8 +10,8 @@ import numpy as np
 
 from emu.mm.mm_types import FAULT_FLAG_INSTRUCTION, FAULT_FLAG_WRITE
 from emu.trace.escape import printable
+from emu.trace.images import TraceSymbols
 from emu.trace.reader import Trace
-from emu.trace.symbols import Symbols
 from emu.tracepoint import Kind, Path, Reason
 from emu.ui.html.axis import Axis, make_axis
 from emu.ui.html.bands import PAGE_SHIFT, Band, bands
@@ -63,9 +63,7 @@ def make_picture(trace: Trace, limit: int = MAX_CELLS) -> Picture:
     events = collect(trace)
     notes: list[str] = []
     faults = events.faults
-    execs = events.tasks["kind"] == Kind.EXEC
-    bias = int(events.tasks["address"][execs][0]) if execs.any() else 0
-    symbols = Symbols.of_trace(events.metadata, bias)
+    symbols = TraceSymbols(trace.path)
     names, symbol = _symbols(events, symbols)
     calls = Calls(events.calls)
     all_waits, all_holds, all_runs = waits(events, calls), holds(events, calls), runs(events)
@@ -106,7 +104,7 @@ def make_picture(trace: Trace, limit: int = MAX_CELLS) -> Picture:
     return picture
 
 
-def _symbols(events: Events, symbols: Symbols) -> tuple[list[str], Array]:
+def _symbols(events: Events, symbols: TraceSymbols) -> tuple[list[str], Array]:
     """Names of what faulted, and for each fault which one it is: a function, an address, or the kernel's function."""
     faults = events.faults
     in_kernel = faults["ip"] == 0
