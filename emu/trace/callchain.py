@@ -12,24 +12,24 @@ to which the handler returns: for every entry but the first, the byte before the
 fp follows the chain of saved frame pointers (x86-64: RBP, ARM64: x29) or PowerPC's back chain. Code that keeps none
 (parts of C libraries) hides its caller, or ends the stack. A function that has no frame yet, or never has one, is seen
 by its entry point (x86-64), by a link register that points out of it (ARM64), or by its prologue (PowerPC). dwarf
-follows .eh_frame and .debug_frame of the program, and frame pointers where there is none.
+follows .eh_frame and .debug_frame of the program and its libraries, and frame pointers where there is none.
 """
 
 from __future__ import annotations
 
 import io
 import struct
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
-from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
 from archs.arm64.signal import FRAME_SIZE as ARM64_FRAME_SIZE
 from emu.kernel.task import Task
 from emu.trace.cfi import CallFrames
+from emu.trace.source_lines import ERRORS
 from emu.trace.symbols import Symbols
 
 MAX_STACK = 127  # PERF_MAX_STACK_DEPTH
@@ -98,29 +98,21 @@ LAYOUTS = {
 }  # fmt: skip
 
 
-class _Program:
-    """What is known of the program of one address space."""
+class _Object:
+    """What is known of a program or library."""
 
-    def __init__(self, task: Any, mode: Mode) -> None:
-        data = b""
+    def __init__(self, path: str, mode: Mode, place: Callable[[Any, Symbols], int]) -> None:
+        """`place(elf, symbols)`: its load bias; ValueError."""
+        elf, bias = None, 0
+        self.symbols = Symbols(path=path)
         try:
-            with open(task.exe, "rb") as file:
-                data = file.read()
-            elf = ELFFile(io.BytesIO(data))
-            bias = _entry(task) - elf["e_entry"]
-        except (OSError, ELFError, ValueError, KeyError):
-            elf, bias = None, 0
-        self.symbols = Symbols(bias)
-        self.frames: CallFrames | None = None
-        if elf is not None:
-            self.symbols.load(elf)
-            if mode == "dwarf":
-                self.frames = CallFrames(elf, bias)
-        self.starts = self.symbols.starts()
-
-    def function(self, address: int) -> int:
-        """A number for the function that holds an address; -1: none is known."""
-        return bisect_right(self.starts, address) - 1 if self.symbols.lookup(address) is not None else -1
+            with open(path, "rb") as file:
+                elf = ELFFile(io.BytesIO(file.read()))
+            self.symbols.load(elf, own_only=True)
+            bias = self.symbols.bias = place(elf, self.symbols)
+        except (OSError, *ERRORS):
+            elf = None
+        self.frames = CallFrames(elf, bias) if elf is not None and mode == "dwarf" else None
 
     def start(self, address: int) -> int:
         """Where the function that holds an address begins; -1: none is known."""
@@ -148,7 +140,10 @@ class Callchain:
         self._current = current
         self._mode: Mode = mode
         self._mm: Any = None
-        self._programs: dict[str, _Program] = {}
+        self._programs: dict[str, _Object] = {}
+        self._libraries: dict[tuple[str, int], _Object] = {}  # by path and address of the mapping
+        self._mapped: dict[int, _Object | None] = {}  # by page of code, until the tree of VMAs changes
+        self._changes = 0
         self._depths: dict[int, int] = {}  # x86-64, by ip: how far below the return address the stack pointer is
         self._prologues: dict[int, tuple[int, int]] = {}
         self._signal_frames: dict[int, SignalFrame | None] = {}  # by return address
@@ -174,8 +169,11 @@ class Callchain:
         self._prologues = {}
         self._depths = {}
         if task.exe not in self._programs:
-            self._programs[task.exe] = _Program(task, self._mode)
+            entry = partial(_entry, task)
+            self._programs[task.exe] = _Object(task.exe, self._mode, lambda elf, _: entry() - elf["e_entry"])
         self._program = self._programs[task.exe]
+        self._mapped = {}
+        self._libraries = {}
 
     def __call__(self, ip: int) -> tuple[int, ...]:
         """The addresses, innermost first; empty when no program runs yet. `ip`: the instruction that faults in user
@@ -192,7 +190,7 @@ class Callchain:
             self._switch(task)
         self._frames: dict[int, int] = {}  # page -> physical address, for this one stack
         chain = [ip]
-        if self._program.frames is not None:
+        if self._mode == "dwarf":
             self._by_dwarf(chain, values)
         else:
             self._by_frame_pointer(chain, values[self._layout.fp], values[self._layout.sp], self._lr(values))
@@ -300,16 +298,37 @@ class Callchain:
             if address is not None and self._is_code(address):
                 chain.append(address)
 
+    def _object(self, address: int) -> _Object:
+        """The library that an address is in, the program where it is in none."""
+        tree = self._mm.mm_mt
+        if tree.changes != self._changes:
+            self._mapped, self._changes = {}, tree.changes
+        page = address >> 12
+        if page not in self._mapped:
+            vma = tree.load(address)
+            self._mapped[page] = self._library(vma) if vma is not None and vma.vm_file is not None else None
+        return self._mapped[page] or self._program
+
+    def _library(self, vma: Any) -> _Object | None:
+        path, start = vma.vm_file.name, vma.vm_start
+        if path == self._exe:
+            return None
+        if (path, start) not in self._libraries:
+            offset = vma.vm_pgoff << 12
+            self._libraries[path, start] = _Object(
+                path, self._mode, lambda _, own: start - own.address_of_offset(offset)
+            )
+        return self._libraries[path, start]
+
     def _starts_at(self, address: int) -> bool:
-        found = self._program.symbols.lookup(address)
-        return found is not None and found[1] == 0
+        return self._object(address).start(address) == address
 
     def _leaves_function(self, ip: int, lr: int) -> bool:
         """Does the link register lead out of the function that runs: then that has not saved it, or not called yet."""
         if not self._is_code(lr):
             return False
-        caller = self._program.function(lr - 1)
-        return caller >= 0 and caller != self._program.function(ip)
+        caller = self._object(lr - 1).start(lr - 1)
+        return caller >= 0 and caller != self._object(ip).start(ip)
 
     def _by_back_chain(self, chain: list[int], sp: int, lr: int) -> None:
         """perf_callchain_user of PowerPC: each frame's first word is its caller's frame, in which the return address
@@ -350,7 +369,7 @@ class Callchain:
         The prologue tells: `mflr` saves it, `stwu r1` or `stdu r1` makes a frame. A frame without a saved link register
         has nothing where others keep it.
         """
-        start = self._program.start(ip)
+        start = self._object(ip).start(ip)
         if start < 0:
             return sp
         saves, frames = self._prologue(start)
@@ -382,8 +401,7 @@ class Callchain:
 
     def _by_dwarf(self, chain: list[int], values: Sequence[int]) -> None:
         """Add what call frame information tells; frame pointers where there is none."""
-        layout, word, frames = self._layout, self._word, self._program.frames
-        assert frames is not None
+        layout, word = self._layout, self._word
         registers = {number: values[index] for number, index in enumerate(layout.dwarf)}
         if layout.dwarf_lr >= 0:
             registers[layout.dwarf_lr] = values[layout.lr]
@@ -407,7 +425,11 @@ class Callchain:
                 pc, exact, lowest = interrupted, True, 0
                 continue
             # A return address may lie behind the last instruction of the function that called.
-            caller = frames.caller(pc if exact else pc - 1, registers, self._read, word, layout.dwarf_sp)
+            within = pc if exact else pc - 1
+            frames = self._object(within).frames
+            caller = None
+            if frames is not None:
+                caller = frames.caller(within, registers, self._read, word, layout.dwarf_sp)
             if caller is None:
                 rest = [pc]
                 fp = registers.get(layout.dwarf.index(layout.fp), 0)

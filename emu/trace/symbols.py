@@ -73,8 +73,9 @@ class Symbols:
             found.note = f"{shown}: its symbols cannot be read"
         return found
 
-    def load(self, elf: Any) -> None:
-        """Take the functions of an ELF file. ELFError and what else a damaged file raises."""
+    def load(self, elf: Any, own_only: bool = False) -> None:
+        """Take the functions of an ELF file, and of the file with its debugging information unless `own_only`. ELFError
+        and what else a damaged file raises."""
         for segment in elf.iter_segments():
             if segment["p_type"] == "PT_INTERP":
                 self.dynamic = True
@@ -85,7 +86,7 @@ class Symbols:
                 self._segments.append((segment["p_vaddr"], segment.data()))
         functions: dict[int, tuple[int, str]] = {}
         self._read_functions(elf, elf, functions)
-        if elf.get_section_by_name(".symtab") is None:  # stripped: .dynsym has what others may call
+        if not own_only and elf.get_section_by_name(".symtab") is None:  # stripped: .dynsym has what others may call
             place = debug_file(elf, self.path)
             if place is not None and place != self.path:
                 with open(place, "rb") as file:

@@ -73,3 +73,12 @@ def test_exports(trace: Path, tmp_path: Path) -> None:
     html = tmp_path / "page.html"
     mmscope("report", "--html", html, trace)
     assert '"fill"' in html.read_text()
+
+
+def test_call_stacks(trace: Path, tmp_path: Path) -> None:
+    again, folded = tmp_path / "trace.mmscope", tmp_path / "folded"
+    assert mmscope("record", "--call-graph", "dwarf", "-o", again, trace.with_name("program")).status == 0
+    mmscope("export", "--to", "folded", "-o", folded, again)
+    fills = [line for line in folded.read_text().splitlines() if line.endswith("main;touch_them;fill 200")]
+    assert len(fills) == 1
+    assert fills[0].startswith("program;_start;")
