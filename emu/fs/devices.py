@@ -29,6 +29,8 @@ def makedev(major: int, minor: int) -> int:
 class NullFile(File):
     """/dev/null: reads end at once, writes vanish without a look at the buffer."""
 
+    seekable = True
+
     def read_iter(self, task: Current, iocb: kiocb, to: iov_iter) -> int:
         return 0
 
@@ -90,6 +92,8 @@ class FullFile(ZeroFile):
 
 class RandomFile(File):
     """/dev/random and /dev/urandom: one pool, seeded when the machine starts."""
+
+    seekable = True
 
     def __init__(self, dentry: Dentry, flags: int, pool: RandomPool) -> None:
         self.pool = pool
