@@ -75,6 +75,13 @@ static void of_processes(void)
     SHOW(pidfd_send(fd, 0, NULL, 8));
     SHOW(pidfd_send(fd, 0, NULL, 3));
     SHOW(pidfd_send(gate[0], 0, NULL, 0));
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/task", pid);
+    int tasks = open(path, O_RDONLY), process;
+    path[strlen(path) - 5] = 0;
+    SHOW((process = open(path, O_RDONLY)) >= 0);
+    SHOW(pidfd_send(process, 0, NULL, 0));
+    SHOW(pidfd_send(tasks, 0, NULL, 0));
     siginfo_t info = {.si_signo = SIGUSR1, .si_code = SI_USER};
     SHOW(pidfd_send(fd, SIGUSR2, &info, 0));
     SHOW(pidfd_send(fd, SIGUSR1, &info, 0));
@@ -101,6 +108,8 @@ static void of_processes(void)
     printf("waited: %d %d %d\n", told.si_pid == pid, told.si_code, told.si_status);
     printf("reaped: %#x\n", (unsigned)ready(fd));
     SHOW(pidfd_send(fd, 0, NULL, 0));
+    SHOW(pidfd_send(process, 0, NULL, 0));
+    close(tasks), close(process);
     SHOW(waitid(P_PIDFD, (id_t)fd, &told, WEXITED));
     SHOW(syscall(SYS_pidfd_getfd, fd, 0, 0));
     close(fd), close(wait_fd), close(theirs), close(ep), close(gate[0]), close(gate[1]);

@@ -93,15 +93,16 @@ def _owned(stat: Kstat | int, subject: Subject) -> Kstat | int:
 
 
 class PidDirectory(ProcDirectory):
-    """A directory about a task. `entries` is called with the task."""
+    """A directory about a task. `entries` is called with the task. `of_process`: it is /proc/PID itself."""
 
-    __slots__ = ("subject",)
+    __slots__ = ("of_process", "subject")
 
     def __init__(
         self, sb: PseudoFs, path: str, subject: Subject, entries: Callable[[Any], dict[bytes, ProcInode]], mode: int
     ) -> None:
         super().__init__(sb, path, entries, mode)
         self.subject = subject
+        self.of_process = subject.whole and path.count("/") == 1
 
     def getattr(self) -> Kstat | int:
         return _owned(super().getattr(), self.subject)

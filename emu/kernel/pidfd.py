@@ -11,6 +11,7 @@ from archs.base import SI_TKILL, SI_USER, SigInfo
 from emu.fs.anon_inodes import anon_dentry
 from emu.fs.consts import O_NONBLOCK, O_RDWR, POLLHUP, POLLIN
 from emu.fs.file import File
+from emu.fs.proc_pid import PidDirectory
 from emu.kernel.args import order, s32
 from emu.kernel.signal import NSIG
 from emu.kernel.sys_signal import check_kill_permission
@@ -128,8 +129,12 @@ def sys_pidfd_send_signal(task: Task, pidfd: int, signo: int, info: int, flags: 
         return -errno.EINVAL
     file = pidfd_get_task(task, pidfd)
     if isinstance(file, int):
-        return file
-    if isinstance(file, PidFile):
+        opened = task.files.get(s32(pidfd))
+        directory = None if opened is None else opened.f_inode
+        if not isinstance(directory, PidDirectory) or not directory.of_process:
+            return file
+        target, group = directory.subject.task(), True  # tgid_pidfd_to_pid
+    elif isinstance(file, PidFile):
         target, group = file.task(), not file.thread
     else:
         target, group = file, s32(pidfd) == PIDFD_SELF_THREAD_GROUP
