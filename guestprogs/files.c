@@ -41,19 +41,6 @@ static void writable(const char *where)
     printf("rmdir %d\n", rmdir(name));
 }
 
-static void devices(void)
-{
-    const char *const names[] = {"/dev/null", "/dev/zero", "/dev/full", "/dev/urandom"};
-    for (int i = 0; i < 4; i++) {
-        char bytes[8];
-        int fd = open(names[i], i < 3 ? O_RDWR : O_RDONLY);
-        printf("%s pread %d %d", names[i], (int)pread(fd, bytes, sizeof bytes, 0), (int)pread(fd, bytes, 3, 1 << 20));
-        printf(" seek %d %d", (int)lseek(fd, 100, SEEK_SET), (int)lseek(fd, 0, SEEK_CUR));
-        printf(" pwrite %d\n", err(pwrite(fd, "x", 1, 5)));
-        close(fd);
-    }
-}
-
 int main(int argc, char **argv)
 {
     start();
@@ -88,7 +75,6 @@ int main(int argc, char **argv)
     printf("read %d\n", (int)read(fds[0], cwd, sizeof cwd));
     printf("empty %d\n", err(read(fds[0], cwd, 1)));
     printf("access %d %d\n", access("/", R_OK | X_OK), err(access("/no", R_OK)));
-    devices();
     if (argc > 1)
         writable(argv[1]);
     return 0;

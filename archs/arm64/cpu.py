@@ -132,6 +132,9 @@ class Arm64Cpu:
         self._sp = self.engine.batch((UC_ARM64_REG_SP,))
         self._pc = self.engine.batch((UC_ARM64_REG_PC,))
         self._tls = self.engine.batch((UC_ARM64_REG_TPIDR_EL0,))
+        self._floating = self.engine.wide_batch(
+            (*range(UC_ARM64_REG_Q0, UC_ARM64_REG_Q0 + 32), UC_ARM64_REG_FPSR, UC_ARM64_REG_FPCR)
+        )
         self._orig_x0 = 0
         uc = self.engine.uc
         uc.reg_write(UC_ARM64_REG_CPACR_EL1, 3 << 20)
@@ -292,17 +295,12 @@ class Arm64Cpu:
 
     def read_fp(self) -> tuple[bytes, int, int]:
         """The 32 vector registers, little-endian, then FPSR and FPCR."""
-        uc = self.engine.uc
-        vectors = b"".join(int(uc.reg_read(UC_ARM64_REG_Q0 + i)).to_bytes(16, "little") for i in range(32))
-        return vectors, int(uc.reg_read(UC_ARM64_REG_FPSR)), int(uc.reg_read(UC_ARM64_REG_FPCR))
+        saved = self._floating.read()
+        return saved[:512], int.from_bytes(saved[512:516], "little"), int.from_bytes(saved[528:532], "little")
 
     def write_fp(self, vectors: bytes, fpsr: int, fpcr: int) -> None:
         """Load what `read_fp` gives."""
-        uc = self.engine.uc
-        for i in range(32):
-            uc.reg_write(UC_ARM64_REG_Q0 + i, int.from_bytes(vectors[16 * i : 16 * i + 16], "little"))
-        uc.reg_write(UC_ARM64_REG_FPSR, fpsr)
-        uc.reg_write(UC_ARM64_REG_FPCR, fpcr)
+        self._floating.write(vectors + fpsr.to_bytes(16, "little") + fpcr.to_bytes(16, "little"))
 
     def save(self, old: Any = None) -> Any:
         return (

@@ -143,6 +143,7 @@ class PowerPcCpu:
         self._sp = self.engine.batch((UC_PPC_REG_1,))
         self._pc = self.engine.batch((UC_PPC_REG_PC,))
         self._tls = self.engine.batch((UC_PPC_REG_13 if wide else UC_PPC_REG_2,))
+        self._floating = self.engine.batch((*range(UC_PPC_REG_FPR0, UC_PPC_REG_FPR0 + 32), UC_PPC_REG_FPSCR))
         self.orig_gpr3 = 0
         # What user code runs with: every unit on, so that nothing is loaded lazily.
         self.msr = _USER_MSR | MSR_FP | (MSR_SF | MSR_VEC | MSR_VSX if wide else 0) | (MSR_LE if little_endian else 0)
@@ -299,15 +300,12 @@ class PowerPcCpu:
 
     def read_fp(self) -> tuple[list[int], int]:
         """The floating-point registers and FPSCR."""
-        uc = self.engine.uc
-        return [int(uc.reg_read(UC_PPC_REG_FPR0 + i)) for i in range(32)], int(uc.reg_read(UC_PPC_REG_FPSCR))
+        *values, fpscr = self._floating.read()
+        return values, fpscr
 
     def write_fp(self, values: list[int], fpscr: int) -> None:
         """Load what `read_fp` gives."""
-        uc = self.engine.uc
-        for i, value in enumerate(values):
-            uc.reg_write(UC_PPC_REG_FPR0 + i, value)
-        uc.reg_write(UC_PPC_REG_FPSCR, fpscr)
+        self._floating.write((*values, fpscr))
 
     def read_vectors(self) -> tuple[list[int], list[int]]:
         """(the 32 vector registers, the lower halves of the first 32 vector-scalar registers); 64-bit CPUs only."""

@@ -12,6 +12,7 @@ from unicorn.x86_const import (
     UC_X86_INS_RDTSC,
     UC_X86_INS_RDTSCP,
     UC_X86_REG_EFLAGS,
+    UC_X86_REG_FP0,
     UC_X86_REG_FPCW,
     UC_X86_REG_FPSW,
     UC_X86_REG_FPTAG,
@@ -35,6 +36,7 @@ from unicorn.x86_const import (
     UC_X86_REG_RIP,
     UC_X86_REG_RSI,
     UC_X86_REG_RSP,
+    UC_X86_REG_XMM0,
 )
 
 from archs.base import (
@@ -80,6 +82,12 @@ GENERAL = (
 )  # fmt: skip
 """The registers of struct sigcontext, in its order."""
 
+FLOATING = (
+    UC_X86_REG_FPCW, UC_X86_REG_FPSW, UC_X86_REG_FPTAG, UC_X86_REG_MXCSR,
+    *range(UC_X86_REG_FP0, UC_X86_REG_FP0 + 8), *range(UC_X86_REG_XMM0, UC_X86_REG_XMM0 + 16),
+)  # fmt: skip
+"""What FXSAVE saves: x87 control, status and tag words, MXCSR, the x87 registers by number, the SSE registers."""
+
 _CPUID_REGISTERS = (UC_X86_REG_RAX, UC_X86_REG_RBX, UC_X86_REG_RCX, UC_X86_REG_RDX)
 
 _CONTRIBUTORY = (0, 10, 11, 12, 13)  # exceptions of which a second one in the first would be a double fault
@@ -115,6 +123,7 @@ class X86Cpu:
         self.trap_number = 0
         self.trap_signal = SigInfo(0)
         self.general = self.engine.batch(GENERAL)
+        self.floating = self.engine.wide_batch(FLOATING)
         self._call = self.engine.batch(
             (
                 UC_X86_REG_RAX,

@@ -11,15 +11,6 @@ from __future__ import annotations
 import struct
 from typing import Any, Protocol
 
-from unicorn.x86_const import (
-    UC_X86_REG_FP0,
-    UC_X86_REG_FPCW,
-    UC_X86_REG_FPSW,
-    UC_X86_REG_FPTAG,
-    UC_X86_REG_MXCSR,
-    UC_X86_REG_XMM0,
-)
-
 from archs.base import SI_QUEUE, SI_TIMER, SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SigFrameContext, SigInfo
 from archs.x86.cpu import EFLAGS_FIXED, EFLAGS_USER, X86Cpu
 
@@ -32,6 +23,7 @@ SA_RESTORER = 0x04000000
 SA_SIGINFO = 4
 UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS = 1, 2, 4
 _WORD = (1 << 64) - 1
+_STACK, _XMM = 64, 192  # where the x87 registers and XMM0 lie in X86Cpu.floating
 
 
 class Access(Protocol):
@@ -70,37 +62,27 @@ def pack_siginfo(info: SigInfo) -> bytes:
 
 def fxsave(cpu: X86Cpu) -> bytes:
     """The 512-byte FXSAVE image of the CPU, reserved bytes zero."""
-    uc = cpu.engine.uc
-    tags = int(uc.reg_read(UC_X86_REG_FPTAG))
+    saved = cpu.floating.read()
+    fcw, fsw, tags, mxcsr = (struct.unpack_from("<I", saved, 16 * i)[0] for i in range(4))
     abridged = sum(1 << i for i in range(8) if (tags >> 2 * i & 3) != 3)
-    image = struct.pack(
-        "<HHBBHQQII",
-        int(uc.reg_read(UC_X86_REG_FPCW)), int(uc.reg_read(UC_X86_REG_FPSW)), abridged, 0, 0, 0, 0,
-        int(uc.reg_read(UC_X86_REG_MXCSR)), 0x2FFFF,
-    )  # fmt: skip
-    top = int(uc.reg_read(UC_X86_REG_FPSW)) >> 11 & 7
+    image = struct.pack("<HHBBHQQII", fcw, fsw, abridged, 0, 0, 0, 0, mxcsr, 0x2FFFF)
+    top = fsw >> 11 & 7
     for i in range(8):
-        mantissa, exponent = uc.reg_read(UC_X86_REG_FP0 + (top + i & 7))
-        image += struct.pack("<QH6x", mantissa, exponent & 0xFFFF)
-    for i in range(16):
-        image += int(uc.reg_read(UC_X86_REG_XMM0 + i)).to_bytes(16, "little")
-    return image.ljust(512, b"\0")
+        at = _STACK + 16 * (top + i & 7)
+        image += saved[at : at + 10] + bytes(6)
+    return (image + saved[_XMM:]).ljust(512, b"\0")
 
 
 def fxrstor(cpu: X86Cpu, image: bytes) -> bool:
     """Load an FXSAVE image; False when MXCSR has reserved bits set."""
-    uc = cpu.engine.uc
     fcw, fsw, abridged, _, _, _, _, mxcsr, _ = struct.unpack_from("<HHBBHQQII", image)
     if mxcsr & ~0x2FFFF:
         return False
-    uc.reg_write(UC_X86_REG_FPCW, fcw)
-    uc.reg_write(UC_X86_REG_FPSW, fsw)
-    uc.reg_write(UC_X86_REG_FPTAG, sum(3 << 2 * i for i in range(8) if not abridged >> i & 1))
-    uc.reg_write(UC_X86_REG_MXCSR, mxcsr)
-    for i in range(8):
-        uc.reg_write(UC_X86_REG_FP0 + ((fsw >> 11) + i & 7), struct.unpack_from("<QH", image, 32 + 16 * i))
-    for i in range(16):
-        uc.reg_write(UC_X86_REG_XMM0 + i, int.from_bytes(image[160 + 16 * i : 176 + 16 * i], "little"))
+    tags = sum(3 << 2 * i for i in range(8) if not abridged >> i & 1)
+    control = b"".join(struct.pack("<I12x", value) for value in (fcw, fsw, tags, mxcsr))
+    top = fsw >> 11 & 7
+    stack = b"".join(image[at : at + 16] for at in (32 + 16 * (i - top & 7) for i in range(8)))
+    cpu.floating.write(control + stack + image[160:416])
     return True
 
 

@@ -347,6 +347,34 @@ class Batch:
         self.write: Callable[[Sequence[int]], None] = write
 
 
+class WideBatch:
+    """As Batch, for registers of up to 16 bytes, which are read and written as bytes; 3 us for 28 of them."""
+
+    __slots__ = ("read", "write")
+
+    def __init__(self, uc: Uc, ids: Sequence[int]) -> None:
+        n = len(ids)
+        regs = (ctypes.c_int * n)(*ids)
+        values = ctypes.create_string_buffer(16 * n)
+        base = ctypes.addressof(values)
+        pointers = (ctypes.c_void_p * n)(*(base + 16 * i for i in range(n)))
+        uch, read_batch, write_batch = uc._uch, uclib.uc_reg_read_batch, uclib.uc_reg_write_batch
+
+        def read() -> bytes:
+            """16 bytes for each register, little-endian; of a smaller one the bytes behind are 0."""
+            ctypes.memset(base, 0, 16 * n)
+            read_batch(uch, regs, pointers, n)
+            return values.raw
+
+        def write(new: bytes) -> None:
+            """Set all registers to what `read` gives."""
+            values.raw = new
+            write_batch(uch, regs, pointers, n)
+
+        self.read: Callable[[], bytes] = read
+        self.write: Callable[[bytes], None] = write
+
+
 class Engine:
     """Runs the code of one address space.
 
@@ -575,6 +603,10 @@ class Engine:
     def batch(self, ids: Sequence[int]) -> Batch:
         """Prepare a set of registers (Unicorn's numbers)."""
         return Batch(self.uc, ids)
+
+    def wide_batch(self, ids: Sequence[int]) -> WideBatch:
+        """Prepare a set of large registers."""
+        return WideBatch(self.uc, ids)
 
     def run(self, pc: int, budget: int) -> Stop:
         """Run from `pc` to the end of the block in which `budget` bytes of code are used up, or to a fault or trap."""

@@ -168,6 +168,17 @@ def walk_ppc32(ram: Ram, root: int, va: int, access: int, user: bool) -> Walk:
 _WALKS = (walk_x86, walk_arm64, walk_radix, walk_ppc32)
 
 
+_RADIX_LEAF = 0xC000_0000_0000_0100  # valid, a leaf, R set
+SETTLED = {
+    PageTableFormat.X86_64: ((0x21, 0x21), (0x63, 0x63)),
+    PageTableFormat.ARM64: ((0x403, 0x403), (0x483, 0x403)),
+    PageTableFormat.PPC64_RADIX: ((_RADIX_LEAF | 4,) * 2, (_RADIX_LEAF | 0x82,) * 2),
+    PageTableFormat.PPC32: ((0x105, 0x105), (0x581, 0x581)),
+}
+"""(mask, value) for a read and a write by the kernel: where the lowest-level entry has this value under the mask,
+`walk` finds the page, and changes no entry of that level."""
+
+
 def walk(format: int, ram: Ram, root: int, va: int, access: int, user: bool = True) -> Walk:
     """Translate one access. Sets accessed and dirty bits where the hardware does.
 

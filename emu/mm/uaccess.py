@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from emu.hw.mmu import walk
+from emu.hw.mmu import SETTLED, PageTableFormat, walk
 from emu.mm.mm_types import PAGE_SIZE, mm_struct
 
 READ, WRITE = 0, 1
@@ -29,14 +29,21 @@ class Uaccess:
     ) -> None:
         self.mm = mm
         self.ram = mm.memory.ram
+        self.table = mm.pgtable
         self.hw = mm.pgtable.format.hw
+        self._settled = SETTLED[PageTableFormat(self.hw)]
+        self._pfn_mask = mm.pgtable.format.pfn_mask
         self.byteorder: Literal["little", "big"] = byteorder
         self.kernel_fault = kernel_fault
         self.word = 8 if mm.task_size >> 32 else 4
 
     def _translate(self, address: int, access: int, function: str) -> int:
         """Physical address of one guest byte, faulting as needed; -1 = EFAULT."""
-        root = self.mm.pgtable.root
+        mask, value = self._settled[access]
+        entry = self.table.peek(address)
+        if entry & mask == value:  # most of them: 0.6 us, a walk takes 4 to 8
+            return (entry & self._pfn_mask) + (address & PAGE_SIZE - 1)
+        root = self.table.root
         while True:
             paddr, _perms, syndrome = walk(self.hw, self.ram, root, address, access, False)
             if paddr >= 0:

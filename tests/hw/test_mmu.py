@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from archs.arm64.mm.pgtable import Arm64PageTableFormat
 from archs.powerpc.mm.pgtable import Ppc32Format, RadixFormat
 from archs.x86.mm.pgtable import X86PageTableFormat
-from emu.hw.mmu import FETCH, READ, WRITE, PageTableFormat, walk
+from emu.hw.mmu import FETCH, READ, SETTLED, WRITE, PageTableFormat, walk
 from emu.hw.native import library
 from emu.hw.ram import Ram
 from emu.mm.memory_manager import MemoryManager
@@ -85,6 +85,24 @@ def test_c_and_python_agree(format: PageTableFormat, data: st.DataObject) -> Non
     user = data.draw(st.booleans())
     assert walk(format, ram, root, va, access, user) == native_walk(format, twin, root, va, access, user)
     assert ram.read(0, PAGES << 12) == twin.read(0, PAGES << 12), "they set other bits"
+
+
+@pytest.mark.parametrize("format", FORMATS, ids=lambda format: type(format).__name__)
+@given(noise=st.one_of(st.integers(0, 63).map(lambda bit: 1 << bit), st.integers(0, (1 << 64) - 1)))
+def test_what_is_settled_needs_no_walk(format: object, noise: int) -> None:
+    memory = MemoryManager(Ram(1 << 20), Tracepoints(), "6.18")
+    table = memory.new_mm(format).pgtable  # type: ignore[arg-type]
+    bits = table.format
+    slot = table.alloc(0x1234_5000)
+    for access, (mask, value) in zip((READ, WRITE), SETTLED[PageTableFormat(bits.hw)]):
+        settled = value | (noise & ~mask & ~bits.pfn_mask & (1 << 8 * bits.entry_size) - 1)
+        table.set(slot, settled | 0x3000)
+        assert walk(bits.hw, memory.ram, table.root, 0x1234_5678, access, False)[::2] == (0x3000, 0)
+        assert table.get(slot) == settled | 0x3000
+        for bit in (1 << n for n in range(64) if mask >> n & 1):  # each of these bits tells
+            table.set(slot, settled ^ bit | 0x3000)
+            found = walk(bits.hw, memory.ram, table.root, 0x1234_5678, access, False)
+            assert found[0] < 0 or table.get(slot) != settled ^ bit | 0x3000
 
 
 VM_READ, VM_WRITE, VM_EXEC, VM_SHARED = 1, 2, 4, 8
