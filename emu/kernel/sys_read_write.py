@@ -225,14 +225,14 @@ def sys_llseek(task: Task, fd: int, high: int, low: int, result: int, whence: in
     pos = _llseek(task, fd, s64(high << 32 | low), whence)
     if pos < 0:
         return pos
-    return 0 if task.access.put_user(result, pos, 8, "__do_sys_llseek") else -errno.EFAULT
+    return 0 if task.access.put_user(result, pos, 8, "_copy_to_user") else -errno.EFAULT
 
 
 def _sendfile(task: Task, out_fd: int, in_fd: int, offset_ptr: int, count: int, size: int) -> int:
     """sendfile, through a buffer of the kernel; `size` of the offset in bytes."""
     pos: int | None = None
     if offset_ptr:
-        value = task.access.get_user(offset_ptr, size, "__do_sys_sendfile64")
+        value = task.access.get_user(offset_ptr, size, "_copy_from_user")
         if value is None:
             return -errno.EFAULT
         pos = s64(value) if size == 8 else slong(task, value)
@@ -253,7 +253,7 @@ def _sendfile(task: Task, out_fd: int, in_fd: int, offset_ptr: int, count: int, 
         if pos is None:
             source.f_pos += result
     if pos is not None and result >= 0:
-        if not task.access.put_user(offset_ptr, pos + result, size, "__do_sys_sendfile64"):
+        if not task.access.put_user(offset_ptr, pos + result, size):
             return -errno.EFAULT
     return result
 
