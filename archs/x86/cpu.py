@@ -143,8 +143,8 @@ class X86Cpu:
             self.engine.hook_instruction(instruction, self._port)
 
     def _port(self) -> int:
-        """IN, OUT and their like are not for user mode. The engine does them, and cannot be stopped before the end of the
-        block: what came before is kept, and holds again then."""
+        """IN, OUT and their like are not for user mode. The engine does them, and cannot be stopped before the end of
+        the block: what came before is kept, and holds again then."""
         if self._before_port is None:
             uc = self.engine.uc
             ip = uc.reg_read(UC_X86_REG_RIP)
