@@ -198,7 +198,7 @@ def _chown(task: Task, place: Dentry | int, uid: int, gid: int) -> int:
     return _notify_change(task, place, change)
 
 
-def sys_fchownat(task: Task, dfd: int, name: int, uid: int, gid: int, flags: int) -> int:
+def sys_fchownat(task: Task, dfd: int, name: int, uid: int, gid: int, flags: int, *_: int) -> int:
     flags &= 0xFFFFFFFF
     if flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH):
         return -errno.EINVAL
