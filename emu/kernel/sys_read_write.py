@@ -258,7 +258,7 @@ def _sendfile(task: Task, out_fd: int, in_fd: int, offset_ptr: int, count: int, 
     return result
 
 
-class _KernelBuffer(iov_iter):
+class KernelBuffer(iov_iter):
     """Bytes of the kernel where a file expects guest memory."""
 
     def __init__(self, task: Task, data: bytes = b"", room: int = 0) -> None:
@@ -295,12 +295,12 @@ def _copy(task: Task, source: File, source_pos: int, target: File, target_pos: i
     done = 0
     count = min(count, MAX_RW_COUNT)
     while done < count:
-        room = _KernelBuffer(task, room=min(count - done, 1 << 16))
+        room = KernelBuffer(task, room=min(count - done, 1 << 16))
         got = source.read_iter(task, kiocb(source_pos + done), room)
         if got <= 0:
             return done or got
         iocb = kiocb(target_pos + done)
-        wrote = _write(target, task, iocb, _KernelBuffer(task, bytes(room.data)))
+        wrote = _write(target, task, iocb, KernelBuffer(task, bytes(room.data)))
         if wrote <= 0:
             return done or wrote
         done += wrote
