@@ -2,6 +2,7 @@
 // x86-64: instructions that only a kernel may use, and exceptions that come again and again.
 #include "guest.h"
 #include <setjmp.h>
+#include <ucontext.h>
 
 #ifdef __x86_64__
 static sigjmp_buf back;
@@ -9,8 +10,10 @@ static volatile int zero;
 
 static void caught(int signo, siginfo_t *info, void *context)
 {
-    (void)context;
-    printf("signal %d code %d\n", signo, info->si_code);
+    const ucontext_t *at = context;
+    const unsigned char *code = (const unsigned char *)at->uc_mcontext.gregs[REG_RIP];
+    printf("signal %d code %d at %02x", signo, info->si_code, code[0]);
+    printf(" eax %llx\n", signo == SIGSEGV ? at->uc_mcontext.gregs[REG_RAX] & 0xffffffff : 0);
     siglongjmp(back, 1);
 }
 
@@ -57,6 +60,12 @@ int main(void)
     TRY("swapgs");
     TRY("clts");
     TRY("mov $0x1234, %%eax; mov %%ax, %%ds");
+    TRY("mov $0x7777, %%eax; in %%dx, %%al; mov $1, %%eax");
+    TRY("mov $0x8888, %%eax; in $0x80, %%eax");
+    TRY("mov $0x9999, %%eax; out %%al, %%dx; mov $1, %%eax");
+    TRY("mov $0xaaaa, %%eax; out %%eax, $0x80; mov $1, %%eax; jmp 1f; 1: mov $2, %%eax");
+    TRY("mov $0xbbbb, %%eax; int $0x40; mov $1, %%eax");
+    TRY("mov $0xcccc, %%eax; int $0xff");
     TRY("mov %%cs, %%ax; cmp $0x33, %%ax; je 1f; ud2; 1:");
     TRY("mov %%ss, %%ax; cmp $0x2b, %%ax; je 1f; ud2; 1:");
     divide();

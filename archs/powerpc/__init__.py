@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from archs.base import BUS_ADRALN, SIGBUS, Arch, ElfTarget, SigFrameContext, SigInfo
-from archs.powerpc import signal
+from archs.powerpc import signal, vdso
 from archs.powerpc.cpu import TIMEBASE_32, TIMEBASE_64, PowerPcCpu
 from archs.powerpc.elf import TARGET_32, TARGET_64, TARGET_64LE
 from archs.powerpc.mm.fault import DSISR_BAD_FAULT_32S, DSISR_BAD_FAULT_64S, FaultEntry
@@ -39,11 +38,13 @@ class PowerPcArch:
         self.timebase = TIMEBASE_64 if self.wide else TIMEBASE_32
         self.cpuinfo = _CPUINFO_64 if self.wide else _CPUINFO_32
         self.syscalls = SYSCALLS_64 if self.wide else SYSCALLS_32
-        code = signal.TRAMPOLINE_64 if self.wide else signal.TRAMPOLINE_32
-        self.vdso = struct.pack(f"{self.order}{len(code)}I", *code)
+        self.vdso, self._trampolines = vdso.build(self.order, self.wide)
 
     def make_cpu(self, ram: Ram, native: bool, serve_inside: bool) -> PowerPcCpu:
-        return PowerPcCpu(self.name, ram, native, serve_inside, self.wide, not self.elf.big_endian)
+        cpu = PowerPcCpu(self.name, ram, native, serve_inside, self.wide, not self.elf.big_endian)
+        cpu.sigtramp = self._trampolines.get(b"__kernel_sigtramp32", 0)
+        cpu.sigtramp_rt = self._trampolines[b"__kernel_sigtramp_rt64" if self.wide else b"__kernel_sigtramp_rt32"]
+        return cpu
 
     def make_fault_entry(self, mm: mm_struct, cpu: Any, force_sig: Callable[[SigInfo], None]) -> FaultEntry:
         return FaultEntry(mm, cpu, force_sig, DSISR_BAD_FAULT_64S if self.wide else DSISR_BAD_FAULT_32S)

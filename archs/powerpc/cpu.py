@@ -133,6 +133,7 @@ class PowerPcCpu:
         self.task: Any = None  # whose registers are in the engine
         self.pins = 0
         self.vdso_address = 0  # where exec mapped Arch.vdso
+        self.sigtramp = self.sigtramp_rt = 0  # offsets of the signal trampolines in it
         self.elfv1 = False
         self.trap = self.dar = self.dsisr = 0
         self._mask = 0xFFFF_FFFF_FFFF_FFFF if wide else 0xFFFF_FFFF

@@ -27,14 +27,14 @@ _HWCAP_32 = _PPC_32 | _FPU | _MMU | _PPC_LE  # a 603e
 
 
 def _dlinfo(cache_block: int) -> tuple[tuple[int, int], ...]:
-    """ARCH_DLINFO: AT_DCACHEBSIZE, AT_ICACHEBSIZE, AT_UCACHEBSIZE; AT_SYSINFO_EHDR has its place kept by AT_IGNORE."""
+    """ARCH_DLINFO: AT_DCACHEBSIZE, AT_ICACHEBSIZE, AT_UCACHEBSIZE, AT_SYSINFO_EHDR, whose value exec fills in."""
     return (
         (_AT_IGNOREPPC, _AT_IGNOREPPC),
         (_AT_IGNOREPPC, _AT_IGNOREPPC),
         (19, cache_block),
         (20, cache_block),
         (21, 0),
-        (1, 0),
+        (33, 0),
     )
 
 

@@ -42,6 +42,8 @@ MC32_FREGS, MC32_VREGS, MC32_SIZE = 192, 464, 1248
 RT32_UC = 128
 RT32_SIZE = RT32_UC + UC32_MCONTEXT + MC32_SIZE + 224
 # struct sigframe: sigcontext of 32 bytes, mcontext, the gap.
+SIG32_REGS = 28  # sigcontext.regs
+UC64_REGS = UC64_MCONTEXT + SC_REGS
 SIG32_SIZE = 32 + MC32_SIZE + 224
 MINSIGSTKSZ_64 = RT64_SIZE + SIGNAL_FRAMESIZE_64
 MINSIGSTKSZ_32 = RT32_SIZE + SIGNAL_FRAMESIZE_32 + 16
@@ -50,7 +52,6 @@ MINSIGSTKSZ_32 = RT32_SIZE + SIGNAL_FRAMESIZE_32 + 16
 _LI_R0, _SC = 0x3800_0000, 0x4400_0002
 TRAMPOLINE_64 = (0x4E80_0421, 0x3821_0000 | SIGNAL_FRAMESIZE_64, _LI_R0 | NR_RT_SIGRETURN, _SC)
 TRAMPOLINE_32 = (_LI_R0 | NR_SIGRETURN, _SC, _LI_R0 | NR_RT_SIGRETURN, _SC)
-RT_TRAMPOLINE_32_OFFSET = 8
 
 
 def pack_siginfo(info: SigInfo, order: str, wide: bool) -> bytes:
@@ -147,7 +148,7 @@ def setup_rt_frame_64(cpu: PowerPcCpu, access: Any, frame: SigFrameContext, task
         regs[4], regs[5], regs[6] = base + RT64_INFO, base, base
     else:
         regs[4] = base + sc
-    regs[NIP] = cpu.vdso_address
+    regs[NIP] = cpu.vdso_address + cpu.sigtramp_rt
     cpu.general.write(regs)
     cpu.write_fp(floats, 0)
     cpu.pc = regs[NIP]
@@ -252,13 +253,13 @@ def setup_rt_frame_32(cpu: PowerPcCpu, access: Any, frame: SigFrameContext, task
             and access.copy_to_user(base, pack_siginfo(frame.info, order, False), "copy_siginfo_to_user")
         )
         sp = base - (SIGNAL_FRAMESIZE_32 + 16)
-        regs[LINK] = cpu.vdso_address + RT_TRAMPOLINE_32_OFFSET
+        regs[LINK] = cpu.vdso_address + cpu.sigtramp_rt
         regs[4], regs[5], regs[6] = base, uc, base
     else:
         ok = put(base + 20, "III", frame.action.handler, low, base + 32) and put(base + 12, "I", high)
         ok = ok and put(base + 16, "i", frame.info.signo) and _save_user_regs(cpu, access, base + 32, regs, where)
         sp = base - SIGNAL_FRAMESIZE_32
-        regs[LINK] = cpu.vdso_address
+        regs[LINK] = cpu.vdso_address + cpu.sigtramp
         regs[4] = base
     if not ok or not put(sp, "I", old_sp):
         return False

@@ -89,7 +89,7 @@ class X86Arch:
             return 0
         if option in (ARCH_GET_FS, ARCH_GET_GS):
             base = fs if option == ARCH_GET_FS else gs
-            return 0 if access.copy_to_user(value, base.to_bytes(8, "little"), "do_arch_prctl_64") else _EFAULT
+            return 0 if access.copy_to_user(value, base.to_bytes(8, "little"), "__put_user_8") else _EFAULT
         if option == ARCH_GET_CPUID:
             return 1
         if option == ARCH_SET_CPUID:

@@ -9,6 +9,8 @@ from typing import Any
 from unicorn import UC_ARCH_X86, UC_MODE_64
 from unicorn.x86_const import (
     UC_X86_INS_CPUID,
+    UC_X86_INS_IN,
+    UC_X86_INS_OUT,
     UC_X86_INS_RDTSC,
     UC_X86_INS_RDTSCP,
     UC_X86_REG_EFLAGS,
@@ -145,6 +147,20 @@ class X86Cpu:
         for instruction in (UC_X86_INS_RDTSC, UC_X86_INS_RDTSCP):
             self.engine.hook_instruction(instruction, self._rdtsc)
         self.engine.hook_instruction(UC_X86_INS_CPUID, self._cpuid)
+        self._before_port: tuple[Any, int] | None = None  # the registers before an IN or OUT, and where that is
+        for instruction in (UC_X86_INS_IN, UC_X86_INS_OUT):
+            self.engine.hook_instruction(instruction, self._port)
+
+    def _port(self) -> int:
+        """IN, OUT and their like are not for user mode. The engine does them, and cannot be stopped before the end of
+        the block: what came before is kept, and holds again then."""
+        if self._before_port is None:
+            uc = self.engine.uc
+            ip = uc.reg_read(UC_X86_REG_RIP)
+            self.engine.settle(ip)
+            self._before_port = (self.engine.save_context(), ip)
+            self.engine.stop()
+        return 0
 
     def _rdtsc(self) -> int:
         """RDTSC and RDTSCP read virtual time.
@@ -220,6 +236,12 @@ class X86Cpu:
         if self._watch:
             self._watch_counter_reads()
         stop = engine.run(engine.pc, budget)
+        if self._before_port is not None:
+            context, ip = self._before_port
+            self._before_port = None
+            engine.restore_context(context)
+            self.pc = ip
+            return self._exception(13)
         if stop == Stop.TRAP:
             number = engine.trap_number
             if number == TRAP_SYSCALL:
@@ -261,6 +283,8 @@ class X86Cpu:
             self._result.write(((1 << 64) - 38, *self._result.read()[1:]))
             return TrapKind.EMULATED
         else:
+            if vector >= 32:  # INT with a number that is not for programs: a fault, not a trap
+                self.pc = ip - 2
             self.trap_number = 13
             self.trap_signal = SigInfo(SIGSEGV, SI_KERNEL)
         return TrapKind.SIGNAL

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import struct
 
+from archs import elf_versions
+
 SONAME = b"linux-vdso.so.1"
 VERSION = b"LINUX_2.6"
 FUNCTIONS = ((b"clock_gettime", 228), (b"gettimeofday", 96), (b"time", 201), (b"getcpu", 309), (b"clock_getres", 229))
@@ -17,16 +19,6 @@ _STB_GLOBAL_FUNC, _STB_WEAK_FUNC = 0x12, 0x22
 _PT_LOAD, _PT_DYNAMIC = 1, 2
 _DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ, _DT_SYMENT, _DT_SONAME = 4, 5, 6, 10, 11, 14
 _DT_VERSYM, _DT_VERDEF, _DT_VERDEFNUM = 0x6FFFFFF0, 0x6FFFFFFC, 0x6FFFFFFD
-
-
-def elf_hash(name: bytes) -> int:
-    """The hash function of DT_HASH and of symbol versions."""
-    value = 0
-    for char in name:
-        value = (value << 4) + char
-        high = value & 0xF0000000
-        value = (value ^ high >> 24) & ~high & 0xFFFFFFFF
-    return value
 
 
 class _Strings:
@@ -54,9 +46,8 @@ def build() -> bytes:
         code += b"\xcc" * (-len(code) % 16)
     count = len(symbols) + 1
 
-    verdef = struct.pack("<HHHHIII", 1, 1, 1, 1, elf_hash(SONAME), 20, 28) + struct.pack("<II", soname, 0)
-    verdef += struct.pack("<HHHHIII", 1, 0, 2, 1, elf_hash(VERSION), 20, 0) + struct.pack("<II", version, 0)
-    versym = struct.pack(f"<{count}H", 0, *[2] * (count - 1))
+    verdef = elf_versions.verdef("<", (SONAME, soname), (VERSION, version))
+    versym = elf_versions.versym("<", count)
     chains = [0, *range(2, count), 0]
     table = struct.pack(f"<II{1 + count}I", 1, count, 1, *chains[:count])
 

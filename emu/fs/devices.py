@@ -118,7 +118,7 @@ class RandomFile(File):
 
     def ioctl(self, task: Current, command: str, arg: int) -> int:
         if command == "RNDGETENTCNT":
-            return 0 if task.access.put_user(arg, 256, 4, "__put_user_4") else -errno.EFAULT
+            return 0 if task.access.put_user(arg, 256, 4) else -errno.EFAULT
         return super().ioctl(task, command, arg)
 
 

@@ -128,7 +128,7 @@ class HostStream(File):
                 (ready,) = struct.unpack("i", fcntl.ioctl(self.fd, termios.FIONREAD, bytes(4)))
             except OSError as problem:
                 return -(problem.errno or errno.EIO)
-            return 0 if task.access.put_user(arg, ready, 4, "__put_user_4") else -errno.EFAULT
+            return 0 if task.access.put_user(arg, ready, 4) else -errno.EFAULT
         return super().ioctl(task, command, arg)
 
 

@@ -767,7 +767,7 @@ class HostFile(File):
     def ioctl(self, task: Current, command: str, arg: int) -> int:
         if command == "FIONREAD":
             left = self.inode.i_size - self.f_pos
-            return 0 if task.access.put_user(arg, left & 0xFFFFFFFF, 4, "__put_user_4") else -errno.EFAULT
+            return 0 if task.access.put_user(arg, left & 0xFFFFFFFF, 4) else -errno.EFAULT
         return super().ioctl(task, command, arg)
 
 

@@ -296,7 +296,7 @@ class PipeFile(File):
 
     def ioctl(self, task: Current, command: str, arg: int) -> int:
         if command == "FIONREAD":
-            return 0 if task.access.put_user(arg, self.pipe.bytes_ready(), 4, "__put_user_4") else -errno.EFAULT
+            return 0 if task.access.put_user(arg, self.pipe.bytes_ready(), 4) else -errno.EFAULT
         return super().ioctl(task, command, arg)
 
     def set_size(self, size: int, privileged: bool) -> int:

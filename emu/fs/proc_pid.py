@@ -21,11 +21,9 @@ from emu.fs.inode import Inode, Kstat
 from emu.fs.iov_iter import iov_iter
 from emu.fs.proc_inode import ProcDirectory, ProcInode, ProcLink, PseudoFs
 from emu.fs.proc_maps import MapsRecords, PagemapFile, smaps_rollup
+from emu.fs.proc_mem import MemFile, access_remote_vm
 from emu.fs.seq_file import ListRecords, SeqFile, SeqOperations
 from emu.mm.fork import mmput
-from emu.mm.gup import get_user_page_remote
-from emu.mm.mm_types import PAGE_SIZE
-from emu.mm.mmap_lock import mmap_read_lock, mmap_read_unlock
 
 if TYPE_CHECKING:
     from emu.fs.current import Current
@@ -247,6 +245,22 @@ def _open_pagemap(dentry: Dentry, flags: int, task: Any) -> File | int:
     return -errno.ESRCH if task.exiting else PidPagemap(dentry, flags, task)
 
 
+def _open_mem(dentry: Dentry, flags: int, task: Any) -> File | int:
+    """For who may trace the task."""
+    if task.exiting:
+        return -errno.ESRCH
+    if not task.machine.sched.current.ptrace_may_access(task):
+        return -errno.EACCES
+    opened = task.mm
+
+    @contextmanager
+    def using() -> Iterator[Any | None]:
+        with _using(task) as mm:
+            yield mm if mm is opened else None
+
+    return MemFile(dentry, flags, using)
+
+
 def pid_directory(sb: PseudoFs, task: Any) -> PidDirectory:
     """/proc/PID, or /proc/TID of a thread: both are about the whole process."""
     subject = Subject(task, True)
@@ -279,6 +293,7 @@ def _files(sb: PseudoFs, path: str, subject: Subject, task: Any) -> dict[bytes, 
     text("smaps_rollup", _smaps_rollup, needs_mm=True)
     text("comm", lambda t, _: t.comm + "\n", _set_comm)
     text("oom_score_adj", lambda t, _: f"{t.oom_score_adj}\n", _set_oom_score_adj)
+    found[b"mem"] = PidRecords(sb, f"{path}/mem", subject, _open_mem, 0o600)
     for name, details in (("maps", False), ("smaps", True)):
         found[name.encode()] = PidRecords(sb, f"{path}/{name}", subject, partial(_open_maps, subject, details), 0o444)
     found[b"pagemap"] = PidRecords(sb, f"{path}/pagemap", subject, _open_pagemap, 0o400)
@@ -372,39 +387,20 @@ def _exe(task: Any) -> bytes | Dentry | int:
     return file.f_dentry if isinstance(file, File) else -errno.ENOENT
 
 
-def access_remote_vm(task: Any, start: int, end: int) -> bytes:
-    """Memory of a task's address space, stopping at what is not there."""
-    if task.machine.sched.current.mm is task.mm:
-        data: bytes = task.access.copy_from_user_partial(start, end - start, "__access_remote_vm")
-        return data
-    mm, ram = task.mm, task.machine.ram
-    data = b""
-    mmap_read_lock(mm)
-    while start < end:
-        page = get_user_page_remote(mm, start, False)
-        if isinstance(page, int):
-            break
-        count = min(end - start, PAGE_SIZE - (start & PAGE_SIZE - 1))
-        data += ram.read((page.pfn << 12) + (start & PAGE_SIZE - 1), count)
-        start += count
-    mmap_read_unlock(mm)
-    return data
-
-
 def _cmdline(task: Any, _: bool) -> bytes:
     with _using(task) as mm:
         if mm is None:
             return b""
-        data = access_remote_vm(task, mm.arg_start, mm.arg_end)
+        data = access_remote_vm(mm, mm.arg_start, mm.arg_end - mm.arg_start)
         if data and data[-1]:  # setproctitle: it runs on into the environment
-            data += access_remote_vm(task, mm.arg_end, mm.env_end)
+            data += access_remote_vm(mm, mm.arg_end, mm.env_end - mm.arg_end)
             data = data.split(b"\0")[0]
         return data
 
 
 def _environ(task: Any, _: bool) -> bytes:
     with _using(task) as mm:
-        return b"" if mm is None else access_remote_vm(task, mm.env_start, mm.env_end)
+        return b"" if mm is None else access_remote_vm(mm, mm.env_start, mm.env_end - mm.env_start)
 
 
 def _smaps_rollup(task: Any, _: bool) -> str | int:

@@ -161,13 +161,13 @@ def tty_ioctl(fd: int, task: Current, command: str, arg: int) -> int | None:
             fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("4H", *struct.unpack(order + "4H", data)))
             return 0
         if command == "TIOCGPGRP":
-            return 0 if access.put_user(arg, task.tgid, 4, "__put_user_4") else -errno.EFAULT
+            return 0 if access.put_user(arg, task.tgid, 4) else -errno.EFAULT
         if command == "TIOCSPGRP":
             return 0 if access.copy_from_user(arg, 4) is not None else -errno.EFAULT
         if command == "TIOCGSID":
-            return 0 if access.put_user(arg, task.tgid, 4, "__put_user_4") else -errno.EFAULT
+            return 0 if access.put_user(arg, task.tgid, 4) else -errno.EFAULT
         if command == "TIOCOUTQ":
-            return 0 if access.put_user(arg, 0, 4, "__put_user_4") else -errno.EFAULT
+            return 0 if access.put_user(arg, 0, 4) else -errno.EFAULT
         if command == "TCFLSH":
             if arg > 2:
                 return -errno.EINVAL

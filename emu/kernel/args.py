@@ -47,7 +47,7 @@ def order(task: Task) -> str:
 
 def getname(task: Task, address: int) -> bytes | int:
     """A path: -EFAULT, or -ENAMETOOLONG from PATH_MAX bytes on (getname)."""
-    name = task.access.strncpy_from_user(address, PATH_MAX, "getname_flags")
+    name = task.access.strncpy_from_user(address, PATH_MAX)
     if name is None:
         return -errno.EFAULT
     return -errno.ENAMETOOLONG if len(name) >= PATH_MAX else name
@@ -67,7 +67,7 @@ def starting_point(task: Task, dfd: int, path: bytes) -> Dentry | int:
 def get_timespec(task: Task, address: int, size: int | None = None) -> tuple[int, int] | int:
     """(seconds, ns) of a struct timespec of two words (or, with size 8, of two 64-bit values), unchecked; -EFAULT."""
     size = size or task.word
-    data = task.access.copy_from_user(address, 2 * size, "get_timespec64")
+    data = task.access.copy_from_user(address, 2 * size)
     if data is None:
         return -errno.EFAULT
     seconds, ns = struct.unpack(order(task) + ("qq" if size == 8 else "ii"), data)
@@ -109,7 +109,7 @@ def put_struct(task: Task, address: int, data: bytes, function: str = "_copy_to_
 def copy_struct_from_user(task: Task, address: int, size: int, known: int) -> bytes | int:
     """A struct that later kernels have made longer: its first `known` bytes; -E2BIG where one behind them is set,
     -EFAULT where it cannot be read."""
-    data = task.access.copy_from_user(address, size, "copy_struct_from_user")
+    data = task.access.copy_from_user(address, size)
     if data is None:
         return -errno.EFAULT
     return -errno.E2BIG if any(data[known:]) else data[:known].ljust(known, b"\0")

@@ -280,10 +280,10 @@ def _create_elf_tables(
         if text is not None:
             sp -= len(text) + 1
             placed[text] = sp
-            access.copy_to_user(sp, text + b"\0", "create_elf_tables")
+            access.copy_to_user(sp, text + b"\0")
     sp -= 16
     random = sp
-    access.copy_to_user(sp, task.machine.random_bytes(16), "create_elf_tables")
+    access.copy_to_user(sp, task.machine.random_bytes(16))
     execfn = mm_string_end(task, filename)
 
     auxv = [(key, vdso if key == AT_SYSINFO_EHDR else value) for key, value in elf.extra_auxv]
@@ -341,7 +341,7 @@ def _create_elf_tables(
         raise _fail(task, image.path, "no room for the stack", error)
     data = struct.pack(f"{order}{len(words)}{letter}", *words)
     task.signal.auxv = data[items * word :]
-    if not access.copy_to_user(sp, data, "create_elf_tables"):
+    if not access.copy_to_user(sp, data, f"__put_user_{word}"):
         raise ExecError(f"{image.path}: no memory for its stack")
     return sp
 

@@ -35,7 +35,7 @@ def mm_release(task: Task) -> None:
         futex_exec_release(task)
     if task.clear_child_tid:
         if task.mm.mm_users > 1:
-            task.access.put_user(task.clear_child_tid, 0, 4, "mm_release")
+            task.access.put_user(task.clear_child_tid, 0, 4)
             futex_wake(task, task.clear_child_tid, True, 1, FUTEX_BITSET_MATCH_ANY)
         task.clear_child_tid = 0
     parent, task.vfork_parent = task.vfork_parent, None

@@ -55,7 +55,7 @@ def kernel_clone(
         return child
     machine = task.machine
     if flags & CLONE_PARENT_SETTID:
-        task.access.put_user(parent_tid, child.pid, 4, "kernel_clone")
+        task.access.put_user(parent_tid, child.pid, 4)
     if flags & CLONE_VFORK:
         child.vfork_parent = task
     number = child.pid
@@ -174,7 +174,7 @@ def copy_process(
     if flags & CLONE_PIDFD:
         fd = pidfd_create(task, child, bool(flags & CLONE_THREAD), 0)
         error = min(fd, 0)
-        if not error and not task.access.put_user(pidfd, fd, 4, "copy_process"):
+        if not error and not task.access.put_user(pidfd, fd, 4):
             task.files.close(fd)
             error = -errno.EFAULT
         if error:
@@ -265,7 +265,7 @@ def sys_clone3(task: Task, address: int, size: int, *_: int) -> int:
     if set_tid_size:
         if set_tid_size > 1:
             return -errno.EINVAL
-        wanted = task.access.get_user(set_tid, 4, "copy_from_user")
+        wanted = task.access.get_user(set_tid, 4, "_copy_from_user")
         if wanted is None:
             return -errno.EFAULT
         pid = s32(wanted)

@@ -372,7 +372,7 @@ class Machine:
         restart = 0
         rq, switches = sched.rq, sched.rq.nr_switches  # where it ran, and whether that CPU ran another one since
         if task.set_child_tid:
-            task.access.put_user(task.set_child_tid, task.pid, 4, "schedule_tail")
+            task.access.put_user(task.set_child_tid, task.pid, 4)
         while True:
             # Back to the program: signals, then the scheduler.
             if self._host_signals:

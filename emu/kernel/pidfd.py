@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PIDFD_THREAD = 0x80  # O_EXCL
 PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP = -10000, -20000
 PIDFD_SIGNAL_THREAD, PIDFD_SIGNAL_THREAD_GROUP, PIDFD_SIGNAL_PROCESS_GROUP = 1, 2, 4
-RLIMIT_NOFILE, CAP_SYS_PTRACE = 7, 19
+RLIMIT_NOFILE = 7
 
 
 class PidFile(File):
@@ -110,7 +110,7 @@ def sys_pidfd_open(task: Task, pid: int, flags: int, *_: int) -> int:
 def _signal_info(task: Task, target: Task, signo: int, address: int) -> SigInfo | int:
     if not address:
         return SigInfo(signo, SI_USER, pid=task.tgid, uid=task.cred.uid)
-    data = task.access.copy_from_user(address, 128, "copy_siginfo_from_user")
+    data = task.access.copy_from_user(address, 128)
     if data is None:
         return -errno.EFAULT
     o, letter = order(task), "Q" if task.word == 8 else "I"
@@ -168,7 +168,7 @@ def sys_pidfd_getfd(task: Task, pidfd: int, fd: int, flags: int, *_: int) -> int
     target = file.task() if isinstance(file, PidFile) else file
     if target is None:
         return -errno.ESRCH
-    if not ptrace_may_access(task, target):
+    if not task.ptrace_may_access(target):
         return -errno.EPERM
     if target.exiting:
         return -errno.ESRCH
@@ -180,16 +180,6 @@ def sys_pidfd_getfd(task: Task, pidfd: int, fd: int, flags: int, *_: int) -> int
     if got < 0:
         wanted.put()
     return got
-
-
-def ptrace_may_access(task: Task, target: Task) -> bool:
-    """May the task look into the other one: of the same process, of the same user and dumpable, or with CAP_SYS_PTRACE
-    (__ptrace_may_access with PTRACE_MODE_REALCREDS)."""
-    if target.signal is task.signal or task.capable(CAP_SYS_PTRACE):
-        return True
-    mine, its = task.cred, target.cred
-    users = {its.uid, its.euid, its.suid} == {mine.uid}
-    return users and {its.gid, its.egid, its.sgid} == {mine.gid} and target.dumpable == 1
 
 
 SYSCALLS = {

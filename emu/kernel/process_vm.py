@@ -6,37 +6,78 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from emu.fs.iov_iter import iov_iter
 from emu.hw.ram import PAGE_SIZE
 from emu.kernel.args import s32
-from emu.kernel.pidfd import ptrace_may_access
 from emu.kernel.sys_read_write import import_iovec
 from emu.mm.gup import get_user_page_remote
 from emu.mm.mmap_lock import mmap_read_lock, mmap_read_unlock
 
 if TYPE_CHECKING:
     from emu.kernel.task import Task
+    from emu.mm.mm_types import mm_struct, page
+
+MAX_PAGES = 1024  # pinned at a time (PVM_MAX_KMALLOC_PAGES)
 
 
-def access_process_vm(task: Task, target: Task, address: int, size: int, local: int, write: bool) -> int:
-    """Copy up to `size` bytes within one page of `target` to or from `local` of the caller: how many, or -EFAULT."""
-    mm = target.mm
+def _pin_pages(mm: mm_struct, start: int, pages: int, write: bool) -> list[page] | int:
+    """The pages from `start` on, each with a reference of its own, as many as there are: -errno when it is the first
+    that fails (pin_user_pages_remote)."""
+    pinned: list[page] = []
     mmap_read_lock(mm)
-    page = get_user_page_remote(mm, address, write)
-    if isinstance(page, int):
-        mmap_read_unlock(mm)
-        return page
-    page._refcount += 1  # it stays while the caller's own memory is faulted in
+    for number in range(pages):
+        found = get_user_page_remote(mm, start + number * PAGE_SIZE, write, unlockable=True)
+        if isinstance(found, int):
+            if not pinned:
+                mmap_read_unlock(mm)
+                return found
+            break
+        found._refcount += 1  # it stays while the caller's own memory is faulted in
+        pinned.append(found)
     mmap_read_unlock(mm)
-    at = (page.pfn << 12) + (address & PAGE_SIZE - 1)
+    return pinned
+
+
+def _rw_pages(task: Task, pages: list[page], offset: int, size: int, mine: iov_iter, write: bool) -> bool:
+    """Copy `size` bytes from `offset` of the first page on to or from `mine` (process_vm_rw_pages). False = EFAULT."""
     ram = task.machine.ram
-    try:
-        if not write:
-            return task.access.copy_to_user_partial(local, ram.read(at, size), "copy_page_to_iter")
-        data = task.access.copy_from_user_partial(local, size, "copy_page_from_iter")
-        ram.write(at, data)
-        return len(data)
-    finally:
-        mm.memory.put_page(page)
+    for found in pages:
+        count = min(PAGE_SIZE - offset, size)
+        at = (found.pfn << 12) + offset
+        if write:
+            data = mine.copy_from_iter(count)
+            ram.write(at, data)
+            copied = len(data)
+            found.dirty = True
+        else:
+            copied = mine.copy_to_iter(ram.read(at, count))
+        if copied < count and mine.count:
+            return False
+        size -= copied
+        offset = 0
+    return True
+
+
+def _rw_single_vec(task: Task, mm: mm_struct, start: int, size: int, mine: iov_iter, write: bool) -> int:
+    """One of the remote segments, MAX_PAGES at a time: 0 or -errno (process_vm_rw_single_vec)."""
+    at, offset = start & -PAGE_SIZE, start & PAGE_SIZE - 1
+    left = (start + size - 1) // PAGE_SIZE - start // PAGE_SIZE + 1
+    while left and mine.count:
+        pinned = _pin_pages(mm, at, min(left, MAX_PAGES), write)
+        if isinstance(pinned, int):
+            return -errno.EFAULT
+        count = min(len(pinned) * PAGE_SIZE - offset, size)
+        try:
+            if not _rw_pages(task, pinned, offset, count, mine, write):
+                return -errno.EFAULT
+        finally:
+            for found in pinned:
+                mm.memory.put_page(found)
+        size -= count
+        offset = 0
+        left -= len(pinned)
+        at += len(pinned) * PAGE_SIZE
+    return 0
 
 
 def _process_vm_rw(
@@ -57,25 +98,17 @@ def _process_vm_rw(
     target = task if s32(pid) == 0 else task.machine.pids.get(s32(pid))
     if target is None or s32(pid) <= 0 or target.exiting:
         return -errno.ESRCH
-    if not ptrace_may_access(task, target):
+    if not task.ptrace_may_access(target):
         return -errno.EPERM
-    done = 0
-    mine = [segment for segment in mine if segment[1]]
+    buffer = iov_iter(task.access, mine)
+    whole = buffer.count
     for start, size in theirs:
-        while size and mine:
-            here, room = mine[0]
-            count = min(size, room, PAGE_SIZE - (start & PAGE_SIZE - 1))
-            copied = access_process_vm(task, target, start, count, here, write)
-            if copied < 0:
-                return done or copied
-            done += copied
-            if copied < count:
-                return done or -errno.EFAULT
-            start, size = start + count, size - count
-            mine[0] = here + count, room - count
-            if room == count:
-                mine.pop(0)
-    return done
+        if not size or not buffer.count:
+            continue
+        error = _rw_single_vec(task, target.mm, start, size, buffer, write)
+        if error:
+            return whole - buffer.count or error
+    return whole - buffer.count
 
 
 def sys_process_vm_readv(

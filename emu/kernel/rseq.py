@@ -36,21 +36,21 @@ def rseq_handle_notify_resume(task: Task) -> None:
 
 def _rseq_ip_fixup(task: Task) -> bool:
     access, (address, signature) = task.access, task.rseq
-    pointer = access.get_user(address + _CS, 8, "rseq_get_rseq_cs_ptr_val")
+    pointer = access.get_user(address + _CS, 8)
     if pointer is None:
         return False
     if not pointer:  # taken for a section of no length: what is there already is written again
-        return access.put_user(address + _CS, 0, 8, "clear_rseq_cs")
-    words = [access.get_user(pointer + at, size, "rseq_get_rseq_cs") for at, size in ((0, 4), (8, 8), (16, 8), (24, 8))]
+        return access.put_user(address + _CS, 0, 8)
+    words = [access.get_user(pointer + at, size, "_copy_from_user") for at, size in ((0, 4), (8, 8), (16, 8), (24, 8))]
     if any(word is None for word in words):
         return False
     version, start, length, abort = (word or 0 for word in words)
     if version or abort - start < length or start + length < start:
         return False
-    if access.get_user(abort - 4, 4, "rseq_get_rseq_cs") != signature:
+    if access.get_user(abort - 4, 4) != signature:
         return False
     ip = task.cpu.pc
-    if not access.put_user(address + _CS, 0, 8, "clear_rseq_cs"):
+    if not access.put_user(address + _CS, 0, 8):
         return False
     if start <= ip < start + length:
         task.cpu.pc = abort

@@ -93,7 +93,7 @@ def _strings(task: Task, array: int) -> list[int] | int:
     found: list[int] = []
     word = task.word
     while array:
-        pointer = task.access.get_user(array + word * len(found), word, "count")
+        pointer = task.access.get_user(array + word * len(found), word)
         if pointer is None:
             return -errno.EFAULT
         if not pointer:
@@ -119,10 +119,7 @@ def _copy_strings(task: Task, stack: ArgumentStack, pointers: list[int], room: i
     texts = []
     stack.begin()
     for pointer in reversed(pointers):
-        access = task.access  # strnlen_user reads whole words
-        if access.get_user(pointer & -task.word, task.word, "strnlen_user") is None:
-            return -errno.EFAULT
-        text = access.strncpy_from_user(pointer, MAX_ARG_STRLEN, "strnlen_user")
+        text = task.access.strnlen_user(pointer, MAX_ARG_STRLEN)
         if text is None:
             return -errno.EFAULT
         room -= len(text) + 1

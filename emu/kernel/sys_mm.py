@@ -178,7 +178,7 @@ def sys_get_mempolicy(task: Task, mode: int, nodes: int, count: int, addr: int, 
     """The default policy, on the one node there is."""
     if flags & ~7:
         return -EINVAL
-    if mode and not task.access.put_user(mode, 0, 4, "kernel_get_mempolicy"):
+    if mode and not task.access.put_user(mode, 0, 4):
         return -14
     return 0
 

@@ -43,7 +43,11 @@ UTIME_NOW, UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
 
 
 def _name_and_start(task: Task, dfd: int, name: int) -> tuple[bytes, Dentry] | int:
-    path = getname(task, name)
+    return _with_start(task, dfd, getname(task, name))
+
+
+def _with_start(task: Task, dfd: int, path: bytes | int) -> tuple[bytes, Dentry] | int:
+    """What getname gave, and where it starts. Calls with two names get the second one first, as GCC orders them."""
     if isinstance(path, int):
         return path
     start = starting_point(task, dfd, path)
@@ -88,10 +92,11 @@ def sys_rmdir(task: Task, name: int, *_: int) -> int:
 
 
 def sys_symlinkat(task: Task, target: int, dfd: int, name: int, *_: int) -> int:
+    path = getname(task, name)
     text = getname(task, target)
     if isinstance(text, int):
         return text
-    found = _name_and_start(task, dfd, name)
+    found = _with_start(task, dfd, path)
     return found if isinstance(found, int) else do_symlink(task, text, found[1], found[0])
 
 
@@ -101,12 +106,13 @@ def sys_symlink(task: Task, target: int, name: int, *_: int) -> int:
 
 def sys_linkat(task: Task, old_dfd: int, old: int, new_dfd: int, new: int, flags: int, *_: int) -> int:
     flags &= 0xFFFFFFFF
+    path = getname(task, new)
     if flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH):
         return -errno.EINVAL
     place = find(task, old_dfd, old, LOOKUP_FOLLOW if flags & AT_SYMLINK_FOLLOW else 0, bool(flags & AT_EMPTY_PATH))
     if isinstance(place, int):
         return place
-    found = _name_and_start(task, new_dfd, new)
+    found = _with_start(task, new_dfd, path)
     return found if isinstance(found, int) else do_link(task, place, found[1], found[0])
 
 
@@ -115,10 +121,11 @@ def sys_link(task: Task, old: int, new: int, *_: int) -> int:
 
 
 def sys_renameat2(task: Task, old_dfd: int, old: int, new_dfd: int, new: int, flags: int, *_: int) -> int:
+    path = getname(task, new)
     source = _name_and_start(task, old_dfd, old)
     if isinstance(source, int):
         return source
-    target = _name_and_start(task, new_dfd, new)
+    target = _with_start(task, new_dfd, path)
     if isinstance(target, int):
         return target
     return do_rename(task, source[1], source[0], target[1], target[0], flags & 0xFFFFFFFF)
@@ -237,7 +244,7 @@ def do_utimes(task: Task, dfd: int, name: int, times: tuple[int, int] | None, fl
 def _utimens(task: Task, address: int, size: int) -> tuple[int, int] | int | None:
     if not address:
         return None
-    data = task.access.copy_from_user(address, 4 * size, "get_timespec64")
+    data = task.access.copy_from_user(address, 4 * size)
     if data is None:
         return -errno.EFAULT
     values = struct.unpack(order(task) + ("4q" if size == 8 else "4i"), data)
@@ -268,7 +275,7 @@ def _timevals(task: Task, address: int) -> tuple[int, int] | int | None:
     if not address:
         return None
     size = task.word
-    data = task.access.copy_from_user(address, 4 * size, "do_futimesat")
+    data = task.access.copy_from_user(address, 4 * size)
     if data is None:
         return -errno.EFAULT
     a, b, c, d = struct.unpack(order(task) + ("4q" if size == 8 else "4i"), data)
@@ -289,7 +296,7 @@ def sys_utimes(task: Task, name: int, times: int, *_: int) -> int:
 def sys_utime(task: Task, name: int, times: int, *_: int) -> int:
     if not times:
         return do_utimes(task, AT_FDCWD, name, None, 0)
-    data = task.access.copy_from_user(times, 2 * task.word, "__do_sys_utime")
+    data = task.access.copy_from_user(times, 2 * task.word, f"__get_user_{task.word}")
     if data is None:
         return -errno.EFAULT
     actime, modtime = struct.unpack(order(task) + ("qq" if task.word == 8 else "ii"), data)

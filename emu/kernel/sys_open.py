@@ -241,7 +241,7 @@ def _flock_layout(task: Task, wide: bool) -> tuple[str, int]:
 def _record_lock(task: Task, file: File, command: int, arg: int, wide: bool) -> int:
     """F_GETLK, F_SETLK, F_SETLKW and their open-file-description twins."""
     layout, size = _flock_layout(task, wide)
-    data = task.access.copy_from_user(arg, size, "_copy_from_user")
+    data = task.access.copy_from_user(arg, size)
     if data is None:
         return -errno.EFAULT
     kind, whence, start, length, pid = struct.unpack(layout, data)
@@ -278,7 +278,7 @@ def _record_lock(task: Task, file: File, command: int, arg: int, wide: bool) -> 
             reply = struct.pack(
                 layout, F_WRLCK if found.write else F_RDLCK, 0, found.start, length, found.pid if not ofd else -1
             )
-        return 0 if task.access.copy_to_user(arg, reply, "_copy_to_user") else -errno.EFAULT
+        return 0 if task.access.copy_to_user(arg, reply) else -errno.EFAULT
     if kind == F_UNLCK:
         locks.set(owner, None, start, end, task.tgid)
         return 0
@@ -398,7 +398,7 @@ def sys_ioctl(task: Task, fd: int, command: int, arg: int, *_: int) -> int:
         task.files.close_on_exec.discard(fd)
         return 0
     if name in ("FIONBIO", "FIOASYNC"):
-        value = access.get_user(arg, 4, "do_vfs_ioctl")
+        value = access.get_user(arg, 4)
         if value is None:
             return -errno.EFAULT
         if name == "FIONBIO":
@@ -409,7 +409,7 @@ def sys_ioctl(task: Task, fd: int, command: int, arg: int, *_: int) -> int:
             return -errno.ENOTTY
         if name == "FIOQSIZE":
             return 0 if access.put_user(arg, file.f_inode.i_size, 8, "_copy_to_user") else -errno.EFAULT
-        return 0 if access.put_user(arg, 4096, 4, "do_vfs_ioctl") else -errno.EFAULT
+        return 0 if access.put_user(arg, 4096, 4) else -errno.EFAULT
     if name is None:
         return -errno.ENOTTY
     return file.ioctl(task, name, arg)
@@ -560,7 +560,7 @@ def sys_pipe2(task: Task, fds: int, flags: int, *_: int) -> int:
     if second < 0:
         task.files.close(first)
         return second
-    if not task.access.copy_to_user(fds, struct.pack(order(task) + "ii", first, second), "do_pipe2"):
+    if not task.access.copy_to_user(fds, struct.pack(order(task) + "ii", first, second)):
         task.files.close(first)
         task.files.close(second)
         return -errno.EFAULT
@@ -578,7 +578,7 @@ def sys_memfd_create(task: Task, name: int, flags: int, *_: int) -> int:
         return -errno.EINVAL if flags & ~(known | MFD_HUGETLB | 0x3F << 26) else -errno.ENOSYS
     if flags & ~known or (flags & MFD_EXEC and flags & MFD_NOEXEC_SEAL):
         return -errno.EINVAL
-    text = task.access.strncpy_from_user(name, NAME_LIMIT + 1, "alloc_name")
+    text = task.access.strncpy_from_user(name, NAME_LIMIT + 1)
     if text is None:
         return -errno.EFAULT
     if len(text) > NAME_LIMIT - 1:

@@ -73,7 +73,7 @@ def set_user_sigmask(task: Task, address: int, size: int) -> int:
         return 0
     if size != 8:
         return -errno.EINVAL
-    mask = task.access.get_user(address, 8, "set_user_sigmask")
+    mask = task.access.get_user(address, 8, "_copy_from_user")
     if mask is None:
         return -errno.EFAULT
     if task.word == 4 and task.arch.elf.big_endian:
@@ -95,7 +95,7 @@ def do_poll(task: Task, fds: int, count: int, timeout: int | None) -> int:
     if count > task.rlimit(RLIMIT_NOFILE):
         return -errno.EINVAL
     access = task.access
-    data = access.copy_from_user(fds, 8 * count, "do_sys_poll")
+    data = access.copy_from_user(fds, 8 * count)
     if data is None:
         return -errno.EFAULT
     layout = order(task) + "iHH"
@@ -161,9 +161,7 @@ def _timeout(task: Task, address: int, size: int) -> int | None:
 def _left(task: Task, address: int, ns: int | None, end: int | None, size: int) -> None:
     """Tell what is left of a timeout that was not 0 (poll_select_finish); a failure to do so is no error."""
     if address and end is not None and ns:
-        task.access.copy_to_user(
-            address, pack_timespec(task, max(0, end - task.machine.clock()), size), "put_timespec64"
-        )
+        task.access.copy_to_user(address, pack_timespec(task, max(0, end - task.machine.clock()), size))
 
 
 def _ppoll(task: Task, fds: int, count: int, timeout: int, mask: int, mask_size: int, size: int) -> int:
@@ -204,7 +202,7 @@ def core_sys_select(task: Task, count: int, sets: tuple[int, int, int], timeout:
         if not address:
             wanted.append(0)
             continue
-        data = access.copy_from_user(address, size, "core_sys_select")
+        data = access.copy_from_user(address, size)
         if data is None:
             return -errno.EFAULT
         wanted.append(_bits(task, data))
@@ -276,7 +274,7 @@ def sys_select(task: Task, count: int, reads: int, writes: int, excepts: int, ti
     end = None if ns is None else task.machine.clock() + ns
     result = core_sys_select(task, count, (reads, writes, excepts), ns)
     if end is not None and ns:  # poll_select_finish leaves a timeout of 0 as it is
-        task.access.copy_to_user(timeout, pack_timeval(task, max(0, end - task.machine.clock())), "poll_select_finish")
+        task.access.copy_to_user(timeout, pack_timeval(task, max(0, end - task.machine.clock())))
     return result
 
 
@@ -334,7 +332,7 @@ def sys_epoll_ctl(task: Task, epfd: int, operation: int, fd: int, event: int, *_
     events = data = 0
     operation &= 0xFFFFFFFF
     if operation != EPOLL_CTL_DEL:
-        text = task.access.copy_from_user(event, epoll_event_size(task.arch), "__do_sys_epoll_ctl")
+        text = task.access.copy_from_user(event, epoll_event_size(task.arch))
         if text is None:
             return -errno.EFAULT
         events, data = struct.unpack(_event_layout(task), text)

@@ -25,6 +25,7 @@ from emu.kernel.exit import (
     WNOTHREAD,
     WNOWAIT,
     WUNTRACED,
+    Waited,
     do_wait,
 )
 from emu.kernel.pidfd import PidFile, pidfd_get_task
@@ -218,7 +219,7 @@ def sys_setfsgid(task: Task, gid: int, *_: int) -> int:
 
 def _getres(task: Task, addresses: tuple[int, ...], values: tuple[int, ...]) -> int:
     for address, value in zip(addresses, values):
-        if not task.access.put_user(address, value, 4, "__do_sys_getresuid"):
+        if not task.access.put_user(address, value, 4):
             return -errno.EFAULT
     return 0
 
@@ -238,7 +239,7 @@ def sys_getgroups(task: Task, count: int, address: int, *_: int) -> int:
         return -errno.EINVAL
     if count:
         for i, gid in enumerate(groups):
-            if not task.access.put_user(address + 4 * i, gid, 4, "groups_to_user"):
+            if not task.access.put_user(address + 4 * i, gid, 4):
                 return -errno.EFAULT
     return len(groups)
 
@@ -249,7 +250,7 @@ def sys_setgroups(task: Task, count: int, address: int, *_: int) -> int:
         return -errno.EPERM
     if count > 65536:
         return -errno.EINVAL
-    data = task.access.copy_from_user(address, 4 * count, "groups_from_user")
+    data = task.access.copy_from_user(address, 4 * count, "__get_user_4")
     if data is None:
         return -errno.EFAULT
     task.cred.groups = sorted(struct.unpack(f"{order(task)}{count}I", data))
@@ -258,27 +259,29 @@ def sys_setgroups(task: Task, count: int, address: int, *_: int) -> int:
 
 def sys_capget(task: Task, header: int, data: int, *_: int) -> int:
     """capget of version 3 for this task; another version is answered with the one that is spoken."""
-    text = task.access.copy_from_user(header, 8, "cap_validate_magic")
-    if text is None:
+    version = task.access.get_user(header, 4)
+    if version is None:
         return -errno.EFAULT
-    version, pid = struct.unpack(order(task) + "Ii", text)
     if version not in (0x20080522, 0x20071026):
-        if not task.access.put_user(header, 0x20080522, 4, "cap_validate_magic"):
+        if not task.access.put_user(header, 0x20080522, 4):
             return -errno.EFAULT
         return -errno.EINVAL if data else 0
-    if pid < 0:
-        return -errno.EINVAL
-    if pid not in (0, task.pid):
-        return -errno.ESRCH
     if not data:
         return 0
+    number = task.access.get_user(header + 4, 4)
+    if number is None:
+        return -errno.EFAULT
+    if s32(number) < 0:
+        return -errno.EINVAL
+    if number not in (0, task.pid):
+        return -errno.ESRCH
     effective, permitted = task.cred.cap_effective, task.cap_permitted
     words = (effective & _UNCHANGED, permitted & _UNCHANGED, 0, effective >> 32, permitted >> 32, 0)
-    return put_struct(task, data, struct.pack(order(task) + "6I", *words), "__do_sys_capget")
+    return put_struct(task, data, struct.pack(order(task) + "6I", *words))
 
 
 def sys_capset(task: Task, header: int, data: int, *_: int) -> int:
-    text = task.access.copy_from_user(header, 8, "cap_validate_magic")
+    text = task.access.copy_from_user(header, 8)
     if text is None:
         return -errno.EFAULT
     version, pid = struct.unpack(order(task) + "Ii", text)
@@ -286,7 +289,7 @@ def sys_capset(task: Task, header: int, data: int, *_: int) -> int:
         return -errno.EINVAL
     if pid not in (0, task.pid):
         return -errno.EPERM
-    text = task.access.copy_from_user(data, 24, "__do_sys_capset")
+    text = task.access.copy_from_user(data, 24)
     if text is None:
         return -errno.EFAULT
     e0, p0, _i0, e1, p1, _i1 = struct.unpack(order(task) + "6I", text)
@@ -326,7 +329,7 @@ def _check_prlimit_permission(task: Task, target: Task) -> bool:
 def sys_prlimit64(task: Task, pid: int, resource: int, new: int, old: int, *_: int) -> int:
     wanted: tuple[int, int] | None = None
     if new:
-        data = task.access.copy_from_user(new, 16, "__do_sys_prlimit64")
+        data = task.access.copy_from_user(new, 16)
         if data is None:
             return -errno.EFAULT
         soft, hard = struct.unpack(order(task) + "QQ", data)
@@ -339,7 +342,7 @@ def sys_prlimit64(task: Task, pid: int, resource: int, new: int, old: int, *_: i
     found = do_prlimit(target, resource & 0xFFFFFFFF, wanted)
     if isinstance(found, int):
         return found
-    return put_struct(task, old, struct.pack(order(task) + "QQ", *found), "__do_sys_prlimit64") if old else 0
+    return put_struct(task, old, struct.pack(order(task) + "QQ", *found)) if old else 0
 
 
 def sys_getrlimit(task: Task, resource: int, address: int, *_: int) -> int:
@@ -350,7 +353,7 @@ def sys_getrlimit(task: Task, resource: int, address: int, *_: int) -> int:
         data = struct.pack(order(task) + "QQ", *found)
     else:
         data = struct.pack(order(task) + "II", *(min(v, 0xFFFFFFFF) for v in found))
-    return put_struct(task, address, data, "__do_sys_getrlimit")
+    return put_struct(task, address, data)
 
 
 def sys_old_getrlimit(task: Task, resource: int, address: int, *_: int) -> int:
@@ -359,11 +362,11 @@ def sys_old_getrlimit(task: Task, resource: int, address: int, *_: int) -> int:
     if isinstance(found, int):
         return found
     values = (min(v, 0x7FFFFFFF) for v in found)
-    return put_struct(task, address, struct.pack(order(task) + "II", *values), "__do_sys_old_getrlimit")
+    return put_struct(task, address, struct.pack(order(task) + "II", *values))
 
 
 def sys_setrlimit(task: Task, resource: int, address: int, *_: int) -> int:
-    data = task.access.copy_from_user(address, 2 * task.word, "__do_sys_setrlimit")
+    data = task.access.copy_from_user(address, 2 * task.word)
     if data is None:
         return -errno.EFAULT
     values = struct.unpack(order(task) + ("QQ" if task.word == 8 else "II"), data)
@@ -389,7 +392,7 @@ def sys_getrusage(task: Task, who: int, address: int, *_: int) -> int:
         )
     else:
         return -errno.EINVAL
-    return put_struct(task, address, data, "__do_sys_getrusage")
+    return put_struct(task, address, data)
 
 
 def sys_times(task: Task, address: int, *_: int) -> int:
@@ -398,7 +401,7 @@ def sys_times(task: Task, address: int, *_: int) -> int:
         letter = "4q" if task.word == 8 else "4i"
         process = task.signal
         times = (ns // 10_000_000 for ns in (*process.cpu_ns(), process.cutime, process.cstime))
-        error = put_struct(task, address, struct.pack(order(task) + letter, *times), "__do_sys_times")
+        error = put_struct(task, address, struct.pack(order(task) + letter, *times))
         if error:
             return error
     return ticks
@@ -415,7 +418,7 @@ def sys_sysinfo(task: Task, address: int, *_: int) -> int:
         data = struct.pack(o + "q3Q6QHHIQQI4x", seconds, 0, 0, 0, total, free, shared, 0, 0, 0, 1, 0, 0, 0, 0, 1)
     else:
         data = struct.pack(o + "i3I6IHHIII8x", seconds, 0, 0, 0, total, free, shared, 0, 0, 0, 1, 0, 0, 0, 1)
-    return put_struct(task, address, data, "__do_sys_sysinfo")
+    return put_struct(task, address, data)
 
 
 # Names
@@ -424,7 +427,7 @@ def sys_sysinfo(task: Task, address: int, *_: int) -> int:
 def sys_uname(task: Task, address: int, *_: int) -> int:
     fields = ("Linux", task.machine.hostname, RELEASE, "#1 SMP", task.arch.uname_machine, "(none)")
     data = b"".join(text.encode()[:64].ljust(65, b"\0") for text in fields)
-    return put_struct(task, address, data, "__do_sys_newuname")
+    return put_struct(task, address, data)
 
 
 def sys_sethostname(task: Task, address: int, size: int, *_: int) -> int:
@@ -432,7 +435,7 @@ def sys_sethostname(task: Task, address: int, size: int, *_: int) -> int:
         return -errno.EPERM
     if not 0 <= s32(size) <= 64:
         return -errno.EINVAL
-    text = task.access.copy_from_user(address, s32(size), "__do_sys_sethostname")
+    text = task.access.copy_from_user(address, s32(size))
     if text is None:
         return -errno.EFAULT
     task.machine.hostname = text.split(b"\0")[0].decode("utf-8", "replace")
@@ -452,7 +455,7 @@ def _set_vma_name(task: Task, option: int, start: int, length: int, address: int
         return -errno.EINVAL
     name = None
     if address:
-        text = task.access.strncpy_from_user(address, ANON_NAME_MAX, "strndup_user")
+        text = task.access.strncpy_from_user(address, ANON_NAME_MAX)
         if text is None:
             return -errno.EFAULT
         if len(text) >= ANON_NAME_MAX or any(not 32 <= c < 127 or c in b"\\`$[]" for c in text):
@@ -472,7 +475,7 @@ def sys_prctl(task: Task, option: int, a: int, b: int, c: int, d: int, *_: int) 
         task.pdeath_signal = a
         return 0
     if option in put_int:  # PR_GET_PDEATHSIG, PR_GET_TSC, PR_GET_CHILD_SUBREAPER
-        return 0 if access.put_user(a, put_int[option], 4, "__do_sys_prctl") else -errno.EFAULT
+        return 0 if access.put_user(a, put_int[option], 4) else -errno.EFAULT
     if option == 3:  # PR_GET_DUMPABLE
         return task.dumpable
     if option == 4:
@@ -485,14 +488,14 @@ def sys_prctl(task: Task, option: int, a: int, b: int, c: int, d: int, *_: int) 
     if option == 8:
         return 0 if a <= 1 else -errno.EINVAL
     if option == 15:  # PR_SET_NAME
-        text = access.strncpy_from_user(a, 15, "__do_sys_prctl")
+        text = access.strncpy_from_user(a, 15)
         if text is None:
             return -errno.EFAULT
         task.comm = text.decode("utf-8", "surrogateescape")
         return 0
     if option == 16:
         name = task.comm.encode("utf-8", "surrogateescape")[:15].ljust(16, b"\0")
-        return put_struct(task, a, name, "__do_sys_prctl")
+        return put_struct(task, a, name)
     if option == 23:  # PR_CAPBSET_READ
         return 1 if a <= 40 else -errno.EINVAL
     if option == 29:  # PR_SET_TIMERSLACK
@@ -552,9 +555,9 @@ def sys_get_robust_list(task: Task, pid: int, head: int, size: int, *_: int) -> 
     found = find_task(task, pid)
     if found is None:
         return -errno.ESRCH
-    if not task.access.put_user(size, found.robust_list[1] or 3 * task.word, task.word, "__do_sys_get_robust_list"):
+    if not task.access.put_user(size, found.robust_list[1] or 3 * task.word, task.word):
         return -errno.EFAULT
-    ok = task.access.put_user(head, found.robust_list[0], task.word, "__do_sys_get_robust_list")
+    ok = task.access.put_user(head, found.robust_list[0], task.word)
     return 0 if ok else -errno.EFAULT
 
 
@@ -579,7 +582,7 @@ def sys_rseq(task: Task, address: int, length: int, flags: int, signature: int, 
     if not task.access.access_ok(address, length):
         return -errno.EFAULT
     access = task.access
-    if access.get_user(address + 8, 8, "rseq_get_rseq_cs_ptr_val") is None:
+    if access.get_user(address + 8, 8) is None:
         return -errno.EFAULT
     task.rseq = (address, signature)
     return 0 if rseq_update_cpu_node_id(task) else -errno.EFAULT
@@ -625,11 +628,11 @@ def sys_wait4(task: Task, pid: int, status: int, options: int, usage: int, *_: i
     found = do_wait(task, kind, number, options | WEXITED)
     if isinstance(found, int):
         return found
-    if status and not task.access.put_user(status, found.status, 4, "__do_sys_wait4"):
+    if status and not task.access.put_user(status, found.status, 4):
         return -errno.EFAULT
     if usage:
         data = _rusage(task, found.utime, found.stime, found.maxrss, found.min_flt, found.nvcsw, found.nivcsw)
-        error = put_struct(task, usage, data, "__do_sys_wait4")
+        error = put_struct(task, usage, data)
         if error:
             return error
     return found.pid
@@ -639,8 +642,8 @@ def sys_waitpid(task: Task, pid: int, status: int, options: int, *_: int) -> int
     return sys_wait4(task, pid, status, options, 0)
 
 
-def sys_waitid(task: Task, which: int, number: int, info: int, options: int, usage: int, *_: int) -> int:
-    options &= 0xFFFFFFFF
+def _kernel_waitid(task: Task, which: int, number: int, options: int) -> Waited | int:
+    """kernel_waitid: what was found; 0 or -errno."""
     if options & ~(WNOHANG | WNOWAIT | WEXITED | WUNTRACED | WCONTINUED | WNOTHREAD | WALL | WCLONE):
         return -errno.EINVAL
     if not options & (WEXITED | WUNTRACED | WCONTINUED):
@@ -662,24 +665,29 @@ def sys_waitid(task: Task, which: int, number: int, info: int, options: int, usa
     if kind == P_PGID and number == 0:
         number = task.pgid
     found = do_wait(task, kind, number, options | (WNOHANG if nonblock else 0))
-    if isinstance(found, int) and found < 0:
-        return found
-    if isinstance(found, int) and nonblock and not options & WNOHANG:
+    if found == 0 and nonblock and not options & WNOHANG:
         return -errno.EAGAIN
-    if not isinstance(found, int) and usage:
-        data = _rusage(task, found.utime, found.stime, found.maxrss, found.min_flt, found.nvcsw, found.nivcsw)
-        error = put_struct(task, usage, data, "__do_sys_waitid")
-        if error:
-            return error
+    return found
+
+
+def sys_waitid(task: Task, which: int, number: int, info: int, options: int, usage: int, *_: int) -> int:
+    """waitid: siginfo is stored even where there was nothing to tell, or an error."""
+    found = _kernel_waitid(task, which, number, options & 0xFFFFFFFF)
+    told = SigInfo(0)
+    if not isinstance(found, int):
+        if usage:
+            data = _rusage(task, found.utime, found.stime, found.maxrss, found.min_flt, found.nvcsw, found.nivcsw)
+            error = put_struct(task, usage, data)
+            if error:
+                return error
+        told = SigInfo(SIGCHLD, found.code, pid=found.pid, uid=found.uid, status=found.value)
     if info:
-        if isinstance(found, int):
-            told = SigInfo(0)
-        else:
-            told = SigInfo(SIGCHLD, found.code, pid=found.pid, uid=found.uid, status=found.value)
         # Only the fields up to si_status are stored.
         data = task.arch.pack_siginfo(told)[: 28 if task.word == 8 else 24]
-        return put_struct(task, info, data, "__do_sys_waitid")
-    return 0
+        error = put_struct(task, info, data, "__do_sys_waitid")
+        if error:
+            return error
+    return found if isinstance(found, int) else 0
 
 
 def sys_eperm(task: Task, *_: int) -> int:

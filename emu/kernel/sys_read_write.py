@@ -225,14 +225,14 @@ def sys_llseek(task: Task, fd: int, high: int, low: int, result: int, whence: in
     pos = _llseek(task, fd, s64(high << 32 | low), whence)
     if pos < 0:
         return pos
-    return 0 if task.access.put_user(result, pos, 8, "__do_sys_llseek") else -errno.EFAULT
+    return 0 if task.access.put_user(result, pos, 8, "_copy_to_user") else -errno.EFAULT
 
 
 def _sendfile(task: Task, out_fd: int, in_fd: int, offset_ptr: int, count: int, size: int) -> int:
     """sendfile, through a buffer of the kernel; `size` of the offset in bytes."""
     pos: int | None = None
     if offset_ptr:
-        value = task.access.get_user(offset_ptr, size, "__do_sys_sendfile64")
+        value = task.access.get_user(offset_ptr, size, "_copy_from_user")
         if value is None:
             return -errno.EFAULT
         pos = s64(value) if size == 8 else slong(task, value)
@@ -253,12 +253,12 @@ def _sendfile(task: Task, out_fd: int, in_fd: int, offset_ptr: int, count: int, 
         if pos is None:
             source.f_pos += result
     if pos is not None and result >= 0:
-        if not task.access.put_user(offset_ptr, pos + result, size, "__do_sys_sendfile64"):
+        if not task.access.put_user(offset_ptr, pos + result, size):
             return -errno.EFAULT
     return result
 
 
-class _KernelBuffer(iov_iter):
+class KernelBuffer(iov_iter):
     """Bytes of the kernel where a file expects guest memory."""
 
     def __init__(self, task: Task, data: bytes = b"", room: int = 0) -> None:
@@ -295,12 +295,12 @@ def _copy(task: Task, source: File, source_pos: int, target: File, target_pos: i
     done = 0
     count = min(count, MAX_RW_COUNT)
     while done < count:
-        room = _KernelBuffer(task, room=min(count - done, 1 << 16))
+        room = KernelBuffer(task, room=min(count - done, 1 << 16))
         got = source.read_iter(task, kiocb(source_pos + done), room)
         if got <= 0:
             return done or got
         iocb = kiocb(target_pos + done)
-        wrote = _write(target, task, iocb, _KernelBuffer(task, bytes(room.data)))
+        wrote = _write(target, task, iocb, KernelBuffer(task, bytes(room.data)))
         if wrote <= 0:
             return done or wrote
         done += wrote

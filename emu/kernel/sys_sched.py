@@ -43,11 +43,11 @@ def sys_sched_getaffinity(task: Task, pid: int, size: int, address: int, *_: int
     byteorder: Any = "big" if task.arch.elf.big_endian else "little"
     word, bits = task.word, (1 << 8 * task.word) - 1
     data = b"".join((mask >> 8 * i & bits).to_bytes(word, byteorder) for i in range(0, count, word))
-    return count if task.access.copy_to_user(address, data, "__do_sys_sched_getaffinity") else -errno.EFAULT
+    return count if task.access.copy_to_user(address, data) else -errno.EFAULT
 
 
 def sys_sched_setaffinity(task: Task, pid: int, size: int, address: int, *_: int) -> int:
-    data = task.access.copy_from_user(address, min(size & 0xFFFFFFFF, 1024), "get_user_cpu_mask")
+    data = task.access.copy_from_user(address, min(size & 0xFFFFFFFF, 1024))
     if data is None:
         return -errno.EFAULT
     found = find_task(task, pid)
@@ -80,7 +80,7 @@ def sys_sched_getparam(task: Task, pid: int, address: int, *_: int) -> int:
     found = find_task(task, pid)
     if found is None:
         return -errno.ESRCH
-    return put_struct(task, address, struct.pack(order(task) + "i", found.rt_priority), "__do_sys_sched_getparam")
+    return put_struct(task, address, struct.pack(order(task) + "i", found.rt_priority))
 
 
 def sys_sched_setscheduler(task: Task, pid: int, policy: int, address: int, *_: int) -> int:
@@ -95,7 +95,7 @@ def sys_sched_setparam(task: Task, pid: int, address: int, *_: int) -> int:
 
 def _setscheduler(task: Task, pid: int, policy: int | None, address: int) -> int:
     """do_sched_setscheduler; policy None = as it is."""
-    data = task.access.copy_from_user(address, 4, "do_sched_setscheduler")
+    data = task.access.copy_from_user(address, 4)
     if data is None:
         return -errno.EFAULT
     found = find_task(task, pid)
@@ -150,18 +150,18 @@ def _copy_attr(task: Task, address: int) -> tuple[int, ...] | int:
     """struct sched_attr (sched_copy_attr): size, policy, flags, nice, priority, runtime, deadline, period, util_min,
     util_max."""
     access = task.access
-    size = access.get_user(address, 4, "sched_copy_attr")
+    size = access.get_user(address, 4)
     if size is None:
         return -errno.EFAULT
     size = size or SCHED_ATTR_SIZE_VER0
     data = b""
     if SCHED_ATTR_SIZE_VER0 <= size <= 4096:
-        got = access.copy_from_user(address, size, "copy_struct_from_user")
+        got = access.copy_from_user(address, size)
         if got is None:
             return -errno.EFAULT
         data = got
     if not data or any(data[SCHED_ATTR_SIZE:]):
-        access.put_user(address, SCHED_ATTR_SIZE, 4, "sched_copy_attr")
+        access.put_user(address, SCHED_ATTR_SIZE, 4)
         return -errno.E2BIG
     attr = struct.unpack(order(task) + "IIQiIQQQII", data[:SCHED_ATTR_SIZE].ljust(SCHED_ATTR_SIZE, b"\0"))
     if attr[2] & SCHED_FLAG_UTIL_CLAMP and size < SCHED_ATTR_SIZE:
@@ -207,7 +207,7 @@ def sys_sched_getattr(task: Task, pid: int, address: int, size: int, flags: int,
         order(task) + "IIQiIQQQII", size, found.policy, int(found.sched_reset_on_fork), 0 if rt else found.nice,
         found.rt_priority, 0 if rt else SLICE, 0, 0, 0, 0,
     )  # fmt: skip
-    return put_struct(task, address, data[:size], "__do_sys_sched_getattr")
+    return put_struct(task, address, data[:size])
 
 
 def _rr_get_interval(task: Task, pid: int, address: int, size: int | None) -> int:
@@ -217,7 +217,7 @@ def _rr_get_interval(task: Task, pid: int, address: int, size: int | None) -> in
     if found is None:
         return -errno.ESRCH
     interval = {SCHED_RR: RR_TIMESLICE, SCHED_FIFO: 0}.get(found.policy, SLICE)
-    return put_struct(task, address, pack_timespec(task, interval, size), "put_timespec64")
+    return put_struct(task, address, pack_timespec(task, interval, size))
 
 
 def sys_sched_rr_get_interval(task: Task, pid: int, address: int, *_: int) -> int:
@@ -237,10 +237,11 @@ def sys_sched_get_priority_min(task: Task, policy: int, *_: int) -> int:
 
 
 def sys_getcpu(task: Task, cpu: int, node: int, *_: int) -> int:
+    error = 0
     for address, value in ((cpu, task.machine.sched.rq.id), (node, 0)):
-        if address and not task.access.put_user(address, value, 4, "__do_sys_getcpu"):
-            return -errno.EFAULT
-    return 0
+        if address and not task.access.put_user(address, value, 4):
+            error = -errno.EFAULT
+    return error
 
 
 PRIO_PROCESS, PRIO_PGRP, PRIO_USER = 0, 1, 2

@@ -42,15 +42,15 @@ def _swap_words(task: Task, mask: int) -> int:
     return mask
 
 
-def get_sigset(task: Task, address: int, function: str) -> int | None:
+def get_sigset(task: Task, address: int) -> int | None:
     """A sigset_t of the guest; None = EFAULT."""
-    mask = task.access.get_user(address, 8, function)
+    mask = task.access.get_user(address, 8, "_copy_from_user")
     return None if mask is None else _swap_words(task, mask)
 
 
-def put_sigset(task: Task, address: int, mask: int, function: str) -> int:
+def put_sigset(task: Task, address: int, mask: int) -> int:
     """Store a sigset_t: 0 or -EFAULT."""
-    return 0 if task.access.put_user(address, _swap_words(task, mask), 8, function) else -errno.EFAULT
+    return 0 if task.access.put_user(address, _swap_words(task, mask), 8, "_copy_to_user") else -errno.EFAULT
 
 
 def sys_rt_sigaction(task: Task, signo: int, act: int, oact: int, size: int, *_: int) -> int:
@@ -62,7 +62,7 @@ def sys_rt_sigaction(task: Task, signo: int, act: int, oact: int, size: int, *_:
     head = struct.Struct(order(task) + 3 * letter)
     new: SigAction | None = None
     if act:
-        data = task.access.copy_from_user(act, head.size + 8, "__do_sys_rt_sigaction")
+        data = task.access.copy_from_user(act, head.size + 8)
         if data is None:
             return -errno.EFAULT
         handler, flags, restorer = head.unpack_from(data)
@@ -81,7 +81,7 @@ def sys_rt_sigaction(task: Task, signo: int, act: int, oact: int, size: int, *_:
     if oact:
         old_mask = _swap_words(task, old.mask).to_bytes(8, "big" if task.arch.elf.big_endian else "little")
         data = head.pack(old.handler, old.flags, old.restorer) + old_mask
-        return put_struct(task, oact, data, "__do_sys_rt_sigaction")
+        return put_struct(task, oact, data)
     return 0
 
 
@@ -90,7 +90,7 @@ def sys_rt_sigprocmask(task: Task, how: int, address: int, old: int, size: int, 
         return -errno.EINVAL
     before = task.signals.blocked
     if address:
-        mask = get_sigset(task, address, "__do_sys_rt_sigprocmask")
+        mask = get_sigset(task, address)
         if mask is None:
             return -errno.EFAULT
         mask &= ~(bit(SIGKILL) | bit(SIGSTOP))
@@ -103,7 +103,7 @@ def sys_rt_sigprocmask(task: Task, how: int, address: int, old: int, size: int, 
             set_blocked(task, mask)
         else:
             return -errno.EINVAL
-    return put_sigset(task, old, before, "__do_sys_rt_sigprocmask") if old else 0
+    return put_sigset(task, old, before) if old else 0
 
 
 def sys_rt_sigpending(task: Task, address: int, size: int, *_: int) -> int:
@@ -112,7 +112,7 @@ def sys_rt_sigpending(task: Task, address: int, size: int, *_: int) -> int:
     mask = task.signals.pending & task.signals.blocked
     byteorder: Any = "big" if task.arch.elf.big_endian else "little"
     data = _swap_words(task, mask).to_bytes(8, byteorder)[:size]
-    return put_struct(task, address, data, "__do_sys_rt_sigpending")
+    return put_struct(task, address, data)
 
 
 def _sleep_until_signal(task: Task) -> int:
@@ -124,7 +124,7 @@ def _sleep_until_signal(task: Task) -> int:
 def sys_rt_sigsuspend(task: Task, address: int, size: int, *_: int) -> int:
     if size != 8:
         return -errno.EINVAL
-    mask = get_sigset(task, address, "__do_sys_rt_sigsuspend")
+    mask = get_sigset(task, address)
     if mask is None:
         return -errno.EFAULT
     task.signals.saved = task.signals.blocked
@@ -139,7 +139,7 @@ def sys_pause(task: Task, *_: int) -> int:
 def _sigtimedwait(task: Task, address: int, info: int, timeout: int, size: int, width: int) -> int:
     if size != 8:
         return -errno.EINVAL
-    mask = get_sigset(task, address, "__do_sys_rt_sigtimedwait")
+    mask = get_sigset(task, address)
     if mask is None:
         return -errno.EFAULT
     mask &= ~(bit(SIGKILL) | bit(SIGSTOP))
@@ -167,7 +167,7 @@ def _sigtimedwait(task: Task, address: int, info: int, timeout: int, size: int, 
     if found is None:
         return -errno.EAGAIN
     if info:
-        error = put_struct(task, info, task.arch.pack_siginfo(found), "copy_siginfo_to_user")
+        error = put_struct(task, info, task.arch.pack_siginfo(found))
         if error:
             return error
     return found.signo
@@ -250,7 +250,7 @@ def sys_tgkill(task: Task, tgid: int, pid: int, signo: int, *_: int) -> int:
 
 
 def _queue(task: Task, tgid: int, pid: int, signo: int, address: int, group: bool) -> int:
-    data = task.access.copy_from_user(address, 128, "copy_siginfo_from_user")
+    data = task.access.copy_from_user(address, 128)
     if data is None:
         return -errno.EFAULT
     letter = "Q" if task.word == 8 else "I"
@@ -307,7 +307,7 @@ def sys_sigaltstack(task: Task, new: int, old: int, *_: int) -> int:
     sp, size, flags = signals.altstack
     data = None
     if new:
-        data = task.access.copy_from_user(new, layout.size, "__do_sys_sigaltstack")
+        data = task.access.copy_from_user(new, layout.size)
         if data is None:
             return -errno.EFAULT
     state = SS_DISABLE if not size else SS_ONSTACK if signals.on_altstack(task.cpu.sp) else 0
@@ -319,7 +319,7 @@ def sys_sigaltstack(task: Task, new: int, old: int, *_: int) -> int:
             return error
     if old:
         text = layout.pack(sp, state - (1 << 32) if state >> 31 else state, size)
-        return put_struct(task, old, text, "__do_sys_sigaltstack")
+        return put_struct(task, old, text)
     return 0
 
 

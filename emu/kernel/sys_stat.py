@@ -50,7 +50,7 @@ def _stat_at(task: Task, dfd: int, name: int, flags: int) -> Kstat | int:
     if flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE):
         return -errno.EINVAL
     if flags & AT_EMPTY_PATH and s32(dfd) >= 0:
-        first = task.access.get_user(name, 1, "vfs_empty_path") if name else 0
+        first = task.access.get_user(name, 1) if name else 0
         if first == 0:
             file = task.files.get(dfd & 0xFFFFFFFF)
             return -errno.EBADF if file is None else file.f_inode.getattr()
@@ -62,13 +62,13 @@ def _put_stat(task: Task, found: Kstat | int, address: int) -> int:
     if isinstance(found, int):
         return found
     data = pack_stat(task.arch, found)
-    return data if isinstance(data, int) else put_struct(task, address, data, "cp_new_stat")
+    return data if isinstance(data, int) else put_struct(task, address, data)
 
 
 def _put_stat64(task: Task, found: Kstat | int, address: int) -> int:
     if isinstance(found, int):
         return found
-    return put_struct(task, address, pack_stat64(task.arch, found), "cp_new_stat64")
+    return put_struct(task, address, pack_stat64(task.arch, found))
 
 
 def _stat_fd(task: Task, fd: int) -> Kstat | int:
@@ -115,7 +115,7 @@ def sys_statx(task: Task, dfd: int, name: int, flags: int, mask: int, address: i
     found = _stat_at(task, dfd, name, flags)
     if isinstance(found, int):
         return found
-    return put_struct(task, address, pack_statx(task.arch, found, 1), "cp_statx")
+    return put_struct(task, address, pack_statx(task.arch, found, 1))
 
 
 # File systems
@@ -128,7 +128,7 @@ def _statfs(task: Task, place: Inode | int, address: int, wide: bool) -> int:
     if isinstance(found, int):
         return found
     data = pack_statfs64(task.arch, found) if wide else pack_statfs(task.arch, found)
-    return data if isinstance(data, int) else put_struct(task, address, data, "do_statfs_native")
+    return data if isinstance(data, int) else put_struct(task, address, data)
 
 
 def _place(task: Task, name: int) -> Inode | int:
@@ -188,7 +188,7 @@ def sys_readlinkat(task: Task, dfd: int, name: int, buffer: int, size: int, *_: 
     if isinstance(text, int):
         return text
     text = text[:size]
-    return len(text) if task.access.copy_to_user(buffer, text, "readlink_copy") else -errno.EFAULT
+    return len(text) if task.access.copy_to_user(buffer, text) else -errno.EFAULT
 
 
 def sys_readlink(task: Task, name: int, buffer: int, size: int, *_: int) -> int:
@@ -274,14 +274,16 @@ def _getdents(task: Task, fd: int, buffer: int, size: int, wide: bool) -> int:
         else:
             ok = ok and access.put_user(where + length - 1, kind, 1, "filldir")
         if not ok or not access.copy_to_user(where + head, name + b"\0", "filldir64"):
-            return -errno.EFAULT
+            if not last:
+                return -errno.EFAULT
+            break
         last = where
         where += length
         index += 1
     file.f_pos = index
     if not last:
         return 0
-    if not access.put_user(last + word, index, word, "__do_sys_getdents64"):
+    if not access.put_user(last + word, index, word):
         return -errno.EFAULT
     return where - buffer
 
@@ -303,7 +305,7 @@ def sys_getcwd(task: Task, buffer: int, size: int, *_: int) -> int:
         return -errno.ENAMETOOLONG
     if len(path) + 1 > size:
         return -errno.ERANGE
-    return len(path) + 1 if task.access.copy_to_user(buffer, path + b"\0", "__do_sys_getcwd") else -errno.EFAULT
+    return len(path) + 1 if task.access.copy_to_user(buffer, path + b"\0") else -errno.EFAULT
 
 
 # Extended attributes: no file has any
@@ -312,7 +314,7 @@ def sys_getcwd(task: Task, buffer: int, size: int, *_: int) -> int:
 def _no_attribute(task: Task, place: Dentry | int, name: int) -> int:
     if isinstance(place, int):
         return place
-    text = task.access.strncpy_from_user(name, 256, "import_xattr_name")
+    text = task.access.strncpy_from_user(name, 256)
     if text is None:
         return -errno.EFAULT
     if not text or len(text) > 255:

@@ -11,7 +11,6 @@ from emu.kernel.args import (
     NSEC_PER_SEC,
     get_timespec,
     pack_timespec,
-    pack_timeval,
     put_struct,
     s32,
     timespec_ns,
@@ -76,7 +75,7 @@ def clock_now(task: Task, clock: int) -> int:
 
 def _clock_gettime(task: Task, clock: int, address: int, size: int) -> int:
     now = clock_now(task, s32(clock))
-    return now if now < 0 else put_struct(task, address, pack_timespec(task, now, size), "put_timespec64")
+    return now if now < 0 else put_struct(task, address, pack_timespec(task, now, size))
 
 
 def sys_clock_gettime(task: Task, clock: int, address: int, *_: int) -> int:
@@ -93,7 +92,7 @@ def _clock_getres(task: Task, clock: int, address: int, size: int) -> int:
     if now < 0:
         return now
     resolution = COARSE_NS if number in COARSE_CLOCKS else 1
-    return put_struct(task, address, pack_timespec(task, resolution, size), "put_timespec64") if address else 0
+    return put_struct(task, address, pack_timespec(task, resolution, size)) if address else 0
 
 
 def sys_clock_getres(task: Task, clock: int, address: int, *_: int) -> int:
@@ -130,10 +129,11 @@ def sys_clock_settime64(task: Task, clock: int, address: int, *_: int) -> int:
 
 def sys_gettimeofday(task: Task, tv: int, tz: int, *_: int) -> int:
     if tv:
-        error = put_struct(task, tv, pack_timeval(task, task.machine.realtime()), "__do_sys_gettimeofday")
-        if error:
-            return error
-    return put_struct(task, tz, bytes(8), "__do_sys_gettimeofday") if tz else 0
+        seconds, ns = divmod(task.machine.realtime(), NSEC_PER_SEC)
+        put, word = task.access.put_user, task.word
+        if not put(tv, seconds, word) or not put(tv + word, ns // 1000, word):
+            return -errno.EFAULT
+    return put_struct(task, tz, bytes(8)) if tz else 0
 
 
 def sys_settimeofday(task: Task, tv: int, tz: int, *_: int) -> int:
@@ -150,7 +150,7 @@ def sys_settimeofday(task: Task, tv: int, tz: int, *_: int) -> int:
 
 def sys_time(task: Task, address: int, *_: int) -> int:
     seconds = task.machine.realtime() // NSEC_PER_SEC
-    if address and not task.access.put_user(address, seconds, task.word, "__do_sys_time"):
+    if address and not task.access.put_user(address, seconds, task.word):
         return -errno.EFAULT
     return seconds
 
@@ -165,7 +165,7 @@ def _sleep(task: Task, end: int, left: int, size: int) -> int:
         return 0
     if left:
         remaining = pack_timespec(task, max(0, end - machine.clock()), size)
-        if not task.access.copy_to_user(left, remaining, "nanosleep_copyout"):
+        if not task.access.copy_to_user(left, remaining):
             return -errno.EFAULT
     task.restart_block = lambda: _sleep(task, end, left, size)
     return -ERESTART_RESTARTBLOCK
@@ -185,7 +185,7 @@ def _cpu_sleep(task: Task, whose: Task | Process, clock: int, flags: int, ns: in
         return -ERESTARTNOHAND
     if left:
         remaining = pack_timespec(task, max(0, end - sample()), size)
-        if not task.access.copy_to_user(left, remaining, "nanosleep_copyout"):
+        if not task.access.copy_to_user(left, remaining):
             return -errno.EFAULT
     task.restart_block = lambda: _cpu_sleep(task, whose, clock, TIMER_ABSTIME, end, left, size)
     return -ERESTART_RESTARTBLOCK

@@ -91,13 +91,13 @@ def sys_getitimer(task: Task, which: int, address: int, *_: int) -> int:
     timer = _itimer(task, s32(which))
     if timer is None:
         return -errno.EINVAL
-    return put_struct(task, address, _pack_itimerval(task, timer), "put_itimerval")
+    return put_struct(task, address, _pack_itimerval(task, timer))
 
 
 def sys_setitimer(task: Task, which: int, new: int, old: int, *_: int) -> int:
     values = (0, 0, 0, 0)
     if new:
-        data = task.access.copy_from_user(new, 4 * task.word, "get_itimerval")
+        data = task.access.copy_from_user(new, 4 * task.word)
         if data is None:
             return -errno.EFAULT
         values = struct.unpack(order(task) + ("4q" if task.word == 8 else "4i"), data)
@@ -109,7 +109,7 @@ def sys_setitimer(task: Task, which: int, new: int, old: int, *_: int) -> int:
     before = _pack_itimerval(task, timer)
     seconds, micro, first, first_micro = values
     _arm(task, timer, first * NSEC_PER_SEC + first_micro * 1000, seconds * NSEC_PER_SEC + micro * 1000)
-    return put_struct(task, old, before, "put_itimerval") if old else 0
+    return put_struct(task, old, before) if old else 0
 
 
 # POSIX timers
@@ -251,7 +251,7 @@ def sys_timer_create(task: Task, clock: int, event: int, address: int, *_: int) 
     number = next(n for n in range(1 << 31) if n not in task.posix_timers)
     value, signo, notify, target = number, SIGALRM, SIGEV_SIGNAL, task
     if event:
-        data = task.access.copy_from_user(event, 64, "__do_sys_timer_create")
+        data = task.access.copy_from_user(event, 64)
         if data is None:
             return -errno.EFAULT
         layout = "Qiii" if task.word == 8 else "Iiii"
@@ -265,7 +265,7 @@ def sys_timer_create(task: Task, clock: int, event: int, address: int, *_: int) 
             return -errno.EINVAL
         if notify != SIGEV_NONE and not 1 <= signo <= NSIG:
             return -errno.EINVAL
-    if not task.access.put_user(address, number, 4, "do_timer_create"):
+    if not task.access.put_user(address, number, 4, "_copy_to_user"):
         return -errno.EFAULT
     task.posix_timers[number] = PosixTimer(task, number_of_clock, notify, signo, value, number, target)
     return 0
@@ -303,7 +303,7 @@ def _timer_settime(task: Task, number: int, flags: int, new: int, old: int, size
         timer.set(None, 0)
     else:
         timer.set(value if flags & TIMER_ABSTIME else timer.now() + value, interval)
-    return put_struct(task, old, before, "put_itimerspec64") if old else 0
+    return put_struct(task, old, before) if old else 0
 
 
 def sys_timer_settime(task: Task, number: int, flags: int, new: int, old: int, *_: int) -> int:
@@ -318,7 +318,7 @@ def _timer_gettime(task: Task, number: int, address: int, size: int) -> int:
     timer = task.posix_timers.get(s32(number))
     if timer is None:
         return -errno.EINVAL
-    return put_struct(task, address, _pack_itimerspec(task, timer.get(), size), "put_itimerspec64")
+    return put_struct(task, address, _pack_itimerspec(task, timer.get(), size))
 
 
 def sys_timer_gettime(task: Task, number: int, address: int, *_: int) -> int:
@@ -392,7 +392,7 @@ def _timerfd_settime(task: Task, fd: int, flags: int, new: int, old: int, size: 
         if flags & TIMER_ABSTIME and file.clock in REALTIME_CLOCKS:
             deadline -= task.machine.boot_time
     task.machine.timers.arm(file.timer, deadline, interval)
-    return put_struct(task, old, before, "put_itimerspec64") if old else 0
+    return put_struct(task, old, before) if old else 0
 
 
 def sys_timerfd_settime(task: Task, fd: int, flags: int, new: int, old: int, *_: int) -> int:
@@ -409,7 +409,7 @@ def _timerfd_gettime(task: Task, fd: int, address: int, size: int) -> int:
         return file
     timer = file.timer or Timer(lambda _: None)
     data = _pack_itimerspec(task, (timer.interval, _remaining(task, timer)), size)
-    return put_struct(task, address, data, "put_itimerspec64")
+    return put_struct(task, address, data)
 
 
 def sys_timerfd_gettime(task: Task, fd: int, address: int, *_: int) -> int:

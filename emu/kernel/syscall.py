@@ -28,6 +28,7 @@ MODULES = (
     "emu.kernel.sys_time",
     "emu.kernel.sys_timer",
     "emu.kernel.sys_read_write",
+    "emu.kernel.sys_splice",
     "emu.kernel.sys_open",
     "emu.kernel.sys_stat",
     "emu.kernel.sys_namei",

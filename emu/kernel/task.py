@@ -44,6 +44,7 @@ DEFAULT_RLIMITS = (
     (0, 0),
     (RLIM_INFINITY, RLIM_INFINITY),
 )
+CAP_SYS_PTRACE = 19
 CAP_ALL = (1 << 41) - 1
 
 
@@ -189,6 +190,15 @@ class Task(SchedEntity):
     def rlimit(self, resource: int) -> int:
         """Soft limit RLIMIT_*; RLIM_INFINITY = none."""
         return self.signal.rlimits[resource][0]
+
+    def ptrace_may_access(self, target: Task) -> bool:
+        """May the task look into the other one: of the same process, of the same user and dumpable, or with
+        CAP_SYS_PTRACE (__ptrace_may_access with PTRACE_MODE_REALCREDS)."""
+        if target.signal is self.signal or self.capable(CAP_SYS_PTRACE):
+            return True
+        mine, its = self.cred, target.cred
+        users = {its.uid, its.euid, its.suid} == {mine.uid}
+        return users and {its.gid, its.egid, its.sgid} == {mine.gid} and target.dumpable == 1
 
     def capable(self, capability: int) -> bool:
         """CAP_* held."""

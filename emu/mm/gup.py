@@ -46,19 +46,21 @@ def _check_vma_flags(vma: vm_area_struct, write: bool, force: bool) -> int:
 
 
 def _get_user_pages(
-    mm: mm_struct, vma: vm_area_struct, start: int, end: int, write: bool, force: bool
+    mm: mm_struct, vma: vm_area_struct, start: int, end: int, write: bool, force: bool, unlockable: bool = True
 ) -> tuple[int, bool]:
     """Make every page of [start, end) present (and writable for `write`): pages done, or -errno when it is the first
-    that fails; and whether mmap_lock was given away meanwhile. It is by a fault that ends with VM_FAULT_COMPLETED; then
-    it is taken again, and the page is looked at once more, in what may be another mapping by now
-    (__get_user_pages_locked)."""
+    that fails; and whether mmap_lock was given away meanwhile. Where it may be (`unlockable`), it is by a fault that
+    ends with VM_FAULT_COMPLETED; then it is taken again, and the page is looked at once more, in what may be another
+    mapping by now (__get_user_pages_locked)."""
     dropped = False
     error = _check_vma_flags(vma, write, force)
     if error:
         return error, dropped
     table = mm.pgtable
     format = table.format
-    flags = FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE | (FAULT_FLAG_WRITE if write else 0)
+    flags = FAULT_FLAG_WRITE if write else 0
+    if unlockable:
+        flags |= FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE
     may_write = bool(vma.vm_flags & VM_WRITE)
     done = 0
     for address in range(start, end, PAGE_SIZE):
@@ -155,19 +157,22 @@ def get_user_page_fast(mm: mm_struct, address: int, write: bool) -> page | int:
         if vma is not None and vma.vm_flags & (VM_READ | VM_WRITE | VM_EXEC):
             return _page_of(mm, pte)
     mmap_read_lock(mm)
-    found = get_user_page_remote(mm, address, write)
+    found = get_user_page_remote(mm, address, write, unlockable=True)
     mmap_read_unlock(mm)
     return found
 
 
-def get_user_page_remote(mm: mm_struct, address: int, write: bool) -> page | int:
-    """The page at `address` of any address space, faulted in (for writing) if need be; -EFAULT, -ENOMEM
-    (get_user_pages_remote for one page). mmap_lock held."""
+def get_user_page_remote(
+    mm: mm_struct, address: int, write: bool, force: bool = False, unlockable: bool = False
+) -> page | int:
+    """The page at `address` of any address space, faulted in (for writing) if need be, with `force` against the
+    protection of a private mapping; -EFAULT, -ENOMEM (get_user_pages_remote for one page). mmap_lock held; a fault
+    gives it away only where that is allowed."""
     vma = mm.mm_mt.load(address)
     if vma is None:
         return -EFAULT
     start = address & PAGE_MASK
-    got, _ = _get_user_pages(mm, vma, start, start + PAGE_SIZE, write, force=False)
+    got, _ = _get_user_pages(mm, vma, start, start + PAGE_SIZE, write, force, unlockable)
     return got if got < 0 else _page_of(mm, mm.pgtable.get(mm.pgtable.slot(address)))
 
 

@@ -52,7 +52,7 @@ def sys_mincore(mm: mm_struct, access: Uaccess, start: int, length: int, vector:
         mmap_read_unlock(mm)
         if isinstance(found, int):
             return found
-        if not access.copy_to_user(vector, found, "__do_sys_mincore"):
+        if not access.copy_to_user(vector, found):
             return -EFAULT
         pages -= len(found)
         vector += len(found)

@@ -178,3 +178,22 @@ def lock_mm_and_find_vma(mm: mm_struct, address: int, user: bool) -> vm_area_str
     mmap_write_downgrade(mm)
     mm.stack_grown = True
     return vma
+
+
+def expand_stack(mm: mm_struct, address: int) -> vm_area_struct | None:
+    """The VMA at `address`, a stack grown to it if need be: mmap_lock, held for read, is let go meanwhile. None, with
+    no lock held, where none can be (expand_stack)."""
+    from emu.mm.mm_types import VM_GROWSDOWN
+    from emu.mm.vma import expand_stack_locked
+
+    mmap_read_unlock(mm)
+    if mmap_write_lock_killable(mm):
+        return None
+    vma = mm.mm_mt.find(address)
+    if vma is None or (
+        vma.vm_start > address and (not vma.vm_flags & VM_GROWSDOWN or expand_stack_locked(vma, address))
+    ):
+        mmap_write_unlock(mm)
+        return None
+    mmap_write_downgrade(mm)
+    return vma

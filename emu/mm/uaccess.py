@@ -2,9 +2,10 @@
 """The kernel's own accesses to guest memory (copy_from_user, copy_to_user, get_user, put_user, strncpy_from_user,
 clear_user).
 
+Each takes the name that a fault in it has in the trace: that of the function with the access in it, as x86-64 has it.
 Each goes through the guest's page tables with the kernel's rights. Where they do not allow it the architecture's
-fault entry is
-called as for a fault in kernel mode, at the first byte of the page that is not there, and the access goes on or fails.
+fault entry is called as for a fault in kernel mode, at the first byte of the page that is not there, and the access
+goes on or fails.
 """
 
 from __future__ import annotations
@@ -105,14 +106,19 @@ class Uaccess:
             done += count
         return done
 
-    def get_user(self, address: int, size: int, function: str = "__get_user") -> int | None:
+    def get_user(self, address: int, size: int, function: str = "") -> int | None:
         """An unsigned integer of 1, 2, 4 or 8 bytes in the guest's byte order; None = EFAULT."""
-        data = self.copy_from_user(address, size, function)
+        data = self.copy_from_user(address, size, function or f"__get_user_{size}")
         return None if data is None else int.from_bytes(data, self.byteorder)
 
-    def put_user(self, address: int, value: int, size: int, function: str = "__put_user") -> bool:
-        """Store the low `size` bytes of an integer in the guest's byte order; False = EFAULT."""
+    def put_user(self, address: int, value: int, size: int, function: str = "") -> bool:
+        """Store the low `size` bytes of an integer in the guest's byte order, all or none of them; False = EFAULT."""
+        function = function or f"__put_user_{size}"
         data = (value & (1 << 8 * size) - 1).to_bytes(size, self.byteorder)
+        if (address & PAGE_SIZE - 1) + size > PAGE_SIZE and self.access_ok(address, size):
+            last = address + size - 1 & -PAGE_SIZE
+            if self._translate(address, WRITE, function) < 0 or self._translate(last, WRITE, function) < 0:
+                return False
         return self.copy_to_user(address, data, function)
 
     def strncpy_from_user(self, address: int, limit: int, function: str = "strncpy_from_user") -> bytes | None:
@@ -156,6 +162,26 @@ class Uaccess:
                 return text + chunk[:end]
             text += chunk
         return text
+
+    def strnlen_user(self, address: int, limit: int) -> bytes | None:
+        """A string without its NUL, at most `limit` bytes, measured by aligned words, so that
+        what follows it is not touched. None = EFAULT."""
+        text = b""
+        while len(text) < limit:
+            at = address + len(text)
+            count = PAGE_SIZE - (at & PAGE_SIZE - 1)
+            if not self.access_ok(at, 1):
+                return None
+            aligned = at & -self.word
+            paddr = self._translate(aligned, READ, "strnlen_user")
+            if paddr < 0:
+                return None
+            chunk = self.ram.read(paddr + at - aligned, count)
+            end = chunk.find(0)
+            if end >= 0:
+                return (text + chunk[:end])[:limit]
+            text += chunk
+        return text[:limit]
 
     def clear_user(self, address: int, size: int, function: str = "clear_user") -> bool:
         """Zero guest memory; False = EFAULT."""

@@ -29,10 +29,12 @@ OUTSIDE = {
     "stack": "its stack has another end",
     "sysv_shm": "it forgets SHM_REMAP and the segment's size",
     "traps": "it sends other codes than Linux",
+    "user_copies": "it looks at both ends of a structure before it copies",
 }
 OUTSIDE_POWERPC = {
     "faults": "it says SEGV_MAPERR where Linux says SEGV_ACCERR",
     "mincore": "it syncs holes of the address space",
+    "proc_mem": "its mem of a 32-bit program is that of the emulator",
     "segv": "it says SEGV_MAPERR where Linux says SEGV_ACCERR",
     "signals": "it leaves an old value in the siginfo of kill",
 }

@@ -21,10 +21,10 @@ class Words:
         self.values: dict[int, int] = {}
         self.written: list[tuple[int, int]] = []
 
-    def get_user(self, address: int, size: int, function: str) -> int | None:
+    def get_user(self, address: int, size: int, function: str = "") -> int | None:
         return self.values.get(address)
 
-    def put_user(self, address: int, value: int, size: int, function: str) -> bool:
+    def put_user(self, address: int, value: int, size: int, function: str = "") -> bool:
         self.values[address] = value
         self.written.append((address, value))
         return True

@@ -156,4 +156,4 @@ def fault_in_user_writeable(task: Task, address: int) -> int:
 
 def get_user(task: Task, address: int) -> int:
     """Fault a word in by reading it: 0 or -EFAULT."""
-    return 0 if task.access.get_user(address, 4, "__get_user_4") is not None else -EFAULT
+    return 0 if task.access.get_user(address, 4) is not None else -EFAULT

@@ -292,7 +292,7 @@ def futex_unlock_pi(task: Task, address: int, shared: bool) -> int:
     """FUTEX_UNLOCK_PI: 0, -EPERM (not the owner), -EINVAL (the word is at odds with the waiters), -EAGAIN, -EFAULT."""
     futexes = task.machine.futexes
     while True:
-        value = task.access.get_user(address, 4, "futex_unlock_pi")
+        value = task.access.get_user(address, 4)
         if value is None:
             return -EFAULT
         if value & FUTEX_TID_MASK != task.pid:

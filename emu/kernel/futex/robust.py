@@ -47,7 +47,7 @@ def _cleanup(task: Task) -> None:
 
 def _fetch_robust_entry(task: Task, address: int) -> tuple[int, bool] | None:
     """(pointer, is it a priority-inheriting lock); None = EFAULT."""
-    entry = task.access.get_user(address, task.word, "fetch_robust_entry")
+    entry = task.access.get_user(address, task.word)
     return None if entry is None else (entry & ~1, bool(entry & 1))
 
 
@@ -58,7 +58,7 @@ def exit_robust_list(task: Task) -> None:
     first = _fetch_robust_entry(task, head)
     if first is None:
         return
-    offset = task.access.get_user(head + word, word, "exit_robust_list")
+    offset = task.access.get_user(head + word, word)
     if offset is None:
         return
     pending = _fetch_robust_entry(task, head + 2 * word)
@@ -88,7 +88,7 @@ def handle_futex_death(task: Task, address: int, pi: bool, pending: bool) -> int
     if address & 3:
         return -1
     while True:
-        value = task.access.get_user(address, 4, "handle_futex_death")
+        value = task.access.get_user(address, 4)
         if value is None:
             return -1
         owner = value & FUTEX_TID_MASK

@@ -127,7 +127,7 @@ def _parse_waitv(task: Task, address: int, count: int) -> list[futex_vector] | i
     """An array of struct futex_waitv: value, address, flags, reserved."""
     vector = []
     for index in range(count):
-        data = task.access.copy_from_user(address + 24 * index, 24, "futex_parse_waitv")
+        data = task.access.copy_from_user(address + 24 * index, 24)
         if data is None:
             return -EFAULT
         value, where, flags, reserved = struct.unpack(order(task) + "QQII", data)

@@ -94,7 +94,7 @@ def ksys_shmctl(task: Task, number: int, command: int, buffer: int) -> int:
             return -EFAULT
         return 0 if command == IPC_STAT else segment.perm.id
     if command == IPC_SET:
-        given = task.access.copy_from_user(buffer, 104 if task.word == 4 else 112, "copy_shmid_from_user")
+        given = task.access.copy_from_user(buffer, 104 if task.word == 4 else 112)
         if given is None:
             return -EFAULT
         segment = shm.ids.by_id(number)
@@ -140,7 +140,7 @@ def sys_ipc(task: Task, call: int, first: int, second: int, third: int, pointer:
         result = do_shmat(task, _int(first), pointer, _int(second))
         if result < 0:
             return result
-        return 0 if task.access.put_user(third, result, task.word, "ksys_ipc") else -EFAULT
+        return 0 if task.access.put_user(third, result, task.word) else -EFAULT
     if call == SHMDT:
         return ksys_shmdt(task, pointer)
     if call == SHMGET:
