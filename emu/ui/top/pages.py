@@ -132,7 +132,7 @@ def lock_page(model: Model, key: LockKey, span: float, width: int, height: int) 
         lines += _parts(
             "How long it was waited for (from)", [(duration(low), n) for low, n in octaves], waits.count, width, limit
         )
-    for heading, found in (("Held meanwhile by", lock.holders), ("Waited", lock.waiters)):
+    for heading, found in (("Held meanwhile by", lock.contended.holders), ("Waited", lock.contended.waiters)):
         if found:
             lines.append(fit([(heading, "title")], width))
             order = sorted(found.items(), key=lambda item: -item[1][1])
@@ -144,9 +144,9 @@ def lock_page(model: Model, key: LockKey, span: float, width: int, height: int) 
                 )
             if len(order) > limit:
                 lines.append(fit([(f"  ({len(order) - limit} more)", "dim")], width))
-    if lock.recent:
+    if lock.contended.recent:
         lines.append(fit([("The last waits", "title")], width))
-        for last in reversed(lock.recent):
+        for last in reversed(lock.contended.recent):
             mode = f" ({'write' if last.write else 'read'})" if key[0] in SHARED else ""
             line = (
                 f"  {seconds(last.time)} s  {last.tid} {printable(last.call) or 'page fault'}{mode} "

@@ -10,11 +10,13 @@ from __future__ import annotations
 import time
 from collections import deque
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from emu.trace.follow import Follower, TraceDamage
 from emu.tracepoint import Kind
+from emu.ui.top.columns import Columns
 from emu.ui.top.model import Model
 
 CHECKPOINTS = 64
@@ -169,11 +171,11 @@ class Player:
                 return True
             piece = piece.slice(0, PIECE)
             if until is not None:
-                later = pc.index(pc.greater(piece.column("time"), until), True).as_py()
-                if later == 0:
-                    return True
-                if later > 0:
-                    piece = piece.slice(0, later)
+                later = np.flatnonzero(Columns(piece)["time"] > until)
+                if len(later):
+                    if not later[0]:
+                        return True
+                    piece = piece.slice(0, int(later[0]))
             self._feed(piece)
             if time.perf_counter() >= deadline:
                 return False
