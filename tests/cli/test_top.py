@@ -227,7 +227,7 @@ def test_threads_on_several_cpus(tmp_path: Path) -> None:
         assert number(r"mmap_lock pid 1000 +\d+ +(\d+)", text) > 0, "mm_storm's threads wait for each other"
         for cpu in range(4):
             assert re.search(rf"  {cpu}  idle", text), cpu
-        assert re.search(r"100[1-8] +X +\d+ +\d+ +[\d.]+ [num]s has ended", text)
+        assert re.search(r"100[1-8] +X +\d+ +\d+ +[\d.]+ [num]s ended", text)
         terminal.press("q")
         assert terminal.wait_end() == 0
 

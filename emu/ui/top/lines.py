@@ -52,6 +52,15 @@ def fit(line: Line, width: int, fill: str = "") -> Line:
     return out
 
 
+def end_of(text: str, width: int) -> str:
+    """A path is known by its end: that of `text`, where it does not fit into `width` cells."""
+    if cells(text) <= width:
+        return text
+    while text and cells(text) >= width:
+        text = text[1:]
+    return "…" + text
+
+
 def bar(share: float, width: int) -> Span:
     """A horizontal bar of `share` (0 to 1) of `width` cells, coloured by its heat."""
     share = min(1.0, max(0.0, share))

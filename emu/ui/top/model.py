@@ -112,7 +112,8 @@ class Lock:
     """One lock."""
 
     key: LockKey
-    pid: int = 0
+    pid: int = 0  # the process that took it last: that of an mm is locked by its parent before it runs
+    taken: int = 0  # grows with the trace: when that was
     reads: int = 0
     writes: int = 0
     failed: int = 0  # trylocks that did not get it
@@ -139,8 +140,8 @@ class Lock:
     def copy(self) -> Lock:
         """One of the same counts."""
         contention = self.contention.copy() if self.contention is not None else None
-        return Lock(self.key, self.pid, self.reads, self.writes, self.failed, self.holds, self.held, self.longest_hold,
-                    self.longest_holder, self.longest_call, contention)  # fmt: skip
+        return Lock(self.key, self.pid, self.taken, self.reads, self.writes, self.failed, self.holds, self.held,
+                    self.longest_hold, self.longest_holder, self.longest_call, contention)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -292,8 +293,12 @@ class Model:
         keys = [kind, *(columns[name][rows] for name in ("code", "result", "reason", number_of, "pid"))]
         groups = Groups(keys)
         held = np.flatnonzero((kind == _MMAP_LOCK_RELEASED) | (kind == _VMA_LOCK_RELEASED))
-        for code, write, result, reason, number, pid, count in zip(*groups.lists(keys), groups.counts.tolist()):
+        for code, write, result, reason, number, pid, count, last in zip(
+            *groups.lists(keys), groups.counts.tolist(), (groups.last + self.events).tolist()
+        ):
             lock = self.lock((name, number), pid)
+            if last > lock.taken:
+                lock.taken, lock.pid = last, pid
             if code in (_MMAP_LOCK_RELEASED, _VMA_LOCK_RELEASED):
                 lock.holds += count
             elif code == _VMA_LOCK_READ_FAILED:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 from emu.trace.escape import printable
 from emu.trace.lock_names import SHARED
 from emu.tracepoint import Path, Reason
@@ -35,7 +37,12 @@ KEYS = (
 def help_page(width: int, height: int) -> list[Line]:
     """What the keys do."""
     lines = [fit([("Keys", "focus")], width, "focus")]
-    lines += [fit([(f"  {keys:<15} ", "key"), (text, "")], width) for keys, text in KEYS]
+    for keys, text in KEYS:
+        if width >= 60:
+            lines.append(fit([(f"  {keys:<15} ", "key"), (text, "")], width))
+            continue
+        lines.append(fit([(keys, "key")], width))
+        lines += [fit([(f"  {part}", "")], width) for part in wrap(text, max(8, width - 2))]
     lines.append(fit([], width))
     lines.append(fit([("Times are virtual: those of the emulated machine.", "dim")], width))
     return _cut(lines, width, height)

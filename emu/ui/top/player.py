@@ -157,7 +157,9 @@ class Player:
             return
         elif self.live:
             self._advance(None, deadline)
-            self.clock = float(max(self.model.now, self.source.clock if self.at_end else 0))
+            # The machine's clock may be far ahead of the events that are known: then it would look as if none came.
+            known = self.at_end and self.model.events >= self.source.total
+            self.clock = float(max(self.model.now, self.source.clock if known else 0))
         else:
             self.clock = min(self.clock + self.speed * elapsed, float(max(self.source.end_time(), self.model.now)))
             if not self._advance(int(self.clock), deadline):

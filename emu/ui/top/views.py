@@ -7,12 +7,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from heapq import nsmallest
+from os.path import basename
 from typing import Any, TypeVar
 
 from emu.trace.escape import printable
 from emu.trace.lock_names import SHARED
 from emu.tracepoint import Kind, Path, Reason, Served
-from emu.ui.top.lines import Cell, Column, Line, bar, count, duration, fit, sparkline, table
+from emu.ui.top.lines import Cell, Column, Line, bar, count, duration, end_of, fit, sparkline, table
 from emu.ui.top.model import TID_OTHERS, VMA_OTHERS, Lock, LockKey, Model, Task, Vma
 from emu.ui.top.totals import Filter, Totals
 
@@ -74,7 +75,7 @@ def lock_name(key: LockKey, model: Model) -> str:
         if number == VMA_OTHERS:
             return "vma_lock of forgotten VMAs"
         vma = model.vmas.get(number)
-        return f"vma_lock {vma.start:x} {vma_name(vma)}" if vma is not None else f"vma_lock of VMA {number}"
+        return f"vma_lock {vma.start:x} {basename(vma_name(vma))}" if vma is not None else f"vma_lock of VMA {number}"
     lock = model.locks.get(key)
     pid = lock.pid if lock is not None else 0
     whose = f" pid {pid}" if pid else ""
@@ -100,7 +101,12 @@ def lock_rows(model: Model, view: View, limit: int | None = None) -> list[Lock]:
     """Locks, the first `limit` of them; those of the chosen VMA when there is one."""
     locks: list[Lock] = list(model.locks.values())
     if view.chosen.vma is not None:
-        locks = [lock for lock in locks if lock.key in (("vma_lock", view.chosen.vma),) or lock.key[0] == "mmap_lock"]
+        vma = model.vmas.get(view.chosen.vma)
+        pid = vma.pid if vma is not None else 0
+        locks = [
+            lock for lock in locks
+            if lock.key == ("vma_lock", view.chosen.vma) or (lock.key[0] == "mmap_lock" and lock.pid == pid)
+        ]  # fmt: skip
     keys: dict[str, Callable[[Lock], float]] = {
         "wait": lambda lock: lock.waits.total,
         "contended": lambda lock: lock.waits.count,
@@ -144,7 +150,7 @@ def vma_rows(model: Model, totals: Totals, view: View, limit: int | None = None)
         "size": lambda vma: vma.size,
     }
     key = keys[by]
-    return _smallest(found, lambda vma: (-key(vma), vma.start, vma.id), limit)
+    return _smallest(found, lambda vma: (-key(vma), vma.removed > 0, vma.start, vma.id), limit)
 
 
 def thread_rows(model: Model, totals: Totals, view: View, limit: int | None = None) -> list[Task]:
@@ -196,9 +202,8 @@ def _draw(
 
 def faults(model: Model, totals: Totals, view: View, width: int, height: int) -> list[Line]:
     """Faults by kind, their rate now, and over time."""
-    spark = max(8, width - 18 - 3 * 8 - 1) if width >= 52 else max(6, width - 16 - 2 * 7 - 3)
-    name = 18 if width >= 52 else 16
-    columns = [Column("Faults by kind", name), Column("count", 7 if width >= 52 else 6, True)]
+    spark = max(8, width - 18 - 3 * 8 - 1) if width >= 52 else max(6, width - 18 - 2 * 7 - 3)
+    columns = [Column("Faults by kind", 18), Column("count", 7 if width >= 52 else 6, True)]
     if width >= 52:
         columns.append(Column("share", 7, True))
     columns += [Column("/s now", 7 if width >= 52 else 6, True), Column("over time")]
@@ -281,6 +286,7 @@ def vmas(model: Model, totals: Totals, view: View, width: int, height: int) -> l
     wide = width >= 90
     if wide:
         columns[3:3] = [Column("waited", 7, True), Column("size", 7, True)]
+    room = width - sum(column.width + 1 for column in columns[:-1])
     items = vma_rows(model, totals, view, _limit(view, "vmas", height))
     highest = max((number for number, _ in totals.by_vma.values()), default=0)
     several = len({vma.pid for vma in model.vmas.values()}) > 1
@@ -291,12 +297,9 @@ def vmas(model: Model, totals: Totals, view: View, width: int, height: int) -> l
         cells: list[Cell] = [(f"{vma.start:x}-{vma.start + vma.size:x}", style), permissions(vma.flags), count(number)]
         if wide:
             cells += [duration(waited) if waited else "-", f"{count(vma.size / 1024)}K"]
-        name = vma_name(vma) + (" (unmapped)" if vma.removed else "")
-        return [
-            *cells,
-            bar(number / highest if highest else 0, heat),
-            (f"{vma.pid} {name}" if several else name, style),
-        ]
+        before, behind = f"{vma.pid} " if several else "", " (unmapped)" if vma.removed else ""
+        name = before + end_of(vma_name(vma), max(8, room - len(before) - len(behind))) + behind
+        return [*cells, bar(number / highest if highest else 0, heat), (name, style)]
 
     return _draw(view, "vmas", columns, items, row, width, height)
 
@@ -342,13 +345,13 @@ def cpus(model: Model, totals: Totals, view: View, width: int, height: int) -> l
 def threads(model: Model, totals: Totals, view: View, width: int, height: int) -> list[Line]:
     """Each thread: faults, waits, and what it is doing."""
     columns = [
-        Column("Thread", 7), Column("", 1), Column("faults", 6, True), Column("waits", 5, True),
+        Column("Thread", 7), Column("S", 1), Column("faults", 6, True), Column("waits", 5, True),
         Column("waited", 7, True), Column("in"),
     ]  # fmt: skip
 
     def row(task: Task) -> list[Cell]:
         waiting = waits_for(task, model)
-        doing = "has ended" if task.state == "X" else waiting or printable(task.call)
+        doing = "ended" if task.state == "X" else waiting or printable(task.call)
         doing = doing or ("sleeps" if task.state == "S" else "user")
         label = "others" if task.tid == TID_OTHERS else str(task.tid)
         return [
