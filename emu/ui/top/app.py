@@ -17,6 +17,7 @@ from textual import events
 from textual.app import App, ComposeResult
 from textual.drivers.linux_driver import LinuxDriver
 from textual.geometry import Region as Area
+from textual.geometry import Size
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -116,6 +117,7 @@ class Dashboard(App[int]):
         self._frame_cost = 0.0  # of one picture, lately
         self._live = Live(guest, player) if guest is not None else None
         self._drawn: object = None
+        self._drawn_size: Size | None = None
         self._drawn_at = self._ticked_at = self._begun = 0.0
         self._begun_cpu = self._used = 0.0
         self._drawing = False  # the processor time since the last look belongs to a picture
@@ -187,7 +189,7 @@ class Dashboard(App[int]):
             room = self._used - before + self._frame_cost <= left or now - self._drawn_at >= SELDOM
         else:
             room = self._frame_cost <= SHARE * (now - self._drawn_at)
-        if self._due or room:
+        if self._due or room or self.canvas.size != self._drawn_size:
             self._show(now)
 
     def _state(self) -> tuple[str, str]:
@@ -226,7 +228,7 @@ class Dashboard(App[int]):
             return
         self._account()
         self._drawing = True
-        self._drawn = key
+        self._drawn, self._drawn_size = key, size
         self._due = False
         self._drawn_at = now
         if self.guest is not None and self.guest.printed != self._output_seen:
