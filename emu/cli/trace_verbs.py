@@ -12,11 +12,12 @@ from emu.cli.trace_file import open_trace, progress, stdout_console
 from emu.trace import script as lines
 from emu.trace.images import TraceSymbols
 from emu.trace.kernel_record import kernel_lines
+from emu.trace.reader import Trace
 from emu.tracepoint import Row
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """Print the summary of a trace, or what the options ask for instead."""
+    """Print the summary of a trace, or what the options ask for instead; 0, or 1 when the trace was cut off."""
     if arguments.html or arguments.svg:
         from emu.cli.pictures import pictures
 
@@ -36,7 +37,7 @@ def report(arguments: argparse.Namespace) -> int:
         print_grouping(found, arguments.entries, console)
         print_notes([*found.notes, trace.problem], console)
     elif arguments.lock_waits:
-        _lock_waits(arguments)
+        _lock_waits(arguments, trace)
     elif arguments.fault is not None:
         from emu.trace.fault_story import NoSuchFault, tell_fault
 
@@ -52,14 +53,13 @@ def report(arguments: argparse.Namespace) -> int:
             summary = Summary(trace, arguments.program)
         print_summary(trace, summary, console)
     sys.stdout.flush()
-    return 0
+    return 1 if trace.problem else 0
 
 
-def _lock_waits(arguments: argparse.Namespace) -> None:
+def _lock_waits(arguments: argparse.Namespace, trace: Trace) -> None:
     from emu.trace.lock_waits import contention, find_waits
     from emu.trace.report_tables import print_contention, print_notes, print_waits
 
-    trace = open_trace(arguments.file)
     console = stdout_console()
     with progress(trace):
         waits = find_waits(trace)
