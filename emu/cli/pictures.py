@@ -29,7 +29,7 @@ def pictures(arguments: argparse.Namespace) -> int:
         try:
             trace = Trace(arguments.file)
             with console.status(Text(f"drawing {printable(path)}")):
-                size = write(trace, path)
+                size = write(trace, path, arguments.program)
             problem = trace.problem
         except TraceError as error:
             raise Failure(str(error)) from None

@@ -241,8 +241,9 @@ def test_progress_is_shown_on_a_terminal_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "form", ["report", "report --by vma", "report --lock-waits", "report --fault 1", "report --html O", "report --svg O",
-             "report --flame O", "lock report", "lock contention", "script", "maps", "export --to csv -o O"]
+    "form", ["report", "report --by vma", "report --lock-waits", "report --fault 1", "report --html O",
+             "report --svg O", "report --flame O", "lock report", "lock contention", "script", "maps",
+             "export --to csv -o O"]
 )  # fmt: skip
 def test_what_is_told_of_a_trace_that_was_cut_off_ends_with_status_1(tmp_path: Path, form: str) -> None:
     write(tmp_path / "whole", storm(20))
