@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from emu.cli.failure import Failure, tell
 from emu.cli.trace_file import open_trace, progress, stdout_console
 from emu.trace import script as lines
+from emu.trace.export.source import Source
 from emu.trace.images import TraceSymbols
 from emu.trace.kernel_record import kernel_lines
+from emu.trace.perf_script import perf_lines
 from emu.trace.reader import Trace
 from emu.tracepoint import Row
 
@@ -80,12 +82,17 @@ def script(arguments: argparse.Namespace) -> int:
     trace = open_trace(arguments.file)
     rows: Iterator[Row] = trace.rows()
     kernel = arguments.format == "kernel"
-    only = lines.Only(arguments.pid, arguments.tid)
+    only = lines.Only(arguments.pid, arguments.tid, arguments.event)
     if arguments.children and not kernel:
         raise Failure("--children is for --format kernel; the other formats have the events of all tasks")
     if arguments.format == "text":
         symbols = TraceSymbols(trace.path)
         found = lines.text_lines(rows, str(trace.metadata.get("comm", "")), symbols, arguments.from_entry, only)
+    elif arguments.format == "perf":
+        source = Source(arguments.file)
+        trace, symbols = source.trace, source.symbols()
+        rows = lines.from_entry(source.rows()) if arguments.from_entry else source.rows()
+        found = perf_lines(rows, trace.metadata, symbols, only)
     else:
         if arguments.from_entry:
             rows = lines.from_entry(rows)

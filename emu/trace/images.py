@@ -156,6 +156,10 @@ class TraceSymbols:
         """(function, offset in it) of an address."""
         return self._images.at(0, ip).lookup(ip)
 
+    def file(self, ip: int) -> str:
+        """The path of the program or library that an address is in."""
+        return self._images.at(0, ip).path
+
     def describe(self, ip: int) -> str:
         """function+0x12, or an empty string."""
         return self._images.at(0, ip).describe(ip)
