@@ -94,7 +94,7 @@ class PerfettoWriter:
         self._fresh: dict[int, list[bytes]] = {}  # interned strings that the next packet must bring
         self._first = True
         self._tracks: dict[tuple[str, object], int] = {}
-        self._locations: dict[int, str] = {}
+        self._locations: dict[tuple[int, bool], str] = {}
         # Encoded parts that come again and again: an annotation of a word, how that of a number begins, and an event,
         # what faults of one place have in common.
         self._words: dict[tuple[str, int | str], bytes] = {}
@@ -314,10 +314,13 @@ class PerfettoWriter:
         self._held.pop(key, None)
         self._end(max(begun, self._fault_end[tid]), track)
 
-    def _where(self, ip: int) -> str:
-        known = self._locations.get(ip)
+    def _where(self, ip: int, is_return: bool = False) -> str:
+        """function+0x12. A return address belongs to the call before it."""
+        known = self._locations.get((ip, is_return))
         if known is None:
-            known = self._locations[ip] = self._symbols.describe(ip) or hex(ip)
+            found = self._symbols.lookup(ip - is_return)
+            known = hex(ip) if found is None else f"{printable(found[0])}+{found[1] + is_return:#x}"
+            self._locations[ip, is_return] = known
         return known
 
     def _fault(self, row: Row) -> None:
@@ -366,7 +369,7 @@ class PerfettoWriter:
 
     def _stack(self, stack: tuple[int, ...]) -> str:
         """A call stack, innermost first."""
-        return " < ".join(self._where(at - (index > 0)) for index, at in enumerate(stack))
+        return " < ".join(self._where(at, index > 0) for index, at in enumerate(stack))
 
     def _syscall(self, row: Row) -> None:
         time, _, pid, tid, kind, _, ip, code = row[:8]
