@@ -68,7 +68,7 @@ _VMA_LOCK_WRITE = int(Kind.VMA_LOCK_WRITE)
 _VMA_REMOVE = int(Kind.VMA_REMOVE)
 
 FaultKey = tuple[int, int, int, int, int, int]  # kind, served, path, reason, tid, vma
-BinKey = tuple[int, int, int, int]  # kind, served, tid, vma
+BinKey = tuple[int, int, int, int, int]  # kind, served, path, tid, vma
 LockKey = tuple[str, int]  # name of the lock, serial number of the mm or of the VMA
 
 
@@ -189,7 +189,7 @@ class Model:
         self.bin_ns = FIRST_BIN_NS
         self.faults: dict[FaultKey, list[int]] = {}  # count, ns waited, ns until served
         self.bins: dict[BinKey, dict[int, int]] = {}  # faults in each `bin_ns` of virtual time
-        self.history: dict[tuple[int, int], list[int]] = {}  # the same of all threads and VMAs
+        self.history: dict[tuple[int, int, int], list[int]] = {}  # the same by kind, served and path
         self.locks: dict[LockKey, Lock] = {}
         self.vmas: dict[int, Vma] = {}
         self._begun: dict[int, tuple[int, str]] = {}  # who held the lock that a thread began to wait for, in which call
@@ -275,11 +275,11 @@ class Model:
             entry[0] += count
             entry[1] += wait
             entry[2] += duration
-            bins = self.bins.setdefault((kind, served, tid, vma), {})
+            bins = self.bins.setdefault((kind, served, path, tid, vma), {})
             bins[at] = bins.get(at, 0) + count
-            history = self.history.get((kind, served))
+            history = self.history.get((kind, served, path))
             if history is None:
-                history = self.history[kind, served] = list(_NO_HISTORY)
+                history = self.history[kind, served, path] = list(_NO_HISTORY)
             history[at] += count
             if tid not in self.tasks:
                 self.task(tid, pid)
@@ -509,8 +509,8 @@ class Model:
             for index, value in enumerate(entry):
                 total[index] += value
         bins: dict[BinKey, dict[int, int]] = {}
-        for (kind, served, tid, vma), found in self.bins.items():
-            into = bins.setdefault((kind, served, *change(tid, vma)), {})
+        for (kind, served, path, tid, vma), found in self.bins.items():
+            into = bins.setdefault((kind, served, path, *change(tid, vma)), {})
             for at, count in found.items():
                 into[at] = into.get(at, 0) + count
         self.faults, self.bins = faults, bins

@@ -42,6 +42,7 @@ class Totals:
     retries: int = 0
     history: list[int] = field(default_factory=list)
     kind_history: dict[tuple[int, int], list[int]] = field(default_factory=dict)
+    path_history: dict[int, list[int]] = field(default_factory=dict)
 
     def rate(self, count: int) -> float:
         """Faults a second of virtual time, over all the time."""
@@ -81,21 +82,23 @@ def totals(model: Model, chosen: Filter, span: float) -> Totals:
     bins = min(BINS, int(span // model.bin_ns) + 1)
     found.history = [0] * bins
     if chosen == Filter():
-        for (kind, served), history in model.history.items():
-            _add(found, kind, served, enumerate(history))
+        for (kind, served, path), history in model.history.items():
+            _add(found, kind, served, path, enumerate(history))
     else:
-        for (kind, served, tid, vma), places in model.bins.items():
+        for (kind, served, path, tid, vma), places in model.bins.items():
             if chosen.tid in (None, tid) and chosen.vma in (None, vma):
-                _add(found, kind, served, places.items())
+                _add(found, kind, served, path, places.items())
     return found
 
 
-def _add(found: Totals, kind: int, served: int, places: Iterable[tuple[int, int]]) -> None:
+def _add(found: Totals, kind: int, served: int, path: int, places: Iterable[tuple[int, int]]) -> None:
     """Add faults of one sort, as (bin, count), to the histories."""
     last = len(found.history) - 1
     of_kind = found.kind_history.setdefault((kind, served), [0] * (last + 1))
+    of_path = found.path_history.setdefault(path, [0] * (last + 1))
     for at, count in places:
         if count:
             at = min(at, last)
             found.history[at] += count
             of_kind[at] += count
+            of_path[at] += count

@@ -202,11 +202,12 @@ def _draw(
 
 def faults(model: Model, totals: Totals, view: View, width: int, height: int) -> list[Line]:
     """Faults by kind, their rate now, and over time."""
-    spark = max(8, width - 18 - 3 * 8 - 1) if width >= 52 else max(6, width - 18 - 2 * 7 - 3)
+    spark = max(8, width - 18 - 3 * 8 - 1) if width >= 52 else max(6, width - 33)
     columns = [Column("Faults by kind", 18), Column("count", 7 if width >= 52 else 6, True)]
     if width >= 52:
         columns.append(Column("share", 7, True))
-    columns += [Column("/s now", 7 if width >= 52 else 6, True), Column("over time")]
+    columns.append(Column("/s now", 7 if width >= 52 else 6, True))
+    columns += [Column("over time")] if width >= 41 else []
 
     def row(key: tuple[int, int] | None) -> list[Cell]:
         if key is None:
@@ -223,24 +224,28 @@ def faults(model: Model, totals: Totals, view: View, width: int, height: int) ->
 
 
 def paths(model: Model, totals: Totals, view: View, width: int, height: int) -> list[Line]:
-    """Which lock served the faults, retries, and why the VMA lock did not serve."""
-    columns = [Column("Served under", 17), Column("faults", 6, True), Column("share", 6, True)]
-    heat = max(0, width - 17 - 6 - 6 - 3)
-    if heat >= 8:
-        columns.append(Column(""))
+    """Which lock served the faults, how many a second and over time, retries, and why the VMA lock did not serve."""
+    wide = width >= 45
+    columns = [
+        Column("Served under", 17), Column("faults", 6, True), Column("share", 6, True),
+        Column("/s now", 6, True) if wide else Column("/s", 5, True),
+    ]  # fmt: skip
+    spark = max(0, width - sum(column.width + 1 for column in columns))
+    if spark >= 6:
+        columns.append(Column("over time", spark))
     order = sorted(totals.by_path, key=lambda path: -totals.by_path[path])
     known = [int(Path.VMA_LOCK), int(Path.MMAP_LOCK)]
     rows: list[list[Cell]] = []
     for path in [*order, *(path for path in known if path not in totals.by_path)]:
-        number = totals.by_path.get(path, 0)
-        part = number / totals.faults if totals.faults else 0
-        cell = bar(part, heat)[0], "good" if path == Path.VMA_LOCK else "warm"
-        rows.append([name_of(Path, path) if path else "no lock", count(number), share(number, totals.faults), cell])
-    rows.append(["after a retry", count(totals.retries), share(totals.retries, totals.faults), ""])
+        number, history = totals.by_path.get(path, 0), totals.path_history.get(path, [])
+        cell = sparkline(history, spark), "good" if path == Path.VMA_LOCK else "warm"
+        name = name_of(Path, path) if path else "no lock"
+        rows.append([name, count(number), share(number, totals.faults), count(totals.recent(history)), cell])
+    rows.append(["after a retry", count(totals.retries), share(totals.retries, totals.faults), "", ""])
     for reason, number in sorted(totals.by_reason.items(), key=lambda item: (-item[1], item[0])):
         part = number / totals.faults if totals.faults else 0
         label = "- " + name_of(Reason, reason), "warm"
-        rows.append([label, count(number), share(number, totals.faults), (bar(part, heat)[0], "dim")])
+        rows.append([label, count(number), share(number, totals.faults), "", (bar(part, spark)[0], "dim")])
     return _draw(view, "paths", columns, rows, list, width, height)
 
 

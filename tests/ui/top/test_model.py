@@ -40,6 +40,8 @@ def test_faults_by_kind_path_reason_vma_and_thread() -> None:
     assert found.by_vma == {HEAP: [3 * ROUNDS, 4000 * ROUNDS]}
     assert {tid: entry[0] for tid, entry in found.by_tid.items()} == {MAIN + n: ROUNDS for n in (1, 2, 3)}
     assert sum(found.history) == 3 * ROUNDS
+    assert {path: sum(history) for path, history in found.path_history.items()} == found.by_path
+    assert {key: sum(history) for key, history in found.kind_history.items()} == found.by_kind
     assert found.rate(found.faults) == pytest.approx(3e9 / ROUND_NS, rel=0.05)
     assert found.recent(found.history) == pytest.approx(3e9 / ROUND_NS, rel=0.25)
     assert totals(model, Filter(tid=MAIN + 1), model.now).by_path == {Path.MMAP_LOCK: ROUNDS}
@@ -127,7 +129,18 @@ def comparable(model: Model) -> object:
               list(lock.contended.recent))
         for key, lock in model.locks.items()
     }  # fmt: skip
-    return model.events, model.now, model.bin_ns, model.faults, model.bins, locks, model.vmas, model.tasks, model.cpus
+    return (
+        model.events,
+        model.now,
+        model.bin_ns,
+        model.faults,
+        model.bins,
+        model.history,
+        locks,
+        model.vmas,
+        model.tasks,
+        model.cpus,
+    )
 
 
 def test_the_size_of_the_pieces_does_not_matter() -> None:
