@@ -134,11 +134,13 @@ def lock_page(model: Model, key: LockKey, span: float, width: int, height: int) 
         mean = duration(lock.held / lock.holds) if lock.holds else "-"
         lines.append(fit([("longest hold: ", "dim"), (f"{text}; mean {mean}", "")], width))
     limit = max(2, (height - 12) // 4)
-    octaves = lock.waits.octaves()
+    octaves = [(f"from {duration(low)}", number) for low, number in lock.waits.octaves()]
     if octaves:
-        lines += _parts(
-            "How long it was waited for (from)", [(duration(low), n) for low, n in octaves], waits.count, width, limit
-        )
+        room = max(4, height // 4)
+        if len(octaves) > room:  # the long ones are those that matter
+            short = octaves[: 1 - room]
+            octaves = [("shorter", sum(number for _, number in short)), *octaves[1 - room :]]
+        lines += _parts("How long it was waited for", octaves, waits.count, width, len(octaves))
     for heading, found in (("Held meanwhile by", lock.contended.holders), ("Waited", lock.contended.waiters)):
         if found:
             lines.append(fit([(heading, "title")], width))

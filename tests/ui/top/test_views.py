@@ -110,6 +110,19 @@ def test_locks_that_were_waited_for_come_before_those_that_were_taken_often() ->
     assert lines[at + 1].startswith("vma_lock of VMA 7 ")
 
 
+def test_the_page_of_a_lock_shows_its_long_waits_whatever_its_height() -> None:
+    rows = []
+    for at in range(12):
+        for _ in range(at + 1):
+            rows.append(row(Kind.MMAP_LOCK_ACQUIRE_RETURNED, at, address=1, result=1, wait=100 << at, holder=1001))
+    view = View(page=("lock", ("mmap_lock", 1)))
+    low = picture(rows, view, 80, 24)
+    assert cells(low, r"^  shorter +(\d+) ") == (str(sum(range(1, 9))),)
+    assert cells(low, r"^  from 131 us +(\d+) +([\d.]+%)") == ("12", "15.4%")
+    high = picture(rows, view, 80, 60)
+    assert cells(high, r"^  from 64 ns +(\d+) ") == ("1",) and not any("shorter" in line for line in high)
+
+
 def test_each_process_has_its_own_mmap_lock() -> None:
     """A child's is taken by its parent first, which copies the address space into it."""
     rows = []
