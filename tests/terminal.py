@@ -89,13 +89,16 @@ class Terminal:
     def wait(self, condition: str | Callable[[str], bool], seconds: float = 30) -> str:
         """Wait until the screen holds a text, or a condition of it: the screen; AssertionError with it otherwise."""
         deadline = time.monotonic() + seconds
-        while True:
-            text = self.text
-            if condition in text if isinstance(condition, str) else condition(text):
-                return text
+
+        def met(text: str) -> bool:
+            return condition in text if isinstance(condition, str) else condition(text)
+
+        while not met(text := self.text):
             if self.status is not None or time.monotonic() > deadline:
                 raise AssertionError(f"waited for {condition!r}, status {self.status}:\n{text}")
             self.read(0.1)
+        self.read(0.05)  # the rest of a picture that comes in parts
+        return self.text if met(self.text) else text
 
     def wait_end(self, seconds: float = 30) -> int:
         """Wait until the command has ended: its status as Popen.returncode."""

@@ -18,7 +18,7 @@ def write_flame(arguments: argparse.Namespace) -> int:
 
     try:
         source = Source(arguments.file)
-        symbols = source.symbols()
+        symbols = source.symbols(arguments.program)
         stacks = Folder(source.metadata, symbols, arguments.weight).add(source.rows())
         meta = source.metadata
         title = f"{meta.get('program')} on {meta.get('arch')}, --locking {meta.get('locking')}: "

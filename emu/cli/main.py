@@ -76,6 +76,16 @@ def _events(text: str) -> tuple[str, ...]:
         raise argparse.ArgumentTypeError(str(problem)) from None
 
 
+def _kinds(text: str) -> tuple[int, ...]:
+    from emu.tracepoint import Kind
+
+    names = [part.strip() for part in text.split(",")]
+    for name in names:
+        if name.upper() not in Kind.__members__:
+            raise argparse.ArgumentTypeError(f"{name!r} is no event: page_fault_user, mmap_lock_released, ...")
+    return tuple(int(Kind[name.upper()]) for name in names)
+
+
 def _variable(text: str) -> str:
     if "=" not in text or text.startswith("="):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
@@ -238,7 +248,7 @@ def _export(verbs: argparse._SubParsersAction[_Parser]) -> None:
 def _script(verbs: argparse._SubParsersAction[_Parser]) -> None:
     parser = verbs.add_parser("script", help="every event of a trace, a line each")
     parser.add_argument("file", metavar="FILE")
-    parser.add_argument("--format", choices=("text", "json", "kernel"), default="text", help="default: text")
+    parser.add_argument("--format", choices=("text", "json", "perf", "kernel"), default="text", help="default: text")
     parser.add_argument("--from-entry", action="store_true", help="drop all before the first fault of the program")
     parser.add_argument(
         "--children", action="store_true", help="with --format kernel: events of all tasks, not of the first one only"
@@ -247,6 +257,9 @@ def _script(verbs: argparse._SubParsersAction[_Parser]) -> None:
         parser.add_argument(
             f"--{name}", type=_numbers, default=(), metavar="N[,N]", help=f"only events with this {name}"
         )
+    parser.add_argument(
+        "--event", type=_kinds, default=(), metavar="NAME[,NAME]", help="only events of this name: page_fault_user"
+    )
     parser.set_defaults(run="emu.cli.trace_verbs:script")
 
 

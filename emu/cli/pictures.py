@@ -10,27 +10,32 @@ import sys
 from rich.console import Console
 from rich.text import Text
 
-from emu.cli.failure import Failure
+from emu.cli.failure import Failure, tell
 from emu.trace.escape import printable
 from emu.trace.reader import Trace, TraceError
 
 
 def pictures(arguments: argparse.Namespace) -> int:
-    """Write the page, the SVG, or both; tell their sizes on stderr."""
+    """Write the page, the SVG, or both; tell their sizes on stderr. 0, or 1 when the trace was cut off."""
     from emu.ui.html import write_html, write_svg
 
     console = Console(stderr=True, highlight=False)
+    problem = None
     for path, write in ((arguments.html, write_html), (arguments.svg, write_svg)):
         if path is None:
             continue
         if os.path.exists(path) and os.path.exists(arguments.file) and os.path.samefile(path, arguments.file):
             raise Failure(f"{path}: is the trace itself")
         try:
+            trace = Trace(arguments.file)
             with console.status(Text(f"drawing {printable(path)}")):
-                size = write(Trace(arguments.file), path)
-        except TraceError as problem:
-            raise Failure(str(problem)) from None
+                size = write(trace, path, arguments.program)
+            problem = trace.problem
+        except TraceError as error:
+            raise Failure(str(error)) from None
         except OSError as error:
             raise Failure(f"{path}: cannot be written: {error.strerror or error}") from None
         sys.stderr.write(f"[ mmscope report: {size} bytes in {printable(path)} ]\n")
-    return 0
+    if problem:
+        tell(problem)
+    return 1 if problem else 0

@@ -56,10 +56,11 @@ def _keys_from_terminal() -> None:
 def _replay(path: str) -> int:
     from emu.trace.follow import Follower
     from emu.trace.reader import Trace, TraceError
+    from emu.ui.top.columns import NAMES
 
     try:
         meta = Trace(path).metadata
-        follower = Follower(path)
+        follower = Follower(path, NAMES)
     except TraceError as problem:
         raise Failure(str(problem)) from None
     except OSError as problem:
@@ -148,13 +149,15 @@ def _show(arguments: argparse.Namespace, guest: Guest, screen: bool, temporary: 
     if screen:
         import emu.ui.top.app as app
     from emu.trace.follow import Follower
+    from emu.ui.top.columns import NAMES
     from emu.ui.top.live import Live
     from emu.ui.top.player import Player, Source
 
     _one_thread()
     if not guest.wait_ready():
         return None
-    player: Player = Player(Source(Follower(arguments.output), growing=True), live=True)
+    follower = Follower(arguments.output, NAMES, check=False)  # what this command itself writes
+    player: Player = Player(Source(follower, growing=True), live=True)
     if temporary is not None:
         os.unlink(temporary)  # both sides have it open
     if screen:

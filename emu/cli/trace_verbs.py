@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from emu.cli.failure import Failure, tell
 from emu.cli.trace_file import open_trace, progress, stdout_console
 from emu.trace import script as lines
+from emu.trace.export.source import Source
 from emu.trace.images import TraceSymbols
 from emu.trace.kernel_record import kernel_lines
+from emu.trace.perf_script import perf_lines
+from emu.trace.reader import Trace
 from emu.tracepoint import Row
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """Print the summary of a trace, or what the options ask for instead."""
+    """Print the summary of a trace, or what the options ask for instead; 0, or 1 when the trace was cut off."""
     if arguments.html or arguments.svg:
         from emu.cli.pictures import pictures
 
@@ -36,7 +39,7 @@ def report(arguments: argparse.Namespace) -> int:
         print_grouping(found, arguments.entries, console)
         print_notes([*found.notes, trace.problem], console)
     elif arguments.lock_waits:
-        _lock_waits(arguments)
+        _lock_waits(arguments, trace)
     elif arguments.fault is not None:
         from emu.trace.fault_story import NoSuchFault, tell_fault
 
@@ -52,14 +55,13 @@ def report(arguments: argparse.Namespace) -> int:
             summary = Summary(trace, arguments.program)
         print_summary(trace, summary, console)
     sys.stdout.flush()
-    return 0
+    return 1 if trace.problem else 0
 
 
-def _lock_waits(arguments: argparse.Namespace) -> None:
+def _lock_waits(arguments: argparse.Namespace, trace: Trace) -> None:
     from emu.trace.lock_waits import contention, find_waits
     from emu.trace.report_tables import print_contention, print_notes, print_waits
 
-    trace = open_trace(arguments.file)
     console = stdout_console()
     with progress(trace):
         waits = find_waits(trace)
@@ -80,12 +82,17 @@ def script(arguments: argparse.Namespace) -> int:
     trace = open_trace(arguments.file)
     rows: Iterator[Row] = trace.rows()
     kernel = arguments.format == "kernel"
-    only = lines.Only(arguments.pid, arguments.tid)
+    only = lines.Only(arguments.pid, arguments.tid, arguments.event)
     if arguments.children and not kernel:
         raise Failure("--children is for --format kernel; the other formats have the events of all tasks")
     if arguments.format == "text":
         symbols = TraceSymbols(trace.path)
         found = lines.text_lines(rows, str(trace.metadata.get("comm", "")), symbols, arguments.from_entry, only)
+    elif arguments.format == "perf":
+        source = Source(arguments.file)
+        trace, symbols = source.trace, source.symbols()
+        rows = lines.from_entry(source.rows()) if arguments.from_entry else source.rows()
+        found = perf_lines(rows, trace.metadata, symbols, only)
     else:
         if arguments.from_entry:
             rows = lines.from_entry(rows)

@@ -61,7 +61,7 @@ class Group:
 
 @dataclass
 class Grouping:
-    """What `group` found, the most frequent first."""
+    """What `group` found: faults, the most frequent first, or locks, those first that were waited for longest."""
 
     keys: tuple[str, ...]
     locks: bool  # takings of locks are counted, not faults
@@ -238,7 +238,10 @@ def _finish(
         found.append(Group(names, count, 0.0, waited, wait, mean, min(p99, longest), longest, duration, refused))
     for each in found:
         each.share = each.count / total if total else 0.0
-    found.sort(key=lambda each: (-each.count, -each.wait, each.keys))
+    if locks:  # the contended ones are not to be buried among thousands of VMA locks
+        found.sort(key=lambda each: (-each.wait, -each.count, each.keys))
+    else:
+        found.sort(key=lambda each: (-each.count, -each.wait, each.keys))
     return Grouping(tuple(keys), locks, found, total, images.notes())
 
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,6 +20,8 @@ from emu.trace.symbols import Symbols
 from emu.trace.vma_names import VmaNames
 from emu.tracepoint import Kind
 
+Array = npt.NDArray[Any]
+
 NOTES = 3  # files without symbols that are told by name
 
 
@@ -29,7 +33,7 @@ class Images:
         self._meta = trace.metadata
         self._program = program
         self._execs: list[tuple[str | None, int]] = []  # path and load bias
-        self._marks: list[tuple[int, int, int]] = []  # pid, seq, image
+        self._marks: list[tuple[int, int, int, int]] = []  # pid, seq, image, time
         self._symbols: dict[int, Symbols] = {}
         self._files: dict[str, Symbols] = {}
         self._mapped: list[Vma] = []
@@ -44,31 +48,48 @@ class Images:
         """Find the execs and forks: most batches have none."""
         current: dict[int, int] = {}
         first = True
-        for seq, pid, kind, address, code, size, flags, text in _execs_and_forks(trace):
+        for seq, time, pid, kind, address, code, size, flags, text in _execs_and_forks(trace):
             if kind == Kind.EXEC:
                 self._execs.append((None if first else text, address))
                 first = False
                 current[pid] = len(self._execs) - 1
-                self._marks.append((pid, seq, current[pid]))
+                self._marks.append((pid, seq, current[pid], time))
             elif not flags & CLONE_VM or (size or code) not in current:
                 child = size or code
                 if child != pid:
                     current[child] = current.get(pid, 0)
-                    self._marks.append((child, seq, current[child]))
+                    self._marks.append((child, seq, current[child], time))
         if not self._execs:
             self._execs.append((None, 0))
 
     def marks(self) -> pa.Table:
         """pid, seq, image: from that event on the process runs that image."""
-        columns = list(zip(*self._marks)) or [(), (), ()]
+        columns = list(zip(*self._marks)) or [(), (), (), ()]
         return pa.table({name: pa.array(c, pa.int64()) for name, c in zip(("pid", "seq", "image"), columns)})
 
     def image_at(self, pid: int, seq: int) -> int:
         """The image that a process runs at an event."""
         found = 0
-        for marked, since, image in self._marks:
+        for marked, since, image, _ in self._marks:
             if marked == pid and since <= seq:
                 found = image
+        return found
+
+    def images_at(self, pids: Array, times: Array) -> Array:
+        """The image that each process runs at a time."""
+        found = np.zeros(len(pids), np.int32)
+        if not self.several or not len(pids):
+            return found
+        known, inverse = np.unique(pids, return_inverse=True)
+        by_pid: dict[int, list[tuple[int, int]]] = {}
+        for pid, _, image, time in self._marks:
+            by_pid.setdefault(pid, []).append((time, image))
+        for index, pid in enumerate(known.tolist()):
+            marks = sorted(by_pid.get(pid, ()), key=lambda mark: mark[0])
+            if marks:
+                rows = np.flatnonzero(inverse == index)
+                at = np.searchsorted([time for time, _ in marks], times[rows], side="right") - 1
+                found[rows] = np.array([image for _, image in marks])[np.maximum(at, 0)]
         return found
 
     def symbols(self, image: int) -> Symbols:
@@ -85,6 +106,15 @@ class Images:
         """Let addresses in these VMAs be looked up in the files that they map: libraries."""
         programs = {self._meta.get("program"), *(path for path, _ in self._execs)}
         self._mapped.extend(v for v in vmas if v.flags & VM_EXEC and v.name.startswith("/") and v.name not in programs)
+
+    def map_libraries(self, trace: Trace) -> None:
+        """The same for all VMAs of a trace, where its program loads libraries."""
+        if self.symbols(0).dynamic:
+            names = VmaNames()
+            scan = Scan(trace, VmaNames.COLUMNS)
+            for piece in scan.pieces():
+                names.add(piece)
+            self.map_files(names.get(scan.strings).values())
 
     def at(self, image: int, ip: int) -> Symbols:
         """The symbols of what lies at an address: the program's own, or a mapped file's."""
@@ -115,12 +145,7 @@ class TraceSymbols:
         """`path`: the trace; `program`: see Images."""
         trace = Trace(path)
         self._images = Images(trace, program)
-        if self._images.symbols(0).dynamic:
-            names = VmaNames()
-            scan = Scan(trace, VmaNames.COLUMNS)
-            for piece in scan.pieces():
-                names.add(piece)
-            self._images.map_files(names.get(scan.strings).values())
+        self._images.map_libraries(trace)
 
     @property
     def note(self) -> str | None:
@@ -131,6 +156,10 @@ class TraceSymbols:
         """(function, offset in it) of an address."""
         return self._images.at(0, ip).lookup(ip)
 
+    def file(self, ip: int) -> str:
+        """The path of the program or library that an address is in."""
+        return self._images.at(0, ip).path
+
     def describe(self, ip: int) -> str:
         """function+0x12, or an empty string."""
         return self._images.at(0, ip).describe(ip)
@@ -139,14 +168,14 @@ class TraceSymbols:
 def _execs_and_forks(trace: Trace) -> Iterable[tuple[Any, ...]]:
     seq = 0
     names = {"exec": int(Kind.EXEC), "sched_process_fork": int(Kind.SCHED_PROCESS_FORK)}
-    for batch in trace.batches(("pid", "kind", "address", "code", "size", "flags", "text")):
+    for batch in trace.batches(("time", "pid", "kind", "address", "code", "size", "flags", "text")):
         column = batch.column("kind")
         wanted = [index for index, name in enumerate(column.dictionary.to_pylist()) if name in names]
         where = pc.indices_nonzero(pc.is_in(column.indices, value_set=pa.array(wanted, column.indices.type)))
         if len(where):
             rows = [each.to_pylist() for each in batch.take(where).columns]
-            for at, pid, name, address, code, size, flags, text in zip(where.to_pylist(), *rows):
-                yield seq + at, pid, names[name], address, code, size, flags, text or ""
+            for at, time, pid, name, address, code, size, flags, text in zip(where.to_pylist(), *rows):
+                yield seq + at, time, pid, names[name], address, code, size, flags, text or ""
         seq += batch.num_rows
 
 

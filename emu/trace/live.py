@@ -24,7 +24,7 @@ PATIENCE = 0.3  # seconds after a batch in which nothing else is sent
 SHARE = 0.02  # of the run's time that sending may take
 ROWS = 2048  # in one datagram
 SEND_BUFFER = 1 << 20
-HEAD = struct.Struct("=qqq")  # events recorded, virtual ns, number of the first event that follows
+HEAD = struct.Struct("=qqq")  # events that there are, virtual ns, number of the first event that follows
 
 
 def encode_tail(events: int, clock: int, first: int, batch: pa.RecordBatch | None) -> bytes:
@@ -98,7 +98,7 @@ class LiveSender:
 
     def _send(self, batch: pa.RecordBatch | None, first: int) -> None:
         try:
-            self._socket.send(encode_tail(self._recorder.events, self._clock(), first, batch))
+            self._socket.send(encode_tail(self._recorder.emitted, self._clock(), first, batch))
         except OSError as error:
             if isinstance(error, (BrokenPipeError, ConnectionError)):
                 self.stop()

@@ -77,6 +77,13 @@ class Recorder:
         """Size of the file so far."""
         return self._sink.written
 
+    @property
+    def emitted(self) -> int:
+        """Events so far, those that wait to be written among them; from within drain only those that are written."""
+        if self._busy:
+            return self.events
+        return self.events + len(self._rows) + (len(self._tp.rows) if self._tp is not None else 0)
+
     def start(self, tp: Tracepoints, metadata: dict[str, Any]) -> None:
         """Write the header; from now on `drain` takes rows of `tp`."""
         self._tp = tp

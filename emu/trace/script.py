@@ -26,13 +26,19 @@ def from_entry(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 class Only:
-    """Chooses the events of some processes and tasks; an empty collection stands for all."""
+    """Chooses the events of some processes, tasks and kinds; an empty collection stands for all."""
 
-    def __init__(self, pids: Collection[int] = (), tids: Collection[int] = ()) -> None:
-        self.pids, self.tids = frozenset(pids), frozenset(tids)
+    def __init__(
+        self, pids: Collection[int] = (), tids: Collection[int] = (), kinds: Collection[int] = ()
+    ) -> None:  # fmt: skip
+        self.pids, self.tids, self.kinds = frozenset(pids), frozenset(tids), frozenset(kinds)
 
     def __call__(self, row: Row) -> bool:
-        return (not self.pids or row[2] in self.pids) and (not self.tids or row[3] in self.tids)
+        return (
+            (not self.pids or row[2] in self.pids)
+            and (not self.tids or row[3] in self.tids)
+            and (not self.kinds or row[4] in self.kinds)
+        )
 
 
 ALL = Only()
@@ -68,13 +74,14 @@ def text_lines(
             continue
         yield (
             f"{comm:>16} {row[3]:6d} [{row[1]:03d}] {row[0] // 10**9:5d}.{row[0] % 10**9:09d}: "
-            f"{Kind(row[4]).name.lower()}: {number}{_details(row, symbols)}"
+            f"{Kind(row[4]).name.lower()}: {number}{details(row, symbols)}"
         )
 
 
-def _details(row: Row, symbols: TraceSymbols) -> str:
+def details(row: Row, symbols: TraceSymbols, stack: bool = True) -> str:
+    """What a line tells of an event behind its name; without `stack` not its call stack."""
     kind, address, ip, code, size, flags, vma = row[4:11]
-    path, reason, served, wait, holder, result, text, args, duration, stack = row[11:]
+    path, reason, served, wait, holder, result, text, args, duration, frames = row[11:]
     name = "" if text is None else printable(text)
     parts: list[str]
     if kind in _FAULTS:
@@ -125,6 +132,6 @@ def _details(row: Row, symbols: TraceSymbols) -> str:
     if kind in _FAULTS and args:
         parts.append(f"pte={args[0]:#x}->{args[1]:#x}")
         parts += ["user_regs=" + ",".join(f"{value:x}" for value in args[2:])] if len(args) > 2 else []
-    if stack:
-        parts.append("stack=" + ",".join(f"{at:x}" for at in stack))
+    if stack and frames:
+        parts.append("stack=" + ",".join(f"{at:x}" for at in frames))
     return " ".join(parts)

@@ -45,5 +45,5 @@ def test_a_trace_that_was_cut_off_is_drawn_and_says_so(trace: Path, tmp_path: Pa
     cut = tmp_path / "cut"
     cut.write_bytes(trace.read_bytes()[:-8])
     for option in ("--html", "--svg"):
-        assert mmscope("report", option, tmp_path / "out", cut).status == 0
+        assert mmscope("report", option, tmp_path / "out", cut).status == 1
         assert "did not close it" in (tmp_path / "out").read_text()

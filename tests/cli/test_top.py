@@ -49,6 +49,11 @@ def number(pattern: str, text: str) -> float:
     return float(found[1])
 
 
+def rate(path: str, text: str) -> float:
+    """Faults a second that were served under a lock."""
+    return number(rf"{path} +\d+ +[\d.]+% +([\d.]+)k", text) * 1e3
+
+
 def moment(text: str) -> float:
     """Seconds of virtual time that the picture shows."""
     return number(r"(\d+\.\d+) s [━─]", text)
@@ -70,6 +75,8 @@ def test_every_pane_at_every_size(trace: Path, columns: int, rows: int) -> None:
         assert re.search(r"all +9000", text) and re.search(r"anon +9000", text)
         assert re.search(r"vma_lock +6000 +66\.7%", text) and re.search(r"mmap_lock +3000 +33\.3%", text)
         assert re.search(r"- write_locked +3000 +33\.3%", text)
+        assert 180e3 <= rate("vma_lock", text) <= 220e3 and 90e3 <= rate("mmap_lock", text) <= 110e3
+        assert re.search(r"Served under +faults +share +/s(?: now)?", text)
         assert re.search(r"mmap_lock pid 1000 +6000 +3000 .*12\.0 ms +4\.0 us +4\.0 us +4\.9 us 1000 munm", text)
         assert re.search(r"10000-110000 +rw-p +9000", text) and "[heap]" in text
         assert re.search(r"1001 +R +3000 +3000 12\.0 ms", text)
@@ -227,7 +234,7 @@ def test_threads_on_several_cpus(tmp_path: Path) -> None:
         assert number(r"mmap_lock pid 1000 +\d+ +(\d+)", text) > 0, "mm_storm's threads wait for each other"
         for cpu in range(4):
             assert re.search(rf"  {cpu}  idle", text), cpu
-        assert re.search(r"100[1-8] +X +\d+ +\d+ +[\d.]+ [num]s has ended", text)
+        assert re.search(r"100[1-8] +X +\d+ +\d+ +[\d.]+ [num]s ended", text)
         terminal.press("q")
         assert terminal.wait_end() == 0
 

@@ -22,6 +22,7 @@ from emu.trace.schema import FORMAT
 from emu.tracepoint import Kind as K
 from tests.guests import ROOT, guest, mmscope
 from tests.trace.rows import event, write_trace
+from tests.trace.synthetic import storm, write
 
 HOSTILE = "\x1b[31mred[bold]\x07\n\u202eevil\x9b2J"
 VERBS: list[tuple[str, ...]] = [
@@ -237,3 +238,18 @@ def test_progress_is_shown_on_a_terminal_only(tmp_path: Path) -> None:
     assert status == 0
     assert "reading" in text
     assert mmscope("report", path).err == ""
+
+
+@pytest.mark.parametrize(
+    "form", ["report", "report --by vma", "report --lock-waits", "report --fault 1", "report --html O",
+             "report --svg O", "report --flame O", "lock report", "lock contention", "script", "maps",
+             "export --to csv -o O"]
+)  # fmt: skip
+def test_what_is_told_of_a_trace_that_was_cut_off_ends_with_status_1(tmp_path: Path, form: str) -> None:
+    write(tmp_path / "whole", storm(20))
+    (tmp_path / "cut").write_bytes((tmp_path / "whole").read_bytes()[:-8])
+    words = [str(tmp_path / "out") if word == "O" else word for word in form.split()]
+    whole, cut = (mmscope(*words, tmp_path / name) for name in ("whole", "cut"))
+    assert (whole.status, cut.status) == (0, 1), cut
+    told = cut.err + cut.out.decode()
+    assert "cut off after 250 events" in told and "Traceback" not in told

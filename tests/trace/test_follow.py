@@ -114,10 +114,11 @@ def test_watching_leaves_the_trace_as_it_is_and_shows_what_waits(tmp_path: Path)
         ours.settimeout(1)
         while len(everything) - 1 not in seen and time.monotonic() < deadline:
             events, clock, first, tail = decode_tail(ours.recv(1 << 20))
-            assert clock == 42 and events <= first if tail is not None else True
+            assert clock == 42 and 0 <= events <= len(everything)
+            assert tail is None or first + tail.num_rows <= events, "what is sent is among the events that there are"
             for offset, text in enumerate(tail.column("text").to_pylist() if tail is not None else []):
                 seen[first + offset] = text
-        assert seen[len(everything) - 1] == everything[-1][17]
+        assert seen[len(everything) - 1] == everything[-1][17] and events == len(everything)
         for number, text in seen.items():
             assert text == everything[number][17]
         ours.close()

@@ -87,6 +87,8 @@ def test_locks(trace: Path) -> None:
     read, write = found[("mmap_lock of mm 1, read",)], found[("mmap_lock of mm 1, write",)]
     assert (read.count, read.waited, read.wait, read.duration, read.refused) == (2, 1, 100, 10, 0)
     assert (write.count, write.wait, write.longest, write.duration) == (1, 300, 300, 99)
+    order = [each.wait for each in grouped(trace, "lock").groups]
+    assert order[0] and order == sorted(order, reverse=True), "those first that were waited for longest"
     refused = found[("VMA lock 6 8000 anonymous, read",)]
     assert (refused.count, refused.refused) == (0, 1)
     by_call = counts(grouped(trace, "lock,syscall"))

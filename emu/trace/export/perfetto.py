@@ -10,12 +10,12 @@ its events. Counters: faults by path, bytes mapped by each process, tasks that w
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from emu.trace.escape import printable
 from emu.trace.export.names import Comms, lock_address
 from emu.trace.export.output import Output
-from emu.trace.export.protobuf import fixed64, nested, number, string, tag, varint
+from emu.trace.export.protobuf import SHORT, fixed64, nested, number, string, tag, varint
 from emu.trace.export.source import Source
 from emu.trace.images import TraceSymbols
 from emu.tracepoint import Kind, Path, Reason, Row, Served
@@ -33,16 +33,22 @@ _COUNT, _BYTES = 2, 3  # CounterDescriptor.Unit
 _SEQUENCE_ID = 1
 _PRIO = 120
 _TAIL = number(_SEQUENCE, _SEQUENCE_ID) + number(_FLAGS, _NEEDED)  # of every packet but the first
+_FRAME_SIZE = len(_TAIL) + 1  # of a packet beside the time and the event
+_LARGE = 0x3F00  # bytes of an event from which on the length of its packet is worked out with care
 _TAG_PACKET, _TAG_TIME, _TAG_EVENT = tag(_PACKET, 2), tag(_TIMESTAMP, 0), tag(_TRACK_EVENT, 2)
 _TAG_ANNOTATION, _TAG_COUNT = tag(_ANNOTATION, 2), tag(_VALUE, 0)
 _CACHED = 1 << 16  # encoded parts that are kept, of each kind
+_HELD = 1 << 14  # parts of packets that are written at once
 _TASK_DEAD = 0x10  # what sched_switch shows as X
 _HEX = frozenset(("address", "ip", "error_code", "flags", "start", "pte", "new_pte", "clone_flags", "entry"))
 _FAULTS = (int(Kind.PAGE_FAULT_USER), int(Kind.PAGE_FAULT_KERNEL))
 _CALLS = (int(Kind.SYS_ENTER), int(Kind.SYS_EXIT))
 _CONTENTION = (int(Kind.CONTENTION_BEGIN), int(Kind.CONTENTION_END))
 _SCHED = (int(Kind.SCHED_SWITCH), int(Kind.SCHED_WAKEUP))
-_SWITCH = int(Kind.SCHED_SWITCH)
+_SWITCH, _USER = int(Kind.SCHED_SWITCH), int(Kind.PAGE_FAULT_USER)
+_VMA_LOCK_READ, _MMAP_ACQUIRED = int(Kind.VMA_LOCK_READ), int(Kind.MMAP_LOCK_ACQUIRE_RETURNED)
+_RELEASED = (int(Kind.MMAP_LOCK_RELEASED), int(Kind.VMA_LOCK_RELEASED))
+_KIND_NAMES = {int(kind): kind.name.lower() for kind in Kind}
 _ENDS_CALL = (int(Kind.SYS_ENTER), int(Kind.PAGE_FAULT_USER), int(Kind.EXIT))
 
 _FAULT_NAMES = [
@@ -81,19 +87,21 @@ class PerfettoWriter:
 
     def __init__(self, write: Callable[[bytes], None], comm: str, symbols: TraceSymbols) -> None:
         self._write = write
+        self._out: list[bytes] = []  # packets to be written
         self._symbols = symbols
         self._comms = Comms(comm)
         self._iids: dict[tuple[int, str], int] = {}
         self._fresh: dict[int, list[bytes]] = {}  # interned strings that the next packet must bring
         self._first = True
         self._tracks: dict[tuple[str, object], int] = {}
-        self._locations: dict[int, str] = {}
+        self._locations: dict[tuple[int, bool], str] = {}
         # Encoded parts that come again and again: an annotation of a word, how that of a number begins, and an event,
         # what faults of one place have in common.
-        self._words: dict[tuple[str, str], bytes] = {}
+        self._words: dict[tuple[str, int | str], bytes] = {}
         self._numbers: dict[str, bytes] = {}
         self._heads: dict[tuple[int, int, str, str], bytes] = {}
         self._common: dict[tuple[object, ...], bytes] = {}
+        self._ends: dict[int, bytes] = {}  # by track: how a packet goes on that ends a slice
         self._open_calls: dict[int, int] = defaultdict(int)  # by tid
         self._waits: dict[int, int] = defaultdict(int)  # by tid
         self._held: dict[tuple[int, str, int], bool] = {}  # by tid, kind of lock, lock
@@ -126,7 +134,29 @@ class PerfettoWriter:
         if self._first:
             self._first = False
             tail = number(_SEQUENCE, _SEQUENCE_ID) + number(_FLAGS, _NEEDED | _CLEARED)
-        self._write(_TAG_PACKET + varint(len(body) + len(tail)) + body + tail)
+        self._out.append(_TAG_PACKET + varint(len(body) + len(tail)) + body + tail)
+
+    def _event(self, time: int, event: bytes) -> None:
+        """A packet with a track event."""
+        size = len(event)
+        rest = _TAG_EVENT + (SHORT[size] if size < 0x4000 else varint(size)) + event
+        if self._fresh or self._first or size > _LARGE:
+            self._packet(_TAG_TIME + varint(time) + rest)
+        else:
+            stamp = varint(time)
+            self._out += _TAG_PACKET, SHORT[len(stamp) + len(rest) + _FRAME_SIZE], _TAG_TIME, stamp, rest, _TAIL
+
+    def _end(self, time: int, track: int) -> None:
+        """The end of a slice, without annotations."""
+        if self._fresh or self._first:
+            self._event(time, self._head(_END, track, "", ""))
+            return
+        rest = self._ends.get(track)
+        if rest is None:
+            event = self._head(_END, track, "", "")
+            rest = self._ends[track] = _TAG_EVENT + varint(len(event)) + event + _TAIL
+        stamp = varint(time)
+        self._out += _TAG_PACKET, SHORT[len(stamp) + len(rest) + 1], _TAG_TIME, stamp, rest
 
     def _intern(self, table: int, text: str) -> int:
         iid = self._iids.get((table, text))
@@ -136,16 +166,21 @@ class PerfettoWriter:
         return iid
 
     def _annotation(self, name: str, value: int | str) -> bytes:
-        if value.__class__ is str:
-            known = self._words.get((name, value))
-            if known is None:
+        """One that may well come again."""
+        known = self._words.get((name, value))
+        if known is None:
+            if isinstance(value, str):
                 iid = number(_A_NAME_IID, self._intern(_ANNOTATION_NAMES, name))
                 known = nested(_ANNOTATION, iid + string(_A_STRING, printable(value)))
-                if len(self._words) >= _CACHED:
-                    self._words.clear()
-                self._words[name, value] = known
-            return known
-        assert not isinstance(value, str)
+            else:
+                known = self._number(name, value)
+            if len(self._words) >= _CACHED:
+                self._words.clear()
+            self._words[name, value] = known
+        return known
+
+    def _number(self, name: str, value: int) -> bytes:
+        """An annotation with a number that is likely not to come again."""
         if value < 0:
             iid = number(_A_NAME_IID, self._intern(_ANNOTATION_NAMES, name))
             return nested(_ANNOTATION, iid + number(_A_POINTER if name in _HEX else _A_INT, value))
@@ -153,8 +188,22 @@ class PerfettoWriter:
         if head is None:
             head = number(_A_NAME_IID, self._intern(_ANNOTATION_NAMES, name))
             head = self._numbers[name] = head + tag(_A_POINTER if name in _HEX else _A_UINT, 0)
-        data = head + varint(value)
-        return _TAG_ANNOTATION + varint(len(data)) + data
+        data = head + (SHORT[value] if value < 0x4000 else varint(value))
+        return _TAG_ANNOTATION + SHORT[len(data)] + data
+
+    def _args(self, **args: int | str) -> bytes:
+        """Annotations that come together, and may well come again."""
+        key = tuple(args.items())
+        known = self._common.get(key)
+        if known is None:
+            known = b"".join([self._annotation(name, value) for name, value in key])
+            self._remember(key, known)
+        return known
+
+    def _remember(self, key: tuple[object, ...], known: bytes) -> None:
+        if len(self._common) >= _CACHED:
+            self._common.clear()
+        self._common[key] = known
 
     def _head(self, kind: int, track: int, name: str, category: str) -> bytes:
         """How a track event begins."""
@@ -172,19 +221,11 @@ class PerfettoWriter:
 
     def _put(self, time: int, kind: int, track: int, name: str = "", category: str = "", **args: int | str) -> None:
         """A track event with annotations."""
-        annotation = self._annotation
-        self._put_event(time, kind, track, name, category, [annotation(key, value) for key, value in args.items()])
-
-    def _put_event(
-        self, time: int, kind: int, track: int, name: str, category: str, annotations: Iterable[bytes]
-    ) -> None:
-        """A track event with annotations that are encoded."""
-        event = b"".join((self._head(kind, track, name, category), *annotations))
-        self._packet(_TAG_TIME + varint(time) + _TAG_EVENT + varint(len(event)) + event)
+        annotations = self._args(**args) if args else b""
+        self._event(time, self._head(kind, track, name, category) + annotations)
 
     def _count(self, time: int, track: int, value: int) -> None:
-        event = self._head(_COUNTER, track, "", "") + _TAG_COUNT + varint(value)
-        self._packet(_TAG_TIME + varint(time) + _TAG_EVENT + varint(len(event)) + event)
+        self._event(time, self._head(_COUNTER, track, "", "") + _TAG_COUNT + varint(value))
 
     # Tracks
 
@@ -237,16 +278,25 @@ class PerfettoWriter:
     def add(self, row: Row) -> None:
         """Add an event."""
         time, cpu, _, tid, kind = row[:5]
-        self._last = max(self._last, time + row[19] if kind in _FAULTS else time)
-        if kind != _SWITCH:
+        fault = kind in _FAULTS
+        last = time + row[19] if fault else time
+        if last > self._last:
+            self._last = last
+        if kind != _SWITCH and self._running.get(cpu, 0) != tid:
             self._runs(time, cpu, tid, 0)
-        if tid in self._vma_lock and (kind in _FAULTS or time > self._fault_end[tid]):
+        if tid in self._vma_lock and (fault or time > self._fault_end[tid]):
             self._end_vma_lock(tid)
         if kind in _ENDS_CALL and self._open_calls[tid]:
             # A call that has no result: rt_sigreturn, exit.
             self._open_calls[tid] = 0
-            self._put(time, _END, self._thread(row[2], tid))
+            self._end(time, self._thread(row[2], tid))
         self._handlers.get(kind, self._other)(row)
+        if len(self._out) >= _HELD:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._write(b"".join(self._out))
+        self._out.clear()
 
     def finish(self) -> None:
         """After the last event: the CPUs go idle, and what is held back is written."""
@@ -256,36 +306,44 @@ class PerfettoWriter:
             self._runs(self._last, cpu, 0, 0)
         for cpu in list(self._ftrace):
             self._flush_ftrace(cpu)
+        self._flush()
 
     def _end_vma_lock(self, tid: int) -> None:
         """A fault holds its VMA lock to its end; the trace need not tell the release."""
         key, track, begun = self._vma_lock.pop(tid)
         self._held.pop(key, None)
-        self._put(max(begun, self._fault_end[tid]), _END, track)
+        self._end(max(begun, self._fault_end[tid]), track)
 
-    def _where(self, ip: int) -> str:
-        known = self._locations.get(ip)
+    def _where(self, ip: int, is_return: bool = False) -> str:
+        """function+0x12. A return address belongs to the call before it."""
+        known = self._locations.get((ip, is_return))
         if known is None:
-            known = self._locations[ip] = self._symbols.describe(ip) or hex(ip)
+            found = self._symbols.lookup(ip - is_return)
+            known = hex(ip) if found is None else f"{printable(found[0])}+{found[1] + is_return:#x}"
+            self._locations[ip, is_return] = known
         return known
 
     def _fault(self, row: Row) -> None:
         time, _, pid, tid, kind, address = row[:6]
-        track = self._thread(pid, tid)
-        end = time + row[19]
-        annotation = self._annotation
-        annotations = [annotation("address", address), self._in_common(row), annotation("wait", row[14])]
-        annotations.append(annotation("duration", row[19]))
-        if row[18] and len(row[18]) > 1:
-            annotations += annotation("pte", row[18][0]), annotation("new_pte", row[18][1])
-            if len(row[18]) > 2:
-                annotations.append(annotation("user_regs", ",".join(f"{value:x}" for value in row[18][2:])))
-        name = _FAULT_NAMES[kind == Kind.PAGE_FAULT_USER][row[13]]
-        self._put_event(time, _BEGIN, track, name, "fault", annotations)
-        self._put_event(end, _END, track, "", "", ())
+        path, wait, args, duration = row[11], row[14], row[18], row[19]
+        track = self._tracks.get(("thread", tid)) or self._thread(pid, tid)
+        end = time + duration
+        name = _FAULT_NAMES[kind == _USER][row[13]]
+        number_of = self._number
+        # The parts are made in the order in which their names are to get numbers.
+        parts = [
+            number_of("address", address), self._in_common(row), self._annotation("wait", wait),
+            self._annotation("duration", duration),
+        ]  # fmt: skip
+        if args and len(args) > 1:
+            parts += number_of("pte", args[0]), number_of("new_pte", args[1])
+            if len(args) > 2:
+                parts.append(self._annotation("user_regs", ",".join(f"{value:x}" for value in args[2:])))
+        self._event(time, b"".join((self._head(_BEGIN, track, name, "fault"), *parts)))
+        self._end(end, track)
         self._fault_end[tid] = end
-        self._counts[row[11]] += 1
-        self._count(time, self._counter(_PATH_NAMES[row[11]], _COUNT), self._counts[row[11]])
+        count = self._counts[path] = self._counts[path] + 1
+        self._count(time, self._counter(_PATH_NAMES[path], _COUNT), count)
 
     def _in_common(self, row: Row) -> bytes:
         """The annotations that many faults share: of the instruction, and of how it was served."""
@@ -305,19 +363,18 @@ class PerfettoWriter:
         }  # fmt: skip
         if row[20]:
             args["stack"] = self._stack(row[20])
-        if len(self._common) >= _CACHED:
-            self._common.clear()
-        known = self._common[key] = b"".join([self._annotation(name, value) for name, value in args.items()])
+        known = b"".join([self._annotation(name, value) for name, value in args.items()])
+        self._remember(key, known)
         return known
 
     def _stack(self, stack: tuple[int, ...]) -> str:
         """A call stack, innermost first."""
-        return " < ".join(self._where(at - (index > 0)) for index, at in enumerate(stack))
+        return " < ".join(self._where(at, index > 0) for index, at in enumerate(stack))
 
     def _syscall(self, row: Row) -> None:
         time, _, pid, tid, kind, _, ip, code = row[:8]
         track = self._thread(pid, tid)
-        if kind == Kind.SYS_ENTER:
+        if kind == _CALLS[0]:
             shown = ", ".join(f"{value:#x}" for value in row[18] or ())
             self._open_calls[tid] += 1
             self._put(time, _BEGIN, track, f"sys_{row[17] or code}", "syscall", nr=code, args=shown, ip=ip)
@@ -331,7 +388,7 @@ class PerfettoWriter:
         time, _, pid, tid, kind = row[:5]
         track = self._thread(pid, tid)
         lock = lock_address(row)
-        if kind == Kind.CONTENTION_BEGIN:
+        if kind == _CONTENTION[0]:
             self._waits[tid] += 1
             self._waiting += 1
             args: dict[str, int | str] = {"lock": lock, "holder": row[15], "flags": row[9], "write": row[7]}
@@ -363,48 +420,63 @@ class PerfettoWriter:
             event = number(_TYPE, _INSTANT) + number(_TRACK, on) + string(_CATEGORY, "lock")
             event += number(_NAME_IID, self._intern(_EVENT_NAMES, text)) + fixed64(field, self._flows)
             event += self._annotation("to" if field == _FLOW else "from", row[3] if field == _FLOW else tid)
-            self._packet(number(_TIMESTAMP, when) + nested(_TRACK_EVENT, event))
+            self._event(when, event)
 
     def _lock(self, row: Row) -> None:
-        time, _, pid, tid, kind, address, _, write = row[:8]
+        time, _, pid, tid, kind, _, _, write = row[:8]
+        vma_lock = kind >= _VMA_LOCK_READ
         lock = lock_address(row)
-        vma_lock = kind >= Kind.VMA_LOCK_READ
         what = "VMA lock" if vma_lock else "mmap_lock"
         key = tid, what, lock
-        mode = "write" if write else "read"
-        args: dict[str, int | str] = {"vma": row[10], "start": address} if vma_lock else {"mm": address}
-        if row[14] or row[15]:
-            args |= {"wait": row[14], "holder": row[15]}
-        if kind == Kind.VMA_LOCK_READ or (kind == Kind.MMAP_LOCK_ACQUIRE_RETURNED and row[16]):
-            track = self._holds(pid, tid, what)
+        if kind == _VMA_LOCK_READ or (kind == _MMAP_ACQUIRED and row[16]):
+            track = self._tracks.get((what, tid)) or self._holds(pid, tid, what)
             if self._held.get(key):  # a downgrade
-                self._put(time, _END, track)
+                self._end(time, track)
                 self._released[lock] = pid, tid, time
             self._held[key] = True
             if vma_lock:
                 self._vma_lock[tid] = key, track, time
-            self._put(time, _BEGIN, track, f"{what} {'read' if vma_lock else mode}", "lock", **args)
-        elif kind in (Kind.MMAP_LOCK_RELEASED, Kind.VMA_LOCK_RELEASED):
+            name = f"{what} {'write' if write and not vma_lock else 'read'}"
+            annotations = self._of_lock(row, vma_lock, False)
+            self._event(time, self._head(_BEGIN, track, name, "lock") + annotations)
+        elif kind in _RELEASED:
             self._released[lock] = pid, tid, time
             if vma_lock:
                 self._vma_lock.pop(tid, None)
             if self._held.pop(key, False):
                 self._put(time, _END, self._holds(pid, tid, what), "", "", held=row[19])
             else:
-                self._put(time, _INSTANT, self._thread(pid, tid), Kind(kind).name.lower(), "lock", **args)
+                self._lock_instant(row, vma_lock, False)
         else:
-            if row[12]:
+            self._lock_instant(row, vma_lock, True)
+
+    def _of_lock(self, row: Row, vma_lock: bool, more: bool) -> bytes:
+        """The annotations of an event of a lock; `more`: why and how it was tried as well."""
+        key = vma_lock, more, row[10], row[5], row[14], row[15], row[12], row[7]
+        known = self._common.get(key)
+        if known is None:
+            args: dict[str, int | str] = {"vma": row[10], "start": row[5]} if vma_lock else {"mm": row[5]}
+            if row[14] or row[15]:
+                args |= {"wait": row[14], "holder": row[15]}
+            if more and row[12]:
                 args["reason"] = Reason(row[12]).name.lower()
-            if not vma_lock:
-                args["write"] = write
-            self._put(time, _INSTANT, self._thread(pid, tid), Kind(kind).name.lower(), "lock", **args)
+            if more and not vma_lock:
+                args["write"] = row[7]
+            known = b"".join([self._annotation(name, value) for name, value in args.items()])
+            self._remember(key, known)
+        return known
+
+    def _lock_instant(self, row: Row, vma_lock: bool, more: bool) -> None:
+        track = self._tracks.get(("thread", row[3])) or self._thread(row[2], row[3])
+        annotations = self._of_lock(row, vma_lock, more)
+        self._event(row[0], self._head(_INSTANT, track, _KIND_NAMES[row[4]], "lock") + annotations)
 
     def _vma(self, row: Row) -> None:
         time, _, pid, tid, kind, start, _, _, size, flags, vma = row[:11]
         args: dict[str, int | str] = {"vma": vma, "start": start, "size": size, "flags": flags}
         if row[17]:
             args["mapping"] = row[17]
-        self._put(time, _INSTANT, self._thread(pid, tid), Kind(kind).name.lower(), "vma", **args)
+        self._put(time, _INSTANT, self._thread(pid, tid), _KIND_NAMES[kind], "vma", **args)
         mapped = self._mapped[pid]
         mapped.update(kind, vma, start, size)
         self._count(time, self._counter("mapped bytes", _BYTES, self._process(pid)), mapped.bytes)
@@ -428,13 +500,13 @@ class PerfettoWriter:
             args = {"pages": row[8]}
         elif row[17]:
             args = {"text": row[17]}
-        self._put(time, _INSTANT, self._thread(pid, tid), Kind(kind).name.lower(), "task", **args)
+        self._put(time, _INSTANT, self._thread(pid, tid), _KIND_NAMES[kind], "task", **args)
 
     # Scheduling
 
     def _sched(self, row: Row) -> None:
         time, cpu, _, tid, kind, _, _, code = row[:8]
-        if kind == Kind.SCHED_SWITCH:
+        if kind == _SWITCH:
             self._runs(time, cpu, tid, 0)
             self._runs(time, cpu, code, (0, 1, _TASK_DEAD)[row[16] % 3])
             return

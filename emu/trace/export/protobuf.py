@@ -5,23 +5,27 @@ from __future__ import annotations
 
 _MASK = (1 << 64) - 1
 # Numbers of up to two bytes, and pairs of bytes behind which more come: an export makes a hundred million of them.
-_SHORT = [bytes((value,)) if value < 0x80 else bytes((value & 0x7F | 0x80, value >> 7)) for value in range(1 << 14)]
-_PAIRS = [bytes((value & 0x7F | 0x80, value >> 7 | 0x80)) for value in range(1 << 14)]
+SHORT = [bytes((value,)) if value < 0x80 else bytes((value & 0x7F | 0x80, value >> 7)) for value in range(1 << 14)]
+PAIRS = [bytes((value & 0x7F | 0x80, value >> 7 | 0x80)) for value in range(1 << 14)]
+
+
+_HIGH: dict[int, bytes] = {}  # what follows the first two bytes of large numbers: addresses and times share it
+_MANY = 1 << 16
 
 
 def varint(value: int) -> bytes:
     """A number in seven bits a byte; a negative one as 64 bits."""
     if 0 <= value < 0x4000:
-        return _SHORT[value]
+        return SHORT[value]
     value &= _MASK
-    if value < 1 << 28:
-        return _PAIRS[value & 0x3FFF] + _SHORT[value >> 14] if value >= 0x4000 else _SHORT[value]
-    out = _PAIRS[value & 0x3FFF]
-    value >>= 14
-    while value >= 0x4000:
-        out += _PAIRS[value & 0x3FFF]
-        value >>= 14
-    return out + _SHORT[value]
+    if value < 0x4000:
+        return SHORT[value]
+    high = _HIGH.get(value >> 14)
+    if high is None:
+        if len(_HIGH) >= _MANY:
+            _HIGH.clear()
+        high = _HIGH[value >> 14] = varint(value >> 14)
+    return PAIRS[value & 0x3FFF] + high
 
 
 _TAGS = [[varint(number << 3 | kind) for kind in range(6)] for number in range(512)]
@@ -34,7 +38,7 @@ def tag(field: int, kind: int) -> bytes:
 
 def number(field: int, value: int) -> bytes:
     """int32, int64, uint32, uint64, bool or enum."""
-    return _TAGS[field][0] + (_SHORT[value] if 0 <= value < 0x4000 else varint(value))
+    return _TAGS[field][0] + (SHORT[value] if 0 <= value < 0x4000 else varint(value))
 
 
 def fixed64(field: int, value: int) -> bytes:

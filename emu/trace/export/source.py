@@ -83,9 +83,9 @@ class Source:
             del held[:safe]
         yield from held
 
-    def symbols(self) -> TraceSymbols:
-        """Those of the program that ran, and of its libraries."""
-        return TraceSymbols(self.trace.path)
+    def symbols(self, program: str | None = None) -> TraceSymbols:
+        """Those of the program that ran, or of the file `program`, and of its libraries."""
+        return TraceSymbols(self.trace.path, program)
 
     def _draw(self, done: int) -> None:
         now = time.monotonic()

@@ -31,9 +31,10 @@ _SCRIPTS = ("10-data.js", "20-words.js", "30-view.js", "40-heat.js", "50-lanes.j
 _AXIS = 10**9  # places on the address axis are stored as integers below this
 
 
-def write_html(trace: Trace, path: str) -> int:
-    """Write the page of a trace to `path`: its size in bytes. OSError when it cannot be written."""
-    return write_text(path, page(make_picture(trace)))
+def write_html(trace: Trace, path: str, program: str | None = None) -> int:
+    """Write the page of a trace to `path`: its size in bytes. `program`: see Images. OSError when it
+    cannot be written."""
+    return write_text(path, page(make_picture(trace, program=program)))
 
 
 def write_text(path: str, text: str) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from emu.mm.mm_types import FAULT_FLAG_INSTRUCTION, FAULT_FLAG_WRITE
 from emu.trace.escape import printable
-from emu.trace.images import TraceSymbols
+from emu.trace.images import Images
 from emu.trace.reader import Trace
 from emu.tracepoint import Kind, Path, Reason
 from emu.ui.html.axis import Axis, make_axis
@@ -58,13 +58,14 @@ class Picture:
     notes: list[str] = field(default_factory=list)  # what was left out or rounded
 
 
-def make_picture(trace: Trace, limit: int = MAX_CELLS) -> Picture:
-    """Read a trace and work out everything; `limit`: the most cells of the heat map."""
+def make_picture(trace: Trace, limit: int = MAX_CELLS, program: str | None = None) -> Picture:
+    """Read a trace and work out everything; `limit`: the most cells of the heat map; `program`: see Images."""
+    images = Images(trace, program)
+    images.map_libraries(trace)
     events = collect(trace)
     notes: list[str] = []
     faults = events.faults
-    symbols = TraceSymbols(trace.path)
-    names, symbol = _symbols(events, symbols)
+    names, symbol = _symbols(events, images)
     calls = Calls(events.calls)
     all_waits, all_holds, all_runs = waits(events, calls), holds(events, calls), runs(events)
     texts = [printable(text) for text in events.texts]
@@ -99,23 +100,25 @@ def make_picture(trace: Trace, limit: int = MAX_CELLS) -> Picture:
         _longest(all_runs, "times that a task ran", events.first, notes), lanes, tables, [], notes,
     )  # fmt: skip
     picture.lead = _lead(picture, all_waits)
-    notes += [symbols.note] if symbols.note else []
+    notes += images.notes()
     notes += [printable(events.problem)] if events.problem else []
     return picture
 
 
-def _symbols(events: Events, symbols: TraceSymbols) -> tuple[list[str], Array]:
+def _symbols(events: Events, images: Images) -> tuple[list[str], Array]:
     """Names of what faulted, and for each fault which one it is: a function, an address, or the kernel's function."""
     faults = events.faults
     in_kernel = faults["ip"] == 0
+    ran = images.images_at(faults["pid"], faults["time"])
     names: dict[str, int] = {}
     found = np.zeros(len(in_kernel), np.int32)
-    for chosen, column in ((np.flatnonzero(~in_kernel), "ip"), (np.flatnonzero(in_kernel), "text")):
+    parts = [(np.flatnonzero(~in_kernel & (ran == image)), "ip", image) for image in np.unique(ran).tolist()]
+    for chosen, column, image in (*parts, (np.flatnonzero(in_kernel), "text", 0)):
         inverse, values = encode(faults[column][chosen])
         numbers = []
         for value in values.tolist():
             if column == "ip":
-                known = symbols.lookup(value)
+                known = images.at(image, value).lookup(value)
                 name = printable(known[0]) if known else f"{value:#x}"
             else:
                 name = f"[kernel] {printable(events.texts[value])}"

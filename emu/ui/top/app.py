@@ -17,12 +17,13 @@ from textual import events
 from textual.app import App, ComposeResult
 from textual.drivers.linux_driver import LinuxDriver
 from textual.geometry import Region as Area
+from textual.geometry import Size
 from textual.strip import Strip
 from textual.widget import Widget
 
 from emu.tracepoint import Path, Reason, Served
 from emu.ui.top.guest import Guest
-from emu.ui.top.lines import STYLES, Line, duration
+from emu.ui.top.lines import STYLES, Line, count, duration
 from emu.ui.top.live import Live
 from emu.ui.top.picture import LEAST_HEIGHT, LEAST_WIDTH, Run, draw, layout
 from emu.ui.top.player import Player
@@ -30,11 +31,12 @@ from emu.ui.top.totals import Filter, totals
 from emu.ui.top.views import PANES, SORTS, View, lock_rows, name_of, sorting, thread_rows, vma_rows
 
 FRAME = 0.1  # seconds between two pictures, at least
-SHARE = 0.05  # of the run's time that reading events and drawing may take; where reading alone takes it, drawing may
-SELDOM = 1.0  # seconds between two pictures while reading takes that share
-BURST = 0.2  # seconds of drawing that may be taken in advance: the first pictures
-WORK = 0.05  # seconds of reading events in each frame of a live run
-SEEK_WORK = 0.3  # the same on the way to another place: keys wait no longer than this
+SHARE = 0.04  # of the run's time that this process may take, to read events and to draw; with all around it 0.05
+DRAW_SHARE = 0.02  # what reading leaves of it for drawing where there are always more events to read
+SELDOM = 1.0  # seconds between two pictures, whatever reading takes
+WORK = 0.05  # seconds of reading events in each frame of a live run, at most
+SEEK_WORK = 0.3  # the same where no guest is held up: keys wait no longer than this
+BEHIND = 1 << 16  # events that are still to be read, from which on the picture says so
 _TIME = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(ns|us|µs|ms|s|%)?\s*")
 _UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, None: 10**9}
 
@@ -111,11 +113,14 @@ class Dashboard(App[int]):
         self.prompt: tuple[str, str] | None = None  # key that asked, what was typed
         self.canvas = Canvas()
         self.frames = 0
-        self.work_seconds = 0.0  # of this thread, on reading events
+        self.draw_seconds = 0.0  # processor time that went into drawing, and what comes with it
+        self._frame_cost = 0.0  # of one picture, lately
         self._live = Live(guest, player) if guest is not None else None
         self._drawn: object = None
+        self._drawn_size: Size | None = None
         self._drawn_at = self._ticked_at = self._begun = 0.0
-        self._begun_cpu = 0.0
+        self._begun_cpu = self._used = 0.0
+        self._drawing = False  # the processor time since the last look belongs to a picture
         self._due = True
         self._output_seen = -1
         self._leaving = False
@@ -129,9 +134,14 @@ class Dashboard(App[int]):
         for number in (signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._terminated, number)
         loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        self.call_after_refresh(self._start)
+
+    def _start(self) -> None:
+        """The empty screen is there: from now on time counts."""
         self._begun = self._ticked_at = time.monotonic()
-        self._begun_cpu = time.thread_time()
+        self._begun_cpu = self._used = time.process_time()
         self.set_interval(FRAME, self._tick)
+        self._tick()
 
     def _terminated(self, number: int) -> None:
         if self.guest is not None:
@@ -148,22 +158,38 @@ class Dashboard(App[int]):
 
     # The picture
 
-    @property
-    def draw_seconds(self) -> float:
-        """Processor time that went into drawing and keys: all of this thread but the reading of events."""
-        return time.thread_time() - self._begun_cpu - self.work_seconds
+    def _account(self) -> float:
+        """Processor time of this process since the start; the part since the last call is put down to drawing where a
+        picture was drawn."""
+        now = time.process_time()
+        if self._drawing:
+            cost = now - self._used
+            self.draw_seconds += cost
+            self._frame_cost = (self._frame_cost + cost) / 2 if self._frame_cost else cost
+            self._drawing = False
+        self._used = now
+        return now - self._begun_cpu
 
     def _tick(self) -> None:
         now = time.monotonic()
         elapsed, self._ticked_at = now - self._ticked_at, now
-        begin = time.thread_time()
         if self._live is not None:
             self._live.update()
-        self.player.tick(min(elapsed, 1.0), WORK if self.player.live else SEEK_WORK)
-        self.work_seconds += time.thread_time() - begin
-        allowed = BURST + SHARE * (now - self._begun)
-        room = self.draw_seconds + (self.work_seconds if now - self._drawn_at < SELDOM else 0.0) <= allowed
-        if self._due or room:
+        running = self.guest is not None and self.guest.status is None
+        left = SHARE * (now - self._begun) - self._account()  # may be less than nothing: it is paid back
+        if not running or not self.player.live:
+            self.player.tick(min(elapsed, 1.0), SEEK_WORK)
+        else:
+            wanted = self._frame_cost <= DRAW_SHARE * (now - self._drawn_at)
+            budget = min(WORK, left - self._frame_cost if wanted else left)
+            if budget > 0:
+                self.player.tick(elapsed, budget)
+        before, self._used = self._used, time.process_time()
+        if running:
+            room = self._used - before + self._frame_cost <= left or now - self._drawn_at >= SELDOM
+        else:
+            room = self._frame_cost <= SHARE * (now - self._drawn_at)
+        if self._due or room or self.canvas.size != self._drawn_size:
             self._show(now)
 
     def _state(self) -> tuple[str, str]:
@@ -174,12 +200,17 @@ class Dashboard(App[int]):
             text, style = "‖ paused", "note"
         elif player.live:
             text, style = "▶ live", "good"
+            behind = player.source.total - player.model.events
+            if behind > BEHIND:
+                text, style = f"▶ live, {count(behind)} events behind", "warm"
         elif player.at_end and not player.source.growing:
             text, style = "■ end", "dim"
         else:
             text, style = f"▶ {duration(player.speed)} a second", "good"
         if self.guest is not None and self.guest.status is not None:
-            if player.live:
+            if player.live and not player.paused:
+                if not player.at_end:
+                    return "» reading the rest", "warm"
                 text, style = "■ end", "dim"
             text += f", guest ended: status {self.guest.status}"
         elif self.guest is not None and not player.live:
@@ -195,7 +226,9 @@ class Dashboard(App[int]):
         )  # fmt: skip
         if not self._due and key == self._drawn:
             return
-        self._drawn = key
+        self._account()
+        self._drawing = True
+        self._drawn, self._drawn_size = key, size
         self._due = False
         self._drawn_at = now
         if self.guest is not None and self.guest.printed != self._output_seen:

@@ -31,12 +31,17 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _SPARKS = "▁▂▃▄▅▆▇█"
 
 
+def cells(text: str) -> int:
+    """How many cells of a terminal a text takes."""
+    return len(text) if text.isascii() else cell_len(text)
+
+
 def fit(line: Line, width: int, fill: str = "") -> Line:
     """The line cut or filled to exactly `width` cells; `fill`: the style of what is added."""
     out: Line = []
     left = width
     for text, style in line:
-        size = cell_len(text)
+        size = cells(text)
         if size > left:
             text, size = set_cell_size(text, left), left
         if text:
@@ -45,6 +50,15 @@ def fit(line: Line, width: int, fill: str = "") -> Line:
     if left:
         out.append((" " * left, fill))
     return out
+
+
+def end_of(text: str, width: int) -> str:
+    """A path is known by its end: that of `text`, where it does not fit into `width` cells."""
+    if cells(text) <= width:
+        return text
+    while text and cells(text) >= width:
+        text = text[1:]
+    return "…" + text
 
 
 def bar(share: float, width: int) -> Span:
@@ -90,11 +104,10 @@ def table(
     width: int,
     height: int,
     *,
-    first: int = 0,
     selected: int = -1,
     focused: bool = False,
 ) -> list[Line]:
-    """`height` lines: the headings and the rows from `first` on. Columns that do not fit are left out from the
+    """`height` lines: the headings and the rows. Columns that do not fit are left out from the
     right, but one of width 0 keeps at least 8 cells."""
     shown = list(range(len(columns)))
     fixed = [column.width for column in columns]
@@ -111,12 +124,12 @@ def table(
     for at, i in enumerate(parts):
         widths[i] = 8 + spare // len(parts) + (1 if at < spare % len(parts) else 0)
 
-    def line(cells: Sequence[Cell], style: str) -> Line:
+    def line(row: Sequence[Cell], style: str) -> Line:
         out: Line = []
         for position, i in enumerate(shown):
-            cell = cells[i]
+            cell = row[i]
             text, own = (cell, "") if isinstance(cell, str) else cell
-            size = cell_len(text)
+            size = cells(text)
             if columns[i].right and size <= widths[i]:
                 text = " " * (widths[i] - size) + text
             elif size != widths[i]:
@@ -127,7 +140,7 @@ def table(
         return fit(out, width, style)
 
     lines = [line([column.heading for column in columns], "focus" if focused else "head")]
-    for index, row in enumerate(rows[first : first + height - 1], first):
+    for index, row in enumerate(rows[: height - 1]):
         lines.append(line(row, "select" if focused and index == selected else ""))
     while len(lines) < height:
         lines.append([(" " * width, "")])

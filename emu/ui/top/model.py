@@ -1,23 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the dashboard knows after so many events: counts by kind, path, reason, lock, VMA, thread and CPU.
 
-`feed` takes batches in the order of the trace. Events that come in masses (faults, uncontended locks) are counted by
-Arrow's group_by; only the rare ones, which change a state (waits, calls, VMAs, switches), are looked at one by one.
+`feed` takes batches in the order of the trace. Events that come in masses (faults, uncontended locks) are counted in
+groups (emu.ui.top.columns); only those that change a state (waits, VMAs, switches) are looked at one by one.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
-from functools import cache
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from emu.tracepoint import Kind, Path, Reason, Served
+from emu.tracepoint import Kind
+from emu.ui.top.columns import Array, Columns, Groups
 from emu.ui.top.histogram import Histogram
 
 BINS = 128  # of virtual time, at most; they get twice as wide when there would be more
@@ -29,24 +28,44 @@ TID_OTHERS = -1
 LCB_F_WRITE = 4  # of lock:contention_begin
 RECENT = 64  # waits of a lock that are kept one by one
 
-_FAULTS = (int(Kind.PAGE_FAULT_USER), int(Kind.PAGE_FAULT_KERNEL))
-_VMA_LOCKS = (int(Kind.VMA_LOCK_READ), int(Kind.VMA_LOCK_READ_FAILED), int(Kind.VMA_LOCK_RELEASED),
-              int(Kind.VMA_LOCK_WRITE))  # fmt: skip
-_LOCKS = (int(Kind.MMAP_LOCK_ACQUIRE_RETURNED), int(Kind.MMAP_LOCK_RELEASED), *_VMA_LOCKS)
-_ACQUIRED = (int(Kind.MMAP_LOCK_ACQUIRE_RETURNED), int(Kind.VMA_LOCK_READ), int(Kind.VMA_LOCK_READ_FAILED),
-             int(Kind.VMA_LOCK_WRITE))  # fmt: skip
-_VMAS = (int(Kind.VMA_CREATE), int(Kind.VMA_SPLIT), int(Kind.VMA_MERGE), int(Kind.VMA_RESIZE), int(Kind.VMA_REMOVE))
-_STATES = (*_VMAS, int(Kind.CONTENTION_BEGIN), int(Kind.CONTENTION_END), int(Kind.SCHED_SWITCH),
-           int(Kind.SCHED_WAKEUP), int(Kind.SCHED_PROCESS_FORK), int(Kind.EXIT), int(Kind.EXEC))  # fmt: skip
-_CALLS = (int(Kind.SYS_ENTER), int(Kind.SYS_EXIT))
-_OF_FAULTS = ["time", "kind", "served", "path", "reason", "tid", "pid", "vma", "address", "wait", "duration"]
-_OF_LOCKS = ["kind", "code", "result", "reason", "vma", "address", "pid", "tid", "duration", "row", "text"]
-_COLUMNS = ("time", "cpu", "pid", "tid", "address", "code", "size", "flags", "vma", "wait", "holder", "result",
-            "duration")  # fmt: skip
-_CODES: dict[str, dict[str, int]] = {
-    name: {member.name.lower(): int(member) for member in enum}
-    for name, enum in (("kind", Kind), ("path", Path), ("reason", Reason), ("served", Served))
-}
+_NO_HISTORY = (0,) * BINS
+_VMA_LOCKS = (Kind.VMA_LOCK_READ, Kind.VMA_LOCK_READ_FAILED, Kind.VMA_LOCK_RELEASED, Kind.VMA_LOCK_WRITE)
+_FAULT, _LOCK, _OF_VMA, _VMA, _STATE, _CALL = 1, 2, 4, 8, 16, 32
+
+
+def _classes() -> Array:
+    """What an event is to the model, by its kind."""
+    found = np.zeros(256, np.uint8)
+    for what, kinds in (
+        (_FAULT, (Kind.PAGE_FAULT_USER, Kind.PAGE_FAULT_KERNEL)),
+        (_LOCK, (Kind.MMAP_LOCK_ACQUIRE_RETURNED, Kind.MMAP_LOCK_RELEASED)),
+        (_LOCK | _OF_VMA, _VMA_LOCKS),
+        (_VMA, (Kind.VMA_CREATE, Kind.VMA_SPLIT, Kind.VMA_MERGE, Kind.VMA_RESIZE, Kind.VMA_MODIFY, Kind.VMA_REMOVE)),
+        (_STATE, (Kind.CONTENTION_BEGIN, Kind.CONTENTION_END, Kind.SCHED_SWITCH, Kind.SCHED_WAKEUP,
+                  Kind.SCHED_PROCESS_FORK, Kind.EXIT, Kind.EXEC)),
+        (_CALL, (Kind.SYS_ENTER, Kind.SYS_EXIT)),
+    ):  # fmt: skip
+        found[list(kinds)] = what
+    return found
+
+
+_CLASSES = _classes()
+
+# As plain numbers: looking a member of an enumeration up takes as long as all else that is done for an event.
+_CONTENTION_BEGIN = int(Kind.CONTENTION_BEGIN)
+_CONTENTION_END = int(Kind.CONTENTION_END)
+_EXEC = int(Kind.EXEC)
+_EXIT = int(Kind.EXIT)
+_MMAP_LOCK_ACQUIRE_RETURNED = int(Kind.MMAP_LOCK_ACQUIRE_RETURNED)
+_MMAP_LOCK_RELEASED = int(Kind.MMAP_LOCK_RELEASED)
+_SCHED_PROCESS_FORK = int(Kind.SCHED_PROCESS_FORK)
+_SCHED_SWITCH = int(Kind.SCHED_SWITCH)
+_SCHED_WAKEUP = int(Kind.SCHED_WAKEUP)
+_SYS_ENTER = int(Kind.SYS_ENTER)
+_VMA_LOCK_READ_FAILED = int(Kind.VMA_LOCK_READ_FAILED)
+_VMA_LOCK_RELEASED = int(Kind.VMA_LOCK_RELEASED)
+_VMA_LOCK_WRITE = int(Kind.VMA_LOCK_WRITE)
+_VMA_REMOVE = int(Kind.VMA_REMOVE)
 
 FaultKey = tuple[int, int, int, int, int, int]  # kind, served, path, reason, tid, vma
 BinKey = tuple[int, int, int, int, int]  # kind, served, path, tid, vma
@@ -67,37 +86,62 @@ class Wait:
 
 
 @dataclass(slots=True)
+class Contention:
+    """The waits for one lock."""
+
+    waits: Histogram = field(default_factory=Histogram)
+    holders: dict[tuple[int, str], list[int]] = field(default_factory=dict)  # (tid, call) -> [waits, ns]
+    waiters: dict[tuple[int, str], list[int]] = field(default_factory=dict)
+    recent: deque[Wait] = field(default_factory=lambda: deque(maxlen=RECENT))
+
+    def copy(self) -> Contention:
+        """One of the same counts."""
+        return Contention(
+            self.waits.copy(),
+            {key: list(value) for key, value in self.holders.items()},
+            {key: list(value) for key, value in self.waiters.items()},
+            self.recent.copy(),
+        )
+
+
+_NO_CONTENTION = Contention()
+
+
+@dataclass(slots=True)
 class Lock:
     """One lock."""
 
     key: LockKey
-    pid: int = 0
+    pid: int = 0  # the process that took it last: that of an mm is locked by its parent before it runs
+    taken: int = 0  # grows with the trace: when that was
     reads: int = 0
     writes: int = 0
     failed: int = 0  # trylocks that did not get it
-    waits: Histogram = field(default_factory=Histogram)
     holds: int = 0
     held: int = 0  # ns in all
     longest_hold: int = 0
     longest_holder: int = 0  # tid
     longest_call: str = ""
-    holders: dict[tuple[int, str], list[int]] = field(default_factory=dict)  # (tid, call) -> [waits, ns]
-    waiters: dict[tuple[int, str], list[int]] = field(default_factory=dict)
-    recent: deque[Wait] = field(default_factory=lambda: deque(maxlen=RECENT))
+    contention: Contention | None = None  # None as long as nobody has waited
 
     @property
     def acquired(self) -> int:
         return self.reads + self.writes
 
+    @property
+    def contended(self) -> Contention:
+        """The waits, none where there were none; to be read only."""
+        return self.contention or _NO_CONTENTION
+
+    @property
+    def waits(self) -> Histogram:
+        return self.contended.waits
+
     def copy(self) -> Lock:
         """One of the same counts."""
-        return replace(
-            self,
-            waits=self.waits.copy(),
-            holders={key: list(value) for key, value in self.holders.items()},
-            waiters={key: list(value) for key, value in self.waiters.items()},
-            recent=self.recent.copy(),
-        )
+        contention = self.contention.copy() if self.contention is not None else None
+        return Lock(self.key, self.pid, self.taken, self.reads, self.writes, self.failed, self.holds, self.held,
+                    self.longest_hold, self.longest_holder, self.longest_call, contention)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -113,6 +157,10 @@ class Vma:
     since: int  # ns
     removed: int = 0  # ns, 0: it is there
 
+    def copy(self) -> Vma:
+        """Another of the same values."""
+        return Vma(self.id, self.pid, self.start, self.size, self.flags, self.name, self.since, self.removed)
+
 
 @dataclass(slots=True)
 class Task:
@@ -127,15 +175,9 @@ class Task:
     waited: int = 0  # ns
     waiting: tuple[LockKey, bool, int, int] | None = None  # lock, for write, holder, since when
 
-
-def _member(kind: pa.Array, codes: Iterable[int]) -> pa.Array:
-    return pc.is_in(kind, value_set=_value_set(tuple(codes)))
-
-
-@cache
-def _value_set(codes: tuple[int, ...]) -> pa.Array:
-    """Made once: pyarrow looks for pandas each time that it makes an array from a list."""
-    return pa.array(codes, pa.int8())
+    def copy(self) -> Task:
+        """Another of the same values."""
+        return Task(self.tid, self.pid, self.cpu, self.state, self.call, self.waits, self.waited, self.waiting)
 
 
 class Model:
@@ -146,7 +188,8 @@ class Model:
         self.now = 0
         self.bin_ns = FIRST_BIN_NS
         self.faults: dict[FaultKey, list[int]] = {}  # count, ns waited, ns until served
-        self.bins: dict[BinKey, dict[int, int]] = {}
+        self.bins: dict[BinKey, dict[int, int]] = {}  # faults in each `bin_ns` of virtual time
+        self.history: dict[tuple[int, int, int], list[int]] = {}  # the same by kind, served and path
         self.locks: dict[LockKey, Lock] = {}
         self.vmas: dict[int, Vma] = {}
         self._begun: dict[int, tuple[int, str]] = {}  # who held the lock that a thread began to wait for, in which call
@@ -163,11 +206,12 @@ class Model:
         new.__dict__.update(self.__dict__)
         new.faults = {key: list(value) for key, value in self.faults.items()}
         new.bins = {key: dict(value) for key, value in self.bins.items()}
+        new.history = {key: list(value) for key, value in self.history.items()}
         new.locks = {key: lock.copy() for key, lock in self.locks.items()}
-        new.vmas = {key: replace(vma) for key, vma in self.vmas.items()}
+        new.vmas = {key: vma.copy() for key, vma in self.vmas.items()}
         new._begun = dict(self._begun)
         new._spaces = {key: list(value) for key, value in self._spaces.items()}
-        new.tasks = {key: replace(task) for key, task in self.tasks.items()}
+        new.tasks = {key: task.copy() for key, task in self.tasks.items()}
         new.cpus = dict(self.cpus)
         new.refused = dict(self.refused)
         return new
@@ -176,32 +220,29 @@ class Model:
 
     def feed(self, batch: pa.RecordBatch) -> None:
         """Take the next events of the trace."""
-        count = batch.num_rows
-        if not count:
+        if not batch.num_rows:
             return
-        columns: dict[str, pa.Array] = {name: batch.column(name) for name in _COLUMNS}
-        for name in ("kind", "path", "reason", "served"):
-            columns[name] = _codes(batch.column(name), _CODES[name])
-        columns["text"] = batch.column("text")
-        columns["row"] = _row_numbers(count)
-        table = pa.table(columns)
-        self.events += count
-        self.now = max(self.now, pc.max(columns["time"]).as_py())
+        columns = Columns(batch)
+        self.events += columns.count
+        self.now = max(self.now, int(columns["time"].max()))
         self._widen()
-        present = set(pc.unique(columns["kind"]).to_pylist())
-        calls = _Calls(self, table, present)
-        if not present.isdisjoint(_FAULTS):
-            self._count_faults(table.select(_OF_FAULTS).filter(_member(columns["kind"], _FAULTS)))
-        if not present.isdisjoint(_LOCKS):
-            self._count_locks(table.select(_OF_LOCKS).filter(_member(columns["kind"], _LOCKS)), calls)
-        self._follow_cpus(table)
-        rare = _member(columns["kind"], _STATES)
-        if not present.isdisjoint(_ACQUIRED):
-            waited = pc.and_(pc.greater(columns["wait"], 0), _member(columns["kind"], _ACQUIRED))
-            rare = pc.or_(rare, waited)
-        rows = table.filter(rare)
-        if rows.num_rows:
-            self._follow_states(rows, calls)
+        classes = _CLASSES[columns["kind"]]
+        waited = (columns["wait"] > 0) & (classes & _LOCK != 0)
+        calls = _Calls(self, columns, np.flatnonzero(classes == _CALL))
+        found = np.flatnonzero(classes == _FAULT)
+        if len(found):
+            self._count_faults(columns, found)
+        for of_vma in (False, True):
+            found = np.flatnonzero(classes == (_LOCK | _OF_VMA if of_vma else _LOCK))
+            if len(found):
+                self._count_locks(columns, found, of_vma, calls)
+        self._follow_cpus(columns)
+        found = np.flatnonzero(classes == _VMA)
+        if len(found):
+            self._follow_vmas(columns, found)
+        found = np.flatnonzero((classes == _STATE) | waited)
+        if len(found):
+            self._follow_states(columns, found, calls)
         calls.finish()
         if len(self.vmas) > MAX_VMAS:
             self._fold_vmas()
@@ -216,16 +257,18 @@ class Model:
                 for at, count in bins.items():
                     merged[at >> 1] = merged.get(at >> 1, 0) + count
                 self.bins[key] = merged
+            for history in self.history.values():
+                history[:] = [*map(sum, zip(history[::2], history[1::2])), *_NO_HISTORY[BINS // 2 :]]
 
-    def _count_faults(self, table: pa.Table) -> None:
-        width = pa.scalar(self.bin_ns, pa.int64())
-        table = table.append_column("bin", pc.divide(table.column("time"), width))
-        names = ["kind", "served", "path", "reason", "tid", "pid", "vma", "bin"]
-        groups = table.group_by(names, use_threads=False).aggregate(
-            [([], "count_all"), ("wait", "sum"), ("duration", "sum")]
-        )
-        columns = [groups.column(name).to_pylist() for name in (*names, "count_all", "wait_sum", "duration_sum")]
-        for kind, served, path, reason, tid, pid, vma, at, count, wait, duration in zip(*columns):
+    def _count_faults(self, columns: Columns, rows: Array) -> None:
+        names = ("kind", "served", "path", "reason", "tid", "pid", "vma")
+        keys = [columns[name][rows] for name in names]
+        keys.append(np.maximum(columns["time"][rows], 0) // self.bin_ns)
+        groups = Groups(keys)
+        sums = [groups.sums(columns[name][rows]).tolist() for name in ("wait", "duration")]
+        for kind, served, path, reason, tid, pid, vma, at, count, wait, duration in zip(
+            *groups.lists(keys), groups.counts.tolist(), *sums
+        ):
             entry = self.faults.get((kind, served, path, reason, tid, vma))
             if entry is None:
                 entry = self.faults[kind, served, path, reason, tid, vma] = [0, 0, 0]
@@ -234,97 +277,106 @@ class Model:
             entry[2] += duration
             bins = self.bins.setdefault((kind, served, path, tid, vma), {})
             bins[at] = bins.get(at, 0) + count
+            history = self.history.get((kind, served, path))
+            if history is None:
+                history = self.history[kind, served, path] = list(_NO_HISTORY)
+            history[at] += count
             if tid not in self.tasks:
                 self.task(tid, pid)
-        last = table.slice(table.num_rows - 1)
-        names = ["time", "tid", "address", "vma", "served", "path", "reason"]
-        self.last_fault = tuple(last.column(name)[0].as_py() for name in names)
+        names = ("time", "tid", "address", "vma", "served", "path", "reason")
+        time, tid, address, vma, served, path, reason = (int(columns[name][rows[-1]]) for name in names)
+        self.last_fault = time, tid, address, vma, served, path, reason
 
-    def _count_locks(self, table: pa.Table, calls: _Calls) -> None:
-        kind = table.column("kind")
-        of_vma = _member(kind, _VMA_LOCKS)
-        identity = pc.if_else(of_vma, table.column("vma").cast(pa.uint64()), table.column("address"))
-        table = table.append_column("lock", identity)
-        names = ["kind", "code", "result", "reason", "lock", "pid"]
-        groups = table.group_by(names, use_threads=False).aggregate(
-            [([], "count_all"), ("duration", "sum"), ("duration", "max")]
-        )
-        columns = [groups.column(name).to_pylist() for name in (*names, "count_all", "duration_sum", "duration_max")]
-        for code, write, result, reason, number, pid, count, duration, longest in zip(*columns):
-            lock = self.lock(("vma_lock" if code in _VMA_LOCKS else "mmap_lock", number), pid)
-            if code in (Kind.MMAP_LOCK_RELEASED, Kind.VMA_LOCK_RELEASED):
+    def _count_locks(self, columns: Columns, rows: Array, of_vma: bool, calls: _Calls) -> None:
+        name, number_of = ("vma_lock", "vma") if of_vma else ("mmap_lock", "address")
+        kind = columns["kind"][rows]
+        keys = [kind, *(columns[name][rows] for name in ("code", "result", "reason", number_of, "pid"))]
+        groups = Groups(keys)
+        held = np.flatnonzero((kind == _MMAP_LOCK_RELEASED) | (kind == _VMA_LOCK_RELEASED))
+        for code, write, result, reason, number, pid, count, last in zip(
+            *groups.lists(keys), groups.counts.tolist(), (groups.last + self.events).tolist()
+        ):
+            lock = self.lock((name, number), pid)
+            if last > lock.taken:
+                lock.taken, lock.pid = last, pid
+            if code in (_MMAP_LOCK_RELEASED, _VMA_LOCK_RELEASED):
                 lock.holds += count
-                lock.held += duration
-                if longest > lock.longest_hold:
-                    self._longest(lock, table, code, longest, calls)
-            elif code == Kind.VMA_LOCK_READ_FAILED:
+            elif code == _VMA_LOCK_READ_FAILED:
                 lock.failed += count
                 self.refused[reason] = self.refused.get(reason, 0) + count
-            elif code == Kind.MMAP_LOCK_ACQUIRE_RETURNED and not result:
+            elif code == _MMAP_LOCK_ACQUIRE_RETURNED and not result:
                 lock.failed += count
-            elif code == Kind.VMA_LOCK_WRITE or (code == Kind.MMAP_LOCK_ACQUIRE_RETURNED and write):
+            elif code == _VMA_LOCK_WRITE or (code == _MMAP_LOCK_ACQUIRE_RETURNED and write):
                 lock.writes += count
             else:
                 lock.reads += count
+        if len(held):
+            self._count_holds(columns, rows[held], name, number_of, calls)
 
-    def _longest(self, lock: Lock, table: pa.Table, code: int, duration: int, calls: _Calls) -> None:
-        mask = pc.and_(
-            pc.and_(pc.equal(table.column("kind"), code), pc.equal(table.column("lock"), lock.key[1])),
-            pc.equal(table.column("duration"), duration),
-        )
-        row, tid, text = next(_rows(table.filter(mask), ["row", "tid", "text"]))
-        lock.longest_hold = duration
-        lock.longest_holder = tid
-        lock.longest_call = calls.of(tid, row) or text or ""
+    def _count_holds(self, columns: Columns, rows: Array, name: str, number_of: str, calls: _Calls) -> None:
+        """How long locks were held that were given back."""
+        numbers, durations = columns[number_of][rows], columns["duration"][rows]
+        groups = Groups([numbers])
+        longest, first = groups.highest(durations)
+        for number, held, duration, at in zip(
+            *groups.lists([numbers]), groups.sums(durations).tolist(), longest.tolist(), rows[first].tolist()
+        ):
+            lock = self.locks[name, number]
+            lock.held += held
+            if duration > lock.longest_hold:
+                tid = int(columns["tid"][at])
+                lock.longest_hold, lock.longest_holder = duration, tid
+                lock.longest_call = calls.of(tid, at) or columns.string(int(columns["text"][at]))
 
     def _waited(
         self, key: LockKey, pid: int, row: int, time: int, tid: int, write: bool, holder: int, wait: int, calls: _Calls
     ) -> None:
         lock = self.lock(key, pid)
-        lock.waits.add(wait)
+        if lock.contention is None:
+            lock.contention = Contention()
+        found = lock.contention
+        found.waits.add(wait)
         call = calls.of(tid, row)
         begun, holder_call = self._begun.pop(tid, (0, ""))
         if begun != holder:  # another one had it in the end
             holder_call = calls.of(holder, row)
         for entry in (
-            lock.waiters.setdefault((tid, call), [0, 0]),
-            lock.holders.setdefault((holder, holder_call), [0, 0]),
+            found.waiters.setdefault((tid, call), [0, 0]),
+            found.holders.setdefault((holder, holder_call), [0, 0]),
         ):
             entry[0] += 1
             entry[1] += wait
-        lock.recent.append(Wait(time, tid, call, write, holder, holder_call, wait))
+        found.recent.append(Wait(time, tid, call, write, holder, holder_call, wait))
         task = self.task(tid, pid)
         task.waits += 1
         task.waited += wait
 
-    def _follow_cpus(self, table: pa.Table) -> None:
-        last = table.group_by(["cpu"], use_threads=False).aggregate([("row", "max")])
-        rows = table.take(last.column("row_max"))
-        for cpu, tid, pid, kind, code in _rows(rows, ["cpu", "tid", "pid", "kind", "code"]):
-            switched = kind == Kind.SCHED_SWITCH
-            ended = kind == Kind.EXIT
+    def _follow_cpus(self, columns: Columns) -> None:
+        last = Groups([columns["cpu"]]).last
+        for cpu, tid, pid, kind, code in zip(*columns.lists(("cpu", "tid", "pid", "kind", "code"), last)):
+            switched = kind == _SCHED_SWITCH
+            ended = kind == _EXIT
             self.cpus[cpu] = code if switched else 0 if ended else tid
             if not switched and tid:
                 self.task(tid, pid).cpu = cpu
 
-    def _follow_states(self, table: pa.Table, calls: _Calls) -> None:
-        names = ["kind", "time", "pid", "tid", "cpu", "address", "code", "size", "flags", "vma", "wait", "holder",
-                 "result", "text", "row"]  # fmt: skip
-        for kind, time, pid, tid, cpu, address, code, size, flags, vma, wait, holder, result, text, row in _rows(
-            table, names
+    def _follow_states(self, columns: Columns, rows: Array, calls: _Calls) -> None:
+        names = ("kind", "time", "pid", "tid", "cpu", "address", "code", "size", "flags", "vma", "wait", "holder",
+                 "result", "text")  # fmt: skip
+        for kind, time, pid, tid, cpu, address, code, size, flags, vma, wait, holder, result, text, row in zip(
+            *columns.lists(names, rows), rows.tolist()
         ):
-            if kind in _VMAS:
-                self._follow_vma(kind, time, pid, address, size, flags, vma, text)
-            elif kind == Kind.CONTENTION_BEGIN:
+            if kind == _CONTENTION_BEGIN:
                 task = self.task(tid, pid)
                 task.state = "D"
                 self._begun[tid] = holder, calls.of(holder, row)
-                task.waiting = self._lock_key(text, address, vma), bool(code & 1 or flags & LCB_F_WRITE), holder, time
-            elif kind == Kind.CONTENTION_END:
+                key = self._lock_key(columns.string(text), address, vma)
+                task.waiting = key, bool(code & 1 or flags & LCB_F_WRITE), holder, time
+            elif kind == _CONTENTION_END:
                 task = self.task(tid, pid)
                 waiting, task.waiting = task.waiting, None
                 task.state = "R"
-                key = self._lock_key(text, address, vma)
+                key = self._lock_key(columns.string(text), address, vma)
                 if key[0] not in ("mmap_lock", "vma_lock"):  # those tell of their waits when they are taken
                     lock = self.lock(key, pid)
                     lock.writes += 1
@@ -332,51 +384,53 @@ class Model:
                         write = bool(code & 1) or (waiting is not None and waiting[1])
                         holder = holder or (waiting[2] if waiting is not None else 0)
                         self._waited(key, pid, row, time, tid, write, holder, wait, calls)
-            elif kind in _ACQUIRED:
-                write = bool(code) or kind == Kind.VMA_LOCK_WRITE
-                key = ("vma_lock", vma) if kind in _VMA_LOCKS else ("mmap_lock", address)
-                self._waited(key, pid, row, time, tid, write, holder, wait, calls)
-            elif kind == Kind.SCHED_SWITCH:
+            elif kind == _SCHED_SWITCH:
                 if tid:
                     task = self.task(tid, pid)
                     if task.state != "D" or result == 2:
                         task.state = "RSX"[result] if 0 <= result <= 2 else "R"
                 if code:
-                    self.task(code, 0).cpu = cpu
-                    if self.tasks[code].waiting is None:
-                        self.tasks[code].state = "R"
-            elif kind == Kind.SCHED_WAKEUP:
+                    task = self.task(code, 0)
+                    task.cpu = cpu
+                    if task.waiting is None:
+                        task.state = "R"
+            elif kind == _SCHED_WAKEUP:
                 task = self.task(code, 0)
                 if task.state == "S":
                     task.state = "R"
-            elif kind == Kind.SCHED_PROCESS_FORK:
+            elif kind == _SCHED_PROCESS_FORK:
                 self.task(code, size)
-            elif kind == Kind.EXIT:
+            elif kind == _EXIT:
                 task = self.task(tid, pid)
                 task.state, task.waiting = "X", None
-            elif kind == Kind.EXEC:
-                self.program = text or self.program
+            elif kind == _EXEC:
+                self.program = columns.string(text) or self.program
+            else:  # a lock that was waited for
+                of_vma = kind in _VMA_LOCKS
+                write = bool(code) or kind == _VMA_LOCK_WRITE
+                key = ("vma_lock", vma) if of_vma else ("mmap_lock", address)
+                self._waited(key, pid, row, time, tid, write, holder, wait, calls)
 
     @staticmethod
     def _lock_key(text: str | None, address: int, vma: int) -> LockKey:
         name = text or "lock"
         return (name, vma) if name == "vma_lock" else (name, address)
 
-    def _follow_vma(
-        self, kind: int, time: int, pid: int, start: int, size: int, flags: int, number: int, text: str | None
-    ) -> None:
-        vma = self.vmas.get(number)
-        if kind == Kind.VMA_REMOVE:
-            if vma is not None:
+    def _follow_vmas(self, columns: Columns, rows: Array) -> None:
+        names = ("kind", "time", "pid", "address", "size", "flags", "vma", "text")
+        for kind, time, pid, start, size, flags, number, text in zip(*columns.lists(names, rows)):
+            vma = self.vmas.get(number)
+            if kind == _VMA_REMOVE:
+                if vma is not None:
+                    self._take_out(vma)
+                    vma.removed = time or 1
+                continue
+            if vma is None:
+                vma = self.vmas[number] = Vma(number, pid, start, size, flags, "", time)
+            else:
                 self._take_out(vma)
-                vma.removed = time or 1
-            return
-        if vma is None:
-            vma = self.vmas[number] = Vma(number, pid, start, size, flags, "", time)
-        else:
-            self._take_out(vma)
-        vma.start, vma.size, vma.flags, vma.name, vma.removed = start, size, flags, text or "", 0
-        self._put_in(vma, time)
+            vma.start, vma.size, vma.flags, vma.name, vma.removed = start, size, flags, columns.string(text), 0
+            self._put_in(vma, time)
 
     def _take_out(self, vma: Vma) -> None:
         space = self._spaces.get(vma.pid, [])
@@ -463,60 +517,48 @@ class Model:
 
 
 class _Calls:
-    """Which system call a thread is in, at any row of the batch that is being fed."""
+    """Which system call a thread is in, at any row of the batch that is being fed. `rows`: those of SYS_ENTER and
+    SYS_EXIT."""
 
-    def __init__(self, model: Model, table: pa.Table, present: set[int]) -> None:
+    def __init__(self, model: Model, columns: Columns, rows: Array) -> None:
         self._model = model
-        self._table = table
-        self._any = not present.isdisjoint(_CALLS)
-        self._rows: dict[int, list[tuple[int, str]]] | None = None if self._any else {}
+        self._columns = columns
+        self._rows = rows
+        self._sorted: list[int] = []  # rows, those of a thread together
+        self._texts: list[str] = []  # the call that the thread is in behind each of them
+        self._places: dict[int, tuple[int, int]] | None = None  # where those of a thread are, the first and behind
 
-    def _collect(self) -> dict[int, list[tuple[int, str]]]:
-        if self._rows is None:
-            self._rows = {}
-            found = self._table.filter(_member(self._table.column("kind"), _CALLS))
-            for row, tid, kind, text in _rows(found, ["row", "tid", "kind", "text"]):
-                self._rows.setdefault(tid, []).append((row, text or "" if kind == Kind.SYS_ENTER else ""))
-        return self._rows
+    def _names(self, rows: Array) -> list[str]:
+        string = self._columns.string
+        kinds, texts = self._columns.lists(("kind", "text"), rows)
+        return [string(text) if kind == _SYS_ENTER else "" for kind, text in zip(kinds, texts)]
+
+    def _sort(self) -> dict[int, tuple[int, int]]:
+        if not len(self._rows):
+            return {}
+        tids = self._columns["tid"][self._rows]
+        order = np.argsort(tids, kind="stable")
+        rows = self._rows[order]
+        self._sorted, self._texts = rows.tolist(), self._names(rows)
+        tids = tids[order]
+        begins = np.flatnonzero(np.diff(tids, prepend=tids[0] - 1)).tolist()
+        return dict(zip(tids[begins].tolist(), zip(begins, [*begins[1:], len(tids)])))
 
     def of(self, tid: int, row: int) -> str:
         """The call that `tid` is in at `row`; "" when in none."""
+        if self._places is None:
+            self._places = self._sort()
+        first, behind = self._places.get(tid, (0, 0))
+        at = bisect_left(self._sorted, row, first, behind)
+        if at > first:
+            return self._texts[at - 1]
         task = self._model.tasks.get(tid)
-        call = task.call if task is not None else ""
-        rows = self._collect().get(tid)
-        at = bisect_left(rows, (row, "")) if rows else 0
-        return rows[at - 1][1] if rows and at else call
+        return task.call if task is not None else ""
 
     def finish(self) -> None:
         """Note the call that each thread is in at the end of the batch."""
-        if not self._any:
+        if not len(self._rows):
             return
-        found = self._table.filter(_member(self._table.column("kind"), _CALLS))
-        last = found.group_by(["tid"], use_threads=False).aggregate([("row", "max")])
-        rows = self._table.take(last.column("row_max"))
-        for tid, pid, kind, text in _rows(rows, ["tid", "pid", "kind", "text"]):
-            self._model.task(tid, pid).call = text or "" if kind == Kind.SYS_ENTER else ""
-
-
-_numbers = pa.array(range(1 << 14), pa.int32())
-_numbers_of: dict[tuple[int, tuple[str | None, ...]], pa.Array] = {}  # by an entry of _CODES, names in a file
-_FEW = 64
-
-
-def _row_numbers(count: int) -> pa.Array:
-    return _numbers.slice(0, count) if count <= len(_numbers) else pa.array(range(count), pa.int32())
-
-
-def _codes(column: pa.DictionaryArray, codes: dict[str, int]) -> pa.Array:
-    """Names of an enumeration as its numbers; 0 for a name that it does not have."""
-    names = tuple(column.dictionary.to_pylist())
-    numbers = _numbers_of.get((id(codes), names))
-    if numbers is None:
-        if len(_numbers_of) >= _FEW:  # a file that names them anew in each batch
-            _numbers_of.clear()
-        numbers = _numbers_of[id(codes), names] = pa.array([codes.get(name, 0) for name in names], pa.int8())
-    return pc.take(numbers, column.indices)
-
-
-def _rows(table: pa.Table, names: list[str]) -> Any:
-    return zip(*(table.column(name).to_pylist() for name in names))
+        last = self._rows[Groups([self._columns["tid"][self._rows]]).last]
+        for tid, pid, name in zip(*self._columns.lists(("tid", "pid"), last), self._names(last)):
+            self._model.task(tid, pid).call = name

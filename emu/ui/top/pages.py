@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 from emu.trace.escape import printable
 from emu.trace.lock_names import SHARED
 from emu.tracepoint import Path, Reason
@@ -35,7 +37,12 @@ KEYS = (
 def help_page(width: int, height: int) -> list[Line]:
     """What the keys do."""
     lines = [fit([("Keys", "focus")], width, "focus")]
-    lines += [fit([(f"  {keys:<15} ", "key"), (text, "")], width) for keys, text in KEYS]
+    for keys, text in KEYS:
+        if width >= 60:
+            lines.append(fit([(f"  {keys:<15} ", "key"), (text, "")], width))
+            continue
+        lines.append(fit([(keys, "key")], width))
+        lines += [fit([(f"  {part}", "")], width) for part in wrap(text, max(8, width - 2))]
     lines.append(fit([], width))
     lines.append(fit([("Times are virtual: those of the emulated machine.", "dim")], width))
     return _cut(lines, width, height)
@@ -127,12 +134,14 @@ def lock_page(model: Model, key: LockKey, span: float, width: int, height: int) 
         mean = duration(lock.held / lock.holds) if lock.holds else "-"
         lines.append(fit([("longest hold: ", "dim"), (f"{text}; mean {mean}", "")], width))
     limit = max(2, (height - 12) // 4)
-    octaves = lock.waits.octaves()
+    octaves = [(f"from {duration(low)}", number) for low, number in lock.waits.octaves()]
     if octaves:
-        lines += _parts(
-            "How long it was waited for (from)", [(duration(low), n) for low, n in octaves], waits.count, width, limit
-        )
-    for heading, found in (("Held meanwhile by", lock.holders), ("Waited", lock.waiters)):
+        room = max(4, height // 4)
+        if len(octaves) > room:  # the long ones are those that matter
+            short = octaves[: 1 - room]
+            octaves = [("shorter", sum(number for _, number in short)), *octaves[1 - room :]]
+        lines += _parts("How long it was waited for", octaves, waits.count, width, len(octaves))
+    for heading, found in (("Held meanwhile by", lock.contended.holders), ("Waited", lock.contended.waiters)):
         if found:
             lines.append(fit([(heading, "title")], width))
             order = sorted(found.items(), key=lambda item: -item[1][1])
@@ -144,9 +153,9 @@ def lock_page(model: Model, key: LockKey, span: float, width: int, height: int) 
                 )
             if len(order) > limit:
                 lines.append(fit([(f"  ({len(order) - limit} more)", "dim")], width))
-    if lock.recent:
+    if lock.contended.recent:
         lines.append(fit([("The last waits", "title")], width))
-        for last in reversed(lock.recent):
+        for last in reversed(lock.contended.recent):
             mode = f" ({'write' if last.write else 'read'})" if key[0] in SHARED else ""
             line = (
                 f"  {seconds(last.time)} s  {last.tid} {printable(last.call) or 'page fault'}{mode} "

@@ -50,7 +50,7 @@ def layout(width: int, height: int, output: bool = True) -> list[Region]:
     top, room = 2, height - 3
     out = max(2, room // 7) if output else 0
     rest = room - out
-    left = width * 46 // 80 if width < WIDE else width * 60 // 100
+    left = width * 42 // 80 if width < WIDE else width * 59 // 100
     right = width - left - 1
     regions = []
     if width < WIDE:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import time
 from collections import deque
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from emu.trace.follow import Follower, TraceDamage
 from emu.tracepoint import Kind
+from emu.ui.top.columns import Columns
 from emu.ui.top.model import Model
 
 CHECKPOINTS = 64
@@ -155,7 +157,9 @@ class Player:
             return
         elif self.live:
             self._advance(None, deadline)
-            self.clock = float(max(self.model.now, self.source.clock if self.at_end else 0))
+            # The machine's clock may be far ahead of the events that are known: then it would look as if none came.
+            known = self.at_end and self.model.events >= self.source.total
+            self.clock = float(max(self.model.now, self.source.clock if known else 0))
         else:
             self.clock = min(self.clock + self.speed * elapsed, float(max(self.source.end_time(), self.model.now)))
             if not self._advance(int(self.clock), deadline):
@@ -169,11 +173,11 @@ class Player:
                 return True
             piece = piece.slice(0, PIECE)
             if until is not None:
-                later = pc.index(pc.greater(piece.column("time"), until), True).as_py()
-                if later == 0:
-                    return True
-                if later > 0:
-                    piece = piece.slice(0, later)
+                later = np.flatnonzero(Columns(piece)["time"] > until)
+                if len(later):
+                    if not later[0]:
+                        return True
+                    piece = piece.slice(0, int(later[0]))
             self._feed(piece)
             if time.perf_counter() >= deadline:
                 return False

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from emu.tracepoint import Reason
@@ -60,6 +61,7 @@ class Totals:
 def totals(model: Model, chosen: Filter, span: float) -> Totals:
     """Add up what `chosen` lets through. `span`: virtual ns that have passed."""
     found = Totals(span=span, bin_ns=model.bin_ns)
+    retry = int(Reason.RETRY)
     for (kind, served, path, reason, tid, vma), (count, wait, duration) in model.faults.items():
         if chosen.tid is not None and tid != chosen.tid:
             continue
@@ -72,23 +74,31 @@ def totals(model: Model, chosen: Filter, span: float) -> Totals:
         found.by_path[path] = found.by_path.get(path, 0) + count
         if reason:
             found.by_reason[reason] = found.by_reason.get(reason, 0) + count
-            if reason == Reason.RETRY:
+            if reason == retry:
                 found.retries += count
         for entry in (found.by_vma.setdefault(vma, [0, 0]), found.by_tid.setdefault(tid, [0, 0])):
             entry[0] += count
             entry[1] += wait
     bins = min(BINS, int(span // model.bin_ns) + 1)
     found.history = [0] * bins
-    for (kind, served, path, tid, vma), places in model.bins.items():
-        if chosen.tid is not None and tid != chosen.tid:
-            continue
-        if chosen.vma is not None and vma != chosen.vma:
-            continue
-        of_kind = found.kind_history.setdefault((kind, served), [0] * bins)
-        of_path = found.path_history.setdefault(path, [0] * bins)
-        for at, count in places.items():
-            at = min(at, bins - 1)
+    if chosen == Filter():
+        for (kind, served, path), history in model.history.items():
+            _add(found, kind, served, path, enumerate(history))
+    else:
+        for (kind, served, path, tid, vma), places in model.bins.items():
+            if chosen.tid in (None, tid) and chosen.vma in (None, vma):
+                _add(found, kind, served, path, places.items())
+    return found
+
+
+def _add(found: Totals, kind: int, served: int, path: int, places: Iterable[tuple[int, int]]) -> None:
+    """Add faults of one sort, as (bin, count), to the histories."""
+    last = len(found.history) - 1
+    of_kind = found.kind_history.setdefault((kind, served), [0] * (last + 1))
+    of_path = found.path_history.setdefault(path, [0] * (last + 1))
+    for at, count in places:
+        if count:
+            at = min(at, last)
             found.history[at] += count
             of_kind[at] += count
             of_path[at] += count
-    return found

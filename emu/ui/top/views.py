@@ -6,13 +6,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from heapq import nsmallest
+from os.path import basename
+from typing import Any, TypeVar
 
 from emu.trace.escape import printable
 from emu.trace.lock_names import SHARED
 from emu.tracepoint import Kind, Path, Reason, Served
-from emu.ui.top.lines import Cell, Column, Line, bar, count, duration, fit, sparkline, table
+from emu.ui.top.lines import Cell, Column, Line, bar, count, duration, end_of, fit, sparkline, table
 from emu.ui.top.model import TID_OTHERS, VMA_OTHERS, Lock, LockKey, Model, Task, Vma
 from emu.ui.top.totals import Filter, Totals
+
+_Item = TypeVar("_Item")
 
 PANES = ("faults", "paths", "locks", "vmas", "cpus", "threads", "output")
 SORTS: dict[str, tuple[str, ...]] = {
@@ -70,7 +75,7 @@ def lock_name(key: LockKey, model: Model) -> str:
         if number == VMA_OTHERS:
             return "vma_lock of forgotten VMAs"
         vma = model.vmas.get(number)
-        return f"vma_lock {vma.start:x} {vma_name(vma)}" if vma is not None else f"vma_lock of VMA {number}"
+        return f"vma_lock {vma.start:x} {basename(vma_name(vma))}" if vma is not None else f"vma_lock of VMA {number}"
     lock = model.locks.get(key)
     pid = lock.pid if lock is not None else 0
     whose = f" pid {pid}" if pid else ""
@@ -92,42 +97,64 @@ def fault_rows(totals: Totals, view: View) -> list[tuple[int, int]]:
     return sorted(totals.by_kind, key=lambda key: (-totals.by_kind[key], key))
 
 
-def lock_rows(model: Model, view: View) -> list[Lock]:
-    """Locks; those of the chosen VMA when there is one."""
+def lock_rows(model: Model, view: View, limit: int | None = None) -> list[Lock]:
+    """Locks, the first `limit` of them; those of the chosen VMA when there is one."""
     locks: list[Lock] = list(model.locks.values())
     if view.chosen.vma is not None:
-        locks = [lock for lock in locks if lock.key in (("vma_lock", view.chosen.vma),) or lock.key[0] == "mmap_lock"]
+        vma = model.vmas.get(view.chosen.vma)
+        pid = vma.pid if vma is not None else 0
+        locks = [
+            lock for lock in locks
+            if lock.key == ("vma_lock", view.chosen.vma) or (lock.key[0] == "mmap_lock" and lock.pid == pid)
+        ]  # fmt: skip
     keys: dict[str, Callable[[Lock], float]] = {
         "wait": lambda lock: lock.waits.total,
         "contended": lambda lock: lock.waits.count,
-        "acquired": lambda lock: lock.acquired,
         "p99": lambda lock: lock.waits.quantile(0.99),
+        "acquired": lambda lock: lock.reads + lock.writes,
         "longest hold": lambda lock: lock.longest_hold,
     }
-    by = keys[sorting("locks", view)]
-    return sorted(locks, key=lambda lock: (-by(lock), -lock.acquired, lock.key))
+    by = sorting("locks", view)
+    key = keys[by]
+    found: list[Lock] = []
+    if by in ("wait", "contended", "p99"):  # of thousands of locks, few were waited for
+        found = sorted(
+            (lock for lock in locks if lock.contention is not None),
+            key=lambda lock: (-key(lock), -lock.acquired, lock.key),
+        )
+        locks = [lock for lock in locks if lock.contention is None]
+        key = keys["acquired"]
+    if limit is None or len(found) < limit:
+        found += _smallest(locks, lambda lock: (-key(lock), -lock.acquired, lock.key), limit)
+    return found[:limit]
 
 
-def vma_rows(model: Model, totals: Totals, view: View) -> list[Vma]:
-    """VMAs that are there, or that had faults."""
-    found = [vma for vma in model.vmas.values() if not vma.removed or vma.id in totals.by_vma]
+def _smallest(items: list[_Item], key: Callable[[_Item], Any], limit: int | None) -> list[_Item]:
+    """The first `limit` items in the order of `key`."""
+    return sorted(items, key=key) if limit is None else nsmallest(limit, items, key)
+
+
+def vma_rows(model: Model, totals: Totals, view: View, limit: int | None = None) -> list[Vma]:
+    """VMAs that are there, or that had faults, the first `limit` of them."""
+    counts = totals.by_vma
+    found = [vma for vma in model.vmas.values() if not vma.removed or vma.id in counts]
     if view.chosen.vma is not None:
         found = [vma for vma in found if vma.id == view.chosen.vma]
-    counts = totals.by_vma
     by = sorting("vmas", view)
     if by == "address":
-        return sorted(found, key=lambda vma: (vma.pid, vma.start, vma.id))
+        return _smallest(found, lambda vma: (vma.pid, vma.start, vma.id), limit)
+    none = (0, 0)
     keys: dict[str, Callable[[Vma], float]] = {
-        "faults": lambda vma: counts.get(vma.id, (0, 0))[0],
-        "waited": lambda vma: counts.get(vma.id, (0, 0))[1],
+        "faults": lambda vma: counts.get(vma.id, none)[0],
+        "waited": lambda vma: counts.get(vma.id, none)[1],
         "size": lambda vma: vma.size,
     }
     key = keys[by]
-    return sorted(found, key=lambda vma: (-key(vma), vma.start, vma.id))
+    return _smallest(found, lambda vma: (-key(vma), vma.removed > 0, vma.start, vma.id), limit)
 
 
-def thread_rows(model: Model, totals: Totals, view: View) -> list[Task]:
-    """Threads."""
+def thread_rows(model: Model, totals: Totals, view: View, limit: int | None = None) -> list[Task]:
+    """Threads, the first `limit` of them."""
     found = list(model.tasks.values())
     if view.chosen.tid is not None:
         found = [task for task in found if task.tid == view.chosen.tid]
@@ -138,7 +165,7 @@ def thread_rows(model: Model, totals: Totals, view: View) -> list[Task]:
         "tid": lambda task: task.tid,
     }
     key = keys[sorting("threads", view)]
-    return sorted(found, key=lambda task: (key(task), task.tid))
+    return _smallest(found, lambda task: (key(task), task.tid), limit)
 
 
 def sorting(pane: str, view: View) -> str:
@@ -158,55 +185,68 @@ def _placed(view: View, pane: str, rows: int, height: int) -> tuple[int, int]:
     return max(0, selected - shown + 1), selected
 
 
+def _limit(view: View, pane: str, height: int) -> int:
+    """So many rows are needed to show the selected one among those that fit."""
+    return view.selected.get(pane, 0) + height
+
+
 def _draw(
-    view: View, pane: str, columns: list[Column], rows: list[list[Cell]], width: int, height: int, whole: int
-) -> list[Line]:
-    first, selected = _placed(view, pane, whole, height)
-    return table(columns, rows, width, height, first=first, selected=selected, focused=view.focus == pane)
+    view: View, pane: str, columns: list[Column], items: Sequence[_Item], row: Callable[[_Item], list[Cell]],
+    width: int, height: int,
+) -> list[Line]:  # fmt: skip
+    """A table of those `items` that fit, of which `row` makes the cells."""
+    first, selected = _placed(view, pane, len(items), height)
+    rows = [row(item) for item in items[first : first + height - 1]]
+    return table(columns, rows, width, height, selected=selected - first, focused=view.focus == pane)
 
 
 def faults(model: Model, totals: Totals, view: View, width: int, height: int) -> list[Line]:
     """Faults by kind, their rate now, and over time."""
-    spark = max(8, width - 18 - 3 * 8 - 1) if width >= 52 else max(6, width - 16 - 2 * 7 - 3)
-    name = 18 if width >= 52 else 16
-    columns = [Column("Faults by kind", name), Column("count", 7 if width >= 52 else 6, True)]
+    spark = max(8, width - 18 - 3 * 8 - 1) if width >= 52 else max(6, width - 33)
+    columns = [Column("Faults by kind", 18), Column("count", 7 if width >= 52 else 6, True)]
     if width >= 52:
         columns.append(Column("share", 7, True))
-    columns += [Column("/s now", 7 if width >= 52 else 6, True), Column("over time")]
-    rows: list[list[Cell]] = []
-    order = fault_rows(totals, view)
+    columns.append(Column("/s now", 7 if width >= 52 else 6, True))
+    columns += [Column("over time")] if width >= 41 else []
 
-    def row(label: Cell, number: int, history: list[int]) -> list[Cell]:
+    def row(key: tuple[int, int] | None) -> list[Cell]:
+        if key is None:
+            label: Cell = "all", "title"
+            number, history = totals.faults, totals.history
+        else:
+            label, number, history = kind_name(*key), totals.by_kind[key], totals.kind_history[key]
         cells: list[Cell] = [label, count(number)]
         if width >= 52:
             cells.append(share(number, totals.faults))
         return [*cells, count(totals.recent(history)), (sparkline(history, spark), "cool")]
 
-    rows.append(row(("all", "title"), totals.faults, totals.history))
-    rows += [row(kind_name(*key), totals.by_kind[key], totals.kind_history[key]) for key in order]
-    return _draw(view, "faults", columns, rows, width, height, len(rows))
+    return _draw(view, "faults", columns, [None, *fault_rows(totals, view)], row, width, height)
 
 
 def paths(model: Model, totals: Totals, view: View, width: int, height: int) -> list[Line]:
-    """Which lock served the faults, retries, and why the VMA lock did not serve."""
-    columns = [Column("Served under", 17), Column("faults", 6, True), Column("share", 6, True)]
-    heat = max(0, width - 17 - 6 - 6 - 3)
-    if heat >= 8:
-        columns.append(Column(""))
+    """Which lock served the faults, how many a second and over time, retries, and why the VMA lock did not serve."""
+    wide = width >= 45
+    columns = [
+        Column("Served under", 17), Column("faults", 6, True), Column("share", 6, True),
+        Column("/s now", 6, True) if wide else Column("/s", 5, True),
+    ]  # fmt: skip
+    spark = max(0, width - sum(column.width + 1 for column in columns))
+    if spark >= 6:
+        columns.append(Column("over time", spark))
     order = sorted(totals.by_path, key=lambda path: -totals.by_path[path])
     known = [int(Path.VMA_LOCK), int(Path.MMAP_LOCK)]
     rows: list[list[Cell]] = []
     for path in [*order, *(path for path in known if path not in totals.by_path)]:
-        number = totals.by_path.get(path, 0)
-        part = number / totals.faults if totals.faults else 0
-        cell = bar(part, heat)[0], "good" if path == Path.VMA_LOCK else "warm"
-        rows.append([name_of(Path, path) if path else "no lock", count(number), share(number, totals.faults), cell])
-    rows.append(["after a retry", count(totals.retries), share(totals.retries, totals.faults), ""])
+        number, history = totals.by_path.get(path, 0), totals.path_history.get(path, [])
+        cell = sparkline(history, spark), "good" if path == Path.VMA_LOCK else "warm"
+        name = name_of(Path, path) if path else "no lock"
+        rows.append([name, count(number), share(number, totals.faults), count(totals.recent(history)), cell])
+    rows.append(["after a retry", count(totals.retries), share(totals.retries, totals.faults), "", ""])
     for reason, number in sorted(totals.by_reason.items(), key=lambda item: (-item[1], item[0])):
         part = number / totals.faults if totals.faults else 0
         label = "- " + name_of(Reason, reason), "warm"
-        rows.append([label, count(number), share(number, totals.faults), (bar(part, heat)[0], "dim")])
-    return _draw(view, "paths", columns, rows, width, height, len(rows))
+        rows.append([label, count(number), share(number, totals.faults), "", (bar(part, spark)[0], "dim")])
+    return _draw(view, "paths", columns, rows, list, width, height)
 
 
 def locks(model: Model, totals: Totals, view: View, width: int, height: int) -> list[Line]:
@@ -221,8 +261,8 @@ def locks(model: Model, totals: Totals, view: View, width: int, height: int) -> 
             Column("wait total", 10, True), Column("mean", 8, True), Column("p99", 8, True),
             Column("longest hold", 12, True), Column("by thread, in call", 20),
         ]  # fmt: skip
-    rows: list[list[Cell]] = []
-    for lock in lock_rows(model, view):
+
+    def row(lock: Lock) -> list[Cell]:
         waits = lock.waits
         some = waits.count > 0
         style = "warm" if some else ""
@@ -236,8 +276,10 @@ def locks(model: Model, totals: Totals, view: View, width: int, height: int) -> 
             duration(lock.longest_hold) if lock.longest_hold else "-",
             f"{lock.longest_holder} {printable(lock.longest_call)}" if lock.longest_hold else "-",
         ]
-        rows.append(cells)
-    return _draw(view, "locks", columns, rows, width, height, len(rows))
+        return cells
+
+    items = lock_rows(model, view, _limit(view, "locks", height))
+    return _draw(view, "locks", columns, items, row, width, height)
 
 
 def vmas(model: Model, totals: Totals, view: View, width: int, height: int) -> list[Line]:
@@ -249,20 +291,22 @@ def vmas(model: Model, totals: Totals, view: View, width: int, height: int) -> l
     wide = width >= 90
     if wide:
         columns[3:3] = [Column("waited", 7, True), Column("size", 7, True)]
-    order = vma_rows(model, totals, view)
-    highest = max((totals.by_vma.get(vma.id, (0, 0))[0] for vma in order), default=0)
-    several = len({vma.pid for vma in order}) > 1
-    rows: list[list[Cell]] = []
-    for vma in order:
+    room = width - sum(column.width + 1 for column in columns[:-1])
+    items = vma_rows(model, totals, view, _limit(view, "vmas", height))
+    highest = max((number for number, _ in totals.by_vma.values()), default=0)
+    several = len({vma.pid for vma in model.vmas.values()}) > 1
+
+    def row(vma: Vma) -> list[Cell]:
         number, waited = totals.by_vma.get(vma.id, (0, 0))
         style = "dim" if vma.removed else ""
         cells: list[Cell] = [(f"{vma.start:x}-{vma.start + vma.size:x}", style), permissions(vma.flags), count(number)]
         if wide:
             cells += [duration(waited) if waited else "-", f"{count(vma.size / 1024)}K"]
-        name = vma_name(vma) + (" (unmapped)" if vma.removed else "")
-        cells += [bar(number / highest if highest else 0, heat), (f"{vma.pid} {name}" if several else name, style)]
-        rows.append(cells)
-    return _draw(view, "vmas", columns, rows, width, height, len(rows))
+        before, behind = f"{vma.pid} " if several else "", " (unmapped)" if vma.removed else ""
+        name = before + end_of(vma_name(vma), max(8, room - len(before) - len(behind))) + behind
+        return [*cells, bar(number / highest if highest else 0, heat), (name, style)]
+
+    return _draw(view, "vmas", columns, items, row, width, height)
 
 
 def waits_for(task: Task, model: Model) -> str:
@@ -287,36 +331,42 @@ def cpus(model: Model, totals: Totals, view: View, width: int, height: int) -> l
         if task.waiting is not None:
             waiting.setdefault(task.cpu, []).append(task)
     columns = [Column("CPU", 4), Column("task", 7), Column("in", 14 if width >= 60 else 9), Column("waits for a lock")]
-    rows: list[list[Cell]] = []
-    for cpu in sorted(model.cpus):
+
+    def row(cpu: int) -> list[Cell]:
         tid = model.cpus[cpu]
         running = model.tasks.get(tid)
         call = printable(running.call) if running is not None else ""
         text = "; ".join(f"{task.tid} {waits_for(task, model)}" for task in waiting.get(cpu, ()))
-        rows.append(
-            [f"{cpu:>3}", (str(tid), "") if tid else ("idle", "dim"), call or ("user" if tid else ""), (text, "warm")]
-        )
-    return _draw(view, "cpus", columns, rows, width, height, len(rows))
+        return [
+            f"{cpu:>3}",
+            (str(tid), "") if tid else ("idle", "dim"),
+            call or ("user" if tid else ""),
+            (text, "warm"),
+        ]
+
+    return _draw(view, "cpus", columns, sorted(model.cpus), row, width, height)
 
 
 def threads(model: Model, totals: Totals, view: View, width: int, height: int) -> list[Line]:
     """Each thread: faults, waits, and what it is doing."""
     columns = [
-        Column("Thread", 7), Column("", 1), Column("faults", 6, True), Column("waits", 5, True),
+        Column("Thread", 7), Column("S", 1), Column("faults", 6, True), Column("waits", 5, True),
         Column("waited", 7, True), Column("in"),
     ]  # fmt: skip
-    rows: list[list[Cell]] = []
-    for task in thread_rows(model, totals, view):
+
+    def row(task: Task) -> list[Cell]:
         waiting = waits_for(task, model)
-        doing = "has ended" if task.state == "X" else waiting or printable(task.call)
+        doing = "ended" if task.state == "X" else waiting or printable(task.call)
         doing = doing or ("sleeps" if task.state == "S" else "user")
         label = "others" if task.tid == TID_OTHERS else str(task.tid)
-        rows.append([
+        return [
             (label, "dim" if task.state == "X" else ""), task.state,
             count(totals.by_tid.get(task.tid, (0, 0))[0]), count(task.waits),
             duration(task.waited) if task.waited else "-", (doing, "warm" if waiting else "dim"),
-        ])  # fmt: skip
-    return _draw(view, "threads", columns, rows, width, height, len(rows))
+        ]  # fmt: skip
+
+    items = thread_rows(model, totals, view, _limit(view, "threads", height))
+    return _draw(view, "threads", columns, items, row, width, height)
 
 
 def output(model: Model, totals: Totals, view: View, width: int, height: int) -> list[Line]:

@@ -324,6 +324,37 @@ def test_hostile_names_in_perfetto(tmp_path: Path) -> None:
     engine.close()
 
 
+@pytest.mark.parametrize("to", ["script", "perf", "json", "csv", "parquet", "ftrace", "trace.dat", "perfetto"])
+def test_all_that_is_known_of_a_fault_is_told(tmp_path: Path, to: str) -> None:
+    """Registers (record --user-regs), the stack, page-table entries, waits: each number is one of its own."""
+    registers = (0xA001, 0xA002, 2**64 - 3)
+    stack = (0x401000, 0x401107)
+    fault = row(
+        1000, Kind.PAGE_FAULT_USER, address=0x7123, ip=0x401000, code=6, flags=0x1354, vma=31, path=2, served=1,
+        reason=8, wait=257, holder=1017, result=0x100, duration=313, args=(0xB001, 0xB002, *registers), stack=stack,
+    )  # fmt: skip
+    trace = write(tmp_path / "t", [fault])
+    if to in ("script", "perf", "json"):
+        options = [] if to == "script" else ["--format", to]
+        told = mmscope("script", *options, trace).out.decode()
+    elif to == "parquet":
+        told = repr(pyarrow.dataset.dataset(export(to, trace)[0]).to_table().to_pylist())
+    elif to == "perfetto":
+        engine = TraceProcessor(export(to, trace)[0].read_bytes())
+        args = dict(engine.query("select key, display_value from args join slice using (arg_set_id)"))
+        args |= dict(engine.query("select 'duration', dur from slice where category = 'fault'"))
+        told = repr(args)
+        engine.close()
+    elif to == "trace.dat" and shutil.which("trace-cmd") is not None:
+        binary, _ = export(to, trace)
+        told = subprocess.run(["trace-cmd", "report", binary], capture_output=True, text=True, check=True).stdout
+    else:
+        told = export(to, trace)[0].read_text(errors="replace")
+    for value in (0x7123, 31, 257, 1017, 313, 0xB001, 0xB002, *registers, 0x401000, 0x401107):
+        assert re.search(rf"\b(0x)?0*{value:x}\b|\b{value}(ns)?\b", told), f"{value:#x} is not in {told}"
+    assert "write_locked" in told and "mmap_lock" in told and "anon" in told
+
+
 def test_an_empty_trace_gives_an_empty_export(tmp_path: Path) -> None:
     trace = write(tmp_path / "t", [])
     for to in ("csv", "ftrace", "folded", "perfetto", "trace.dat", "parquet"):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emu.trace.reader import Trace
+from emu.trace.symbols import Symbols
 from emu.tracepoint import Kind, Reason, Row, Served
 from emu.tracepoint import Path as LockPath
 from emu.ui.html.axis import MAX_SEGMENTS, make_axis
@@ -26,6 +28,8 @@ from emu.ui.html.page import page
 from emu.ui.html.picture import Picture, make_picture
 from emu.ui.html.svg import svg
 from emu.ui.html.tables import Table
+from tests.guests import guest, mmscope
+from tests.trace.rows import write_trace
 from tests.ui.html.synthetic import churn, event, write
 
 
@@ -268,3 +272,36 @@ def test_a_long_trace_keeps_its_shape_rather_than_its_details() -> None:
     assert len(cells.time) <= 20_000
     assert "symbol" in cells.dropped
     assert len(np.unique(cells.time)) >= 64 and len(np.unique(cells.row)) >= 64
+
+
+def test_addresses_are_those_of_the_program_that_a_process_ran_then(tmp_path: Path) -> None:
+    """One address is a function of one program, another one after the next exec; --program stands for the first."""
+    programs = [str(guest(name)) for name in ("faults", "workers", "mm_storm")]
+    symbols = [Symbols.of_file(path, 0) for path in programs]
+
+    def names(at: int) -> list[str]:
+        return [found[0] for each in symbols if (found := each.lookup(at)) is not None]
+
+    at = next(at for at in range(0x1003000, 0x1008000, 16) if len(set(names(at))) == 3)
+    first, second, given = names(at)
+
+    def fault(time: int, pid: int) -> Row:
+        return event(Kind.PAGE_FAULT_USER, time, pid=pid, tid=pid, ip=at, address=at)
+
+    rows = [
+        event(Kind.EXEC, 1, text=programs[0]), fault(2, 1000),
+        event(Kind.SCHED_PROCESS_FORK, 3, code=1001, size=1001), fault(4, 1001),
+        event(Kind.EXEC, 5, pid=1001, tid=1001, text=programs[1]), fault(6, 1001), fault(7, 1000), fault(8, 1001),
+    ]  # fmt: skip
+    digest = hashlib.sha256(Path(programs[0]).read_bytes()).hexdigest()
+    trace = write_trace(tmp_path / "trace", rows, program=programs[0], sha256=digest)
+    for program, expected in ((None, {first: 3, second: 2}), (programs[2], {given: 3, second: 2})):
+        found = table(make_picture(Trace(str(trace)), program=program), "symbols")
+        assert {row[2]: row[0] for row in found.rows} == expected
+
+
+def test_the_program_that_was_given_names_the_functions_of_a_flame_graph(tmp_path: Path) -> None:
+    row = event(Kind.PAGE_FAULT_USER, 2, ip=Symbols.of_file(str(guest("faults")), 0)._symbols[5][0], address=4096)
+    trace = write_trace(tmp_path / "trace", [event(Kind.EXEC, 1, text="/no/such/program"), row])
+    assert mmscope("report", "--flame", tmp_path / "svg", "--program", guest("faults"), trace).status == 0
+    assert Symbols.of_file(str(guest("faults")), 0)._symbols[5][2] in (tmp_path / "svg").read_text()

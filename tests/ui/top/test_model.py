@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path as FilePath
 
 import pytest
 
+from emu.trace.grouping import group
 from emu.trace.reader import Trace
+from emu.trace.summary import Summary
 from emu.tracepoint import Kind, Path, Reason, Served
 from emu.ui.top.histogram import Histogram
 from emu.ui.top.model import BINS, MAX_VMAS, VMA_OTHERS, Model
@@ -37,6 +40,8 @@ def test_faults_by_kind_path_reason_vma_and_thread() -> None:
     assert found.by_vma == {HEAP: [3 * ROUNDS, 4000 * ROUNDS]}
     assert {tid: entry[0] for tid, entry in found.by_tid.items()} == {MAIN + n: ROUNDS for n in (1, 2, 3)}
     assert sum(found.history) == 3 * ROUNDS
+    assert {path: sum(history) for path, history in found.path_history.items()} == found.by_path
+    assert {key: sum(history) for key, history in found.kind_history.items()} == found.by_kind
     assert found.rate(found.faults) == pytest.approx(3e9 / ROUND_NS, rel=0.05)
     assert found.recent(found.history) == pytest.approx(3e9 / ROUND_NS, rel=0.25)
     assert totals(model, Filter(tid=MAIN + 1), model.now).by_path == {Path.MMAP_LOCK: ROUNDS}
@@ -54,9 +59,9 @@ def test_a_lock_knows_its_waits_and_who_held_it_in_which_call() -> None:
     assert (lock.waits.count, lock.waits.total, lock.waits.mean) == (ROUNDS, 4000 * ROUNDS, 4000)
     assert lock.waits.quantile(0.99) == pytest.approx(4000, rel=1 / 32)
     assert (lock.longest_hold, lock.longest_holder, lock.longest_call) == (4900, MAIN, "munmap")
-    assert lock.holders == {(MAIN, "munmap"): [ROUNDS, 4000 * ROUNDS]}
-    assert lock.waiters == {(MAIN + 1, ""): [ROUNDS, 4000 * ROUNDS]}
-    assert lock.recent[-1].wait == 4000
+    assert lock.contended.holders == {(MAIN, "munmap"): [ROUNDS, 4000 * ROUNDS]}
+    assert lock.contended.waiters == {(MAIN + 1, ""): [ROUNDS, 4000 * ROUNDS]}
+    assert lock.contended.recent[-1].wait == 4000
 
 
 def test_the_call_of_a_holder_is_that_in_which_it_was_waited_for() -> None:
@@ -66,7 +71,7 @@ def test_the_call_of_a_holder_is_that_in_which_it_was_waited_for() -> None:
     wait = next(at for at, found in enumerate(rows) if found[4] == Kind.CONTENTION_END)
     rows.insert(wait, rows.pop(end))
     for piece in (1, 1000):
-        assert list(fed(rows, piece).locks["mmap_lock", 1].holders) == [(MAIN, "munmap")]
+        assert list(fed(rows, piece).locks["mmap_lock", 1].contended.holders) == [(MAIN, "munmap")]
 
 
 def test_other_locks_are_known_by_their_contention() -> None:
@@ -75,7 +80,7 @@ def test_other_locks_are_known_by_their_contention() -> None:
         row(Kind.CONTENTION_END, 30, address=5, wait=20, text="page_table_lock"),
     ])  # fmt: skip
     lock = model.locks["page_table_lock", 5]
-    assert (lock.waits.total, list(lock.holders)) == (20, [(1001, "")])
+    assert (lock.waits.total, list(lock.contended.holders)) == (20, [(1001, "")])
     assert model.tasks[MAIN].waits == 1
 
 
@@ -109,13 +114,33 @@ def test_vmas_are_cut_resized_and_removed() -> None:
     }
 
 
+def test_mprotect_changes_what_a_vma_allows() -> None:
+    model = fed([
+        row(Kind.VMA_CREATE, 1, address=0x1000, size=0x9000, flags=3, vma=1, text="a"),
+        row(Kind.VMA_MODIFY, 2, address=0x1000, size=0x9000, flags=1, vma=1, text="b"),
+    ])  # fmt: skip
+    assert (model.vmas[1].flags, model.vmas[1].name, model.vmas[1].since) == (1, "b", 1)
+
+
 def comparable(model: Model) -> object:
     locks = {
-        key: (lock.reads, lock.writes, lock.failed, lock.waits.classes, lock.holders, lock.waiters, lock.longest_hold,
-              lock.longest_holder, lock.longest_call, list(lock.recent))
+        key: (lock.reads, lock.writes, lock.failed, lock.waits.classes, lock.contended.holders, lock.contended.waiters,
+              lock.longest_hold, lock.longest_holder, lock.longest_call, lock.holds, lock.held,
+              list(lock.contended.recent))
         for key, lock in model.locks.items()
     }  # fmt: skip
-    return model.events, model.now, model.bin_ns, model.faults, model.bins, locks, model.vmas, model.tasks, model.cpus
+    return (
+        model.events,
+        model.now,
+        model.bin_ns,
+        model.faults,
+        model.bins,
+        model.history,
+        locks,
+        model.vmas,
+        model.tasks,
+        model.cpus,
+    )
 
 
 def test_the_size_of_the_pieces_does_not_matter() -> None:
@@ -172,6 +197,51 @@ def test_quantiles_are_close() -> None:
         assert exact <= found.quantile(part) <= exact * (1 + 1 / 16) + 1
     assert sum(number for _, number in found.octaves()) == 5000
     assert Histogram().quantile(0.5) == 0
+
+
+@pytest.mark.parametrize(("program", "cpus"), [("thread_storm", 4), ("fork_tree", 3), ("faults", 1)])
+def test_what_is_shown_at_the_end_is_what_the_report_says(tmp_path: FilePath, program: str, cpus: int) -> None:
+    """The report counts in its own way, over the whole trace at once."""
+    path = tmp_path / "t"
+    assert record(path, guest(program), cpus=cpus).status == 0
+    trace = Trace(str(path))
+    model, report = Model(), Summary(trace)
+    for found in trace.batches():
+        for at in range(0, found.num_rows, 3000):
+            model.feed(found.slice(at, 3000))
+    shown = totals(model, Filter(), model.now)
+    assert (model.events, model.now, shown.faults) == (report.events, report.end, report.faults)
+    assert sum(shown.history) == report.faults
+    assert {(served, kind): n for (kind, served), n in shown.by_kind.items()} == keyed(report.kinds.rows())
+    by_path: Counter[int] = Counter()
+    by_reason: Counter[int] = Counter()
+    for way, reason, number in report.paths.rows():
+        by_path[way] += number
+        by_reason[reason] += number
+    del by_reason[0]
+    assert (shown.by_path, shown.by_reason, shown.retries) == (by_path, by_reason, by_reason[Reason.RETRY])
+    assert {(vma,): entry[0] for vma, entry in shown.by_vma.items()} == keyed(report.vmas.rows())
+    by_thread = {int(each.keys[0].split("/")[-1]): each.count for each in group(trace, ("thread",)).groups}
+    assert {tid: entry[0] for tid, entry in shown.by_tid.items()} == by_thread
+    for name, rows, written, failed in (
+        ("mmap_lock", report.mmap_locks.rows(), (1, 1), 0),
+        ("vma_lock", report.vma_locks.rows(), (Kind.VMA_LOCK_WRITE,), Kind.VMA_LOCK_READ_FAILED),
+    ):
+        locks = [lock for key, lock in model.locks.items() if key[0] == name]
+        known = keyed(rows)
+        assert sum(lock.writes for lock in locks) == known.get(written, 0)
+        assert sum(lock.failed for lock in locks) == sum(n for key, n in known.items() if key[-1] == failed)
+        assert sum(lock.acquired + lock.failed for lock in locks) == sum(known.values())
+    waits = group(trace, ("lock",)).groups
+    assert waits
+    assert sum(lock.waits.total for lock in model.locks.values()) == sum(each.wait for each in waits)
+    assert sum(lock.waits.count for lock in model.locks.values()) == sum(each.waited for each in waits)
+    assert sum(lock.held for lock in model.locks.values()) == sum(each.duration for each in waits)
+
+
+def keyed(rows: list[tuple[int, ...]]) -> dict[tuple[int, ...], int]:
+    """Counts, which stand last in a row, by what is before them."""
+    return {row[:-1]: row[-1] for row in rows}
 
 
 def test_the_vmas_are_those_of_the_guest(tmp_path: FilePath) -> None:

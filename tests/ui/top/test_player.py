@@ -117,6 +117,9 @@ def test_a_growing_trace_with_its_tail(tmp_path: Path) -> None:
     source.clock = 2_000_000
     player.tick(0.1, 1.0)
     assert player.model.events == 100 and player.clock == 2_000_000
+    source.clock, source.total = 3_000_000, 101  # one event more is on its way: as if there were none would be wrong
+    player.tick(0.1, 1.0)
+    assert player.clock == player.model.now
     tp.rows.extend(rows[: BATCH + 200])
     recorder.drain()
     source.add_tail(BATCH, batch(rows[BATCH : BATCH + 200]))
