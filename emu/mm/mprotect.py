@@ -138,8 +138,9 @@ def do_mseal(mm: mm_struct, start: int, length: int, flags: int) -> int:
         return -EPERM
     if flags or start & PAGE_SIZE - 1:
         return -EINVAL
-    end = start + (length + PAGE_SIZE - 1 & PAGE_MASK)
-    if end < start or (length and not length + PAGE_SIZE - 1 & PAGE_MASK):
+    size = length + PAGE_SIZE - 1 & PAGE_MASK & (1 << 64) - 1
+    end = start + size
+    if end >> 64 or (length and not size):
         return -EINVAL
     if end == start:
         return 0

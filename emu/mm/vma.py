@@ -6,7 +6,7 @@ All of it runs with mmap_lock held for write. Every VMA is write-locked before i
 
 from __future__ import annotations
 
-from errno import EINVAL, ENOMEM
+from errno import EINVAL, ENOMEM, EPERM
 from typing import TYPE_CHECKING, Any
 
 from emu.mm.filemap import vma_set_page_prot
@@ -19,6 +19,7 @@ from emu.mm.mm_types import (
     VM_GROWSDOWN,
     VM_LOCKED,
     VM_LOCKED_MASK,
+    VM_SEALED,
     VM_SHARED,
     VM_SOFTDIRTY,
     VM_SPECIAL,
@@ -483,11 +484,15 @@ def do_munmap_gather(mm: mm_struct, start: int, end: int) -> list[vm_area_struct
     if start > first.vm_start:
         if end < first.vm_end and mm.map_count >= mm.memory.max_map_count:
             return -ENOMEM
+        if first.vm_flags & VM_SEALED:
+            return -EPERM
         new = __split_vma(first, start, True)
         if isinstance(new, int):
             return new
     found = []
     for vma in list(mm.mm_mt.iterate(start, end)):
+        if vma.vm_flags & VM_SEALED:
+            return -EPERM
         if vma.vm_end > end:
             new = __split_vma(vma, end, True)
             if isinstance(new, int):
