@@ -43,9 +43,10 @@ class _Leaf:
 class _Root:
     __slots__ = ("ends", "leaves")
 
-    def __init__(self, leaves: list[_Leaf]) -> None:
+    def __init__(self, leaves: list[_Leaf], ends: list[int]) -> None:
+        """`ends`: of each leaf the end of its last VMA."""
         self.leaves = leaves
-        self.ends = [leaf.ends[-1] for leaf in leaves]
+        self.ends = ends
 
 
 class VmaTree:
@@ -55,7 +56,7 @@ class VmaTree:
     __slots__ = ("_clock", "_root", "changed_at", "changes")
 
     def __init__(self, clock: Clock) -> None:
-        self._root = _Root([])
+        self._root = _Root([], [])
         self._clock = clock
         self.changes = self.changed_at = 0
 
@@ -127,7 +128,7 @@ class VmaTree:
         low, high = len(leaves), 0
         for vma in removed:
             i = max(0, min(bisect_right(root.ends, vma.vm_start), len(leaves) - 1) - 1)
-            while not any(vma is other for other in leaves[i].vmas):
+            while vma not in leaves[i].vmas:
                 i += 1
             low, high = min(low, i), max(high, i + 1)
         for vma in (added[0], added[-1]) if added else ():
@@ -145,7 +146,10 @@ class VmaTree:
             count = -(-len(merged) // LEAF_MAX)
             size = -(-len(merged) // count)
             pieces = [_Leaf(merged[i : i + size]) for i in range(0, len(merged), size)]
-        self._root = _Root(leaves[:low] + pieces + leaves[high:])
+        ends = root.ends
+        self._root = _Root(
+            leaves[:low] + pieces + leaves[high:], ends[:low] + [leaf.ends[-1] for leaf in pieces] + ends[high:]
+        )
         self.changes += 1
         self.changed_at = self._clock.clock
 
