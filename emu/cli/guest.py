@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from emu import __version__
 from emu.cli.failure import Failure, tell
+from emu.cli.program import find_program
 from emu.cli.standard_streams import for_guest
 from emu.kernel.elf import ExecError
 from emu.kernel.machine import Machine
@@ -79,6 +80,7 @@ def _run_guest(arguments: argparse.Namespace, watched: Watched | None) -> int:
     except (MemoryError, OSError) as problem:
         raise Failure(f"cannot make guest RAM of {arguments.memory} bytes: {problem}") from None
     argv = [arguments.program, *arguments.args]
+    arguments.program = find_program(arguments.program)
     try:
         if arguments.verb in ("record", "top"):
             recorder = _start_recording(machine, arguments)

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from emu.cli.failure import Failure, tell
+from emu.cli.program import find_program
 from emu.scale import plot
 from emu.scale.result import Job, Result
 from emu.scale.sweep import STOPPED, Sweep
@@ -34,6 +35,7 @@ def scale(arguments: argparse.Namespace) -> int:
     for file in (arguments.output, arguments.csv):
         if file and not os.path.isdir(os.path.dirname(file) or "."):
             raise Failure(f"{file}: cannot write it: {os.path.dirname(file)} is no directory")
+    arguments.program = find_program(arguments.program)
     if not os.access(arguments.program, os.R_OK):
         raise Failure(f"{arguments.program}: cannot read it: {_why_not(arguments.program)}")
     jobs = [
