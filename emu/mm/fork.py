@@ -113,7 +113,7 @@ def _dup_vma(mm: mm_struct, oldmm: mm_struct, mpnt: vm_area_struct, copies: list
     if oldmm.fatal_signal_pending():
         return -EINTR
     charge = vma_pages(mpnt) if mpnt.vm_flags & VM_ACCOUNT else 0
-    if charge and not vm_enough_memory(mm.memory, charge, privileged=oldmm.privileged):
+    if charge and not vm_enough_memory(oldmm, charge):
         return -ENOMEM
     tmp = vm_area_dup(mpnt, mm)
     if tmp.vm_flags & VM_WIPEONFORK:

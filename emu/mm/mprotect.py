@@ -52,7 +52,7 @@ def mprotect_fixup(vma: vm_area_struct, start: int, end: int, newflags: int) -> 
             return -ENOMEM
         if not oldflags & (VM_ACCOUNT | VM_WRITE | VM_HUGETLB | VM_SHARED | VM_NORESERVE):
             charged = pages
-            if not vm_enough_memory(mm.memory, charged, privileged=mm.privileged):
+            if not vm_enough_memory(mm, charged):
                 return -ENOMEM
             newflags |= VM_ACCOUNT
     elif oldflags & VM_ACCOUNT and vma_is_anonymous(vma) and vma.anon_vma is None:

@@ -162,7 +162,7 @@ class _Mremap:
     def _expand(self, vma: vm_area_struct) -> int:
         mm = self.mm
         pages = self.new_len - self.old_len >> PAGE_SHIFT
-        if vma.vm_flags & VM_ACCOUNT and not vm_enough_memory(mm.memory, pages, privileged=mm.privileged):
+        if vma.vm_flags & VM_ACCOUNT and not vm_enough_memory(mm, pages):
             return -ENOMEM
         grown = extend_vma(vma, vma.vm_end + self.new_len - self.old_len)
         vm_stat_account(mm, grown.vm_flags, pages)
@@ -243,7 +243,7 @@ class _Mremap:
         flags = vma.vm_flags
         accounted = bool(flags & VM_ACCOUNT)
         charge = (self.new_len if keep or not self.old_len else self.new_len - self.old_len) >> PAGE_SHIFT
-        if accounted and not vm_enough_memory(memory, charge, privileged=mm.privileged):
+        if accounted and not vm_enough_memory(mm, charge):
             return -ENOMEM
         memory.sched.charge(memory.sched.cost.mremap_move)
         mm.scheme.vma_start_write(vma, "move_vma")

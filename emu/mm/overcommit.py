@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from emu.mm.memory_manager import MemoryManager
+    from emu.mm.mm_types import mm_struct
 
 OVERCOMMIT_GUESS, OVERCOMMIT_ALWAYS, OVERCOMMIT_NEVER = 0, 1, 2
-ADMIN_RESERVE_PAGES = 8192 >> 2  # 8 MiB kept for an administrator
+ADMIN_RESERVE_PAGES = 8192 >> 2  # 8 MiB kept for an administrator, on small machines less
+USER_RESERVE_PAGES = 131072 >> 2  # 128 MiB that one process leaves to others of its user, on small machines less
 
 
 def vm_commit_limit(memory: MemoryManager) -> int:
@@ -17,8 +19,9 @@ def vm_commit_limit(memory: MemoryManager) -> int:
     return memory.totalram * memory.overcommit_ratio // 100
 
 
-def vm_enough_memory(memory: MemoryManager, pages: int, *, privileged: bool) -> bool:
-    """Charge `pages` more if the overcommit rule allows it."""
+def vm_enough_memory(mm: mm_struct, pages: int) -> bool:
+    """Charge `pages` more, which a process wants, if the overcommit rule allows it."""
+    memory = mm.memory
     memory.committed += pages
     if memory.overcommit_memory == OVERCOMMIT_ALWAYS:
         return True
@@ -26,7 +29,10 @@ def vm_enough_memory(memory: MemoryManager, pages: int, *, privileged: bool) -> 
         if pages <= memory.totalram:
             return True
     else:
-        allowed = vm_commit_limit(memory) - (0 if privileged else ADMIN_RESERVE_PAGES)
+        allowed = vm_commit_limit(memory)
+        if not mm.privileged:
+            allowed -= min(ADMIN_RESERVE_PAGES, memory.totalram // 32)
+        allowed -= min(mm.total_vm // 32, USER_RESERVE_PAGES, memory.totalram // 32)
         if memory.committed < allowed:
             return True
     memory.committed -= pages

@@ -595,7 +595,7 @@ def acct_stack_growth(vma: vm_area_struct, size: int, grow: int) -> int:
         return -ENOMEM
     if not mlock_future_ok(mm, vma.vm_flags, grow << PAGE_SHIFT):
         return -ENOMEM
-    if not vm_enough_memory(mm.memory, grow, privileged=mm.privileged):
+    if not vm_enough_memory(mm, grow):
         return -ENOMEM
     return 0
 
@@ -671,7 +671,7 @@ def mmap_region(mm: mm_struct, target: file | None, addr: int, length: int, flag
     if accountable_mapping(target, flags, 0x200000):
         charged = pages
         credit = sum(vma_pages(vma) for vma in old if vma.vm_flags & VM_ACCOUNT)
-        if not vm_enough_memory(mm_memory, max(0, charged - credit), privileged=mm.privileged):
+        if not vm_enough_memory(mm, max(0, charged - credit)):
             return -ENOMEM
         vm_acct_memory(mm_memory, charged - max(0, charged - credit))
         flags |= VM_ACCOUNT
@@ -722,7 +722,7 @@ def do_brk_flags(mm: mm_struct, before: vm_area_struct | None, addr: int, length
         return -ENOMEM
     if mm.map_count > mm.memory.max_map_count:
         return -ENOMEM
-    if not vm_enough_memory(mm.memory, pages, privileged=mm.privileged):
+    if not vm_enough_memory(mm, pages):
         return -ENOMEM
     vma = None
     if before is not None and before.vm_end == addr:

@@ -176,7 +176,7 @@ def shmget(task: Task, key: int, size: int, flags: int) -> int:
             return -ENOMEM  # none are reserved
         memory = task.machine.memory
         accounted = not flags & SHM_NORESERVE or memory.overcommit_memory == OVERCOMMIT_NEVER
-        if accounted and not vm_enough_memory(memory, pages, privileged=task.mm.privileged):
+        if accounted and not vm_enough_memory(task.mm, pages):
             return -ENOMEM
         segment = shmid_kernel(task, key, flags, size, accounted)
         number = shm.ids.add(segment)
