@@ -37,9 +37,11 @@ def _write(source: Source, arguments: argparse.Namespace) -> str:
         from emu.trace.export.tabular import write_parquet
 
         with OutputDirectory(target) as directory:
+            directory.open()
             write_parquet(source, directory, arguments.partition)
         return ""
     with Output(target) as output:
+        output.open()
         if arguments.to == "csv":
             from emu.trace.export.tabular import write_csv
 

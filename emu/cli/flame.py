@@ -24,6 +24,7 @@ def write_flame(arguments: argparse.Namespace) -> int:
         title = f"{meta.get('program')} on {meta.get('arch')}, --locking {meta.get('locking')}: "
         title += UNITS[arguments.weight]
         with Output(arguments.flame) as output:
+            output.open()
             output.write(render_flame(stacks, title).encode())
     except (TraceError, ExportError) as problem:
         raise Failure(str(problem)) from None

@@ -23,8 +23,8 @@ class Output:
     """Bytes for `path`; "-" is standard output. A regular file is written under a name of its own and gets its name in
     `commit`, so that nobody reads half an export; devices and pipes are written as they are.
 
-    As a context manager it commits at the end and leaves nothing behind after an exception. ExportError;
-    BrokenPipeError when the reader of a pipe has gone.
+    As a context manager it commits at the end and leaves nothing behind after an exception; begin with `open`, which
+    makes the file, within. ExportError; BrokenPipeError when the reader of a pipe has gone.
     """
 
     def __init__(self, path: str) -> None:
@@ -32,6 +32,11 @@ class Output:
         self._parts: list[bytes] = []
         self._held = 0
         self._partial: str | None = None
+        self._fd = -1
+
+    def open(self) -> None:
+        """Make the file."""
+        path = self.path
         try:
             if path == "-":
                 self._fd = os.dup(1)
@@ -98,11 +103,15 @@ class Output:
 
 
 class OutputDirectory:
-    """A directory that appears when it is whole. `path`: where files go meanwhile."""
+    """A directory that appears when it is whole. `path`: where files go meanwhile. Begin with `open`, within."""
 
     def __init__(self, path: str) -> None:
         self.target = path
         self.path = f"{path.rstrip('/')}.{os.getpid()}.partial"
+
+    def open(self) -> None:
+        """Make the directory."""
+        path = self.target
         try:
             if os.path.exists(path) and not os.path.isdir(path):
                 raise ExportError(f"{path}: exists and is no directory")
