@@ -406,14 +406,15 @@ class Machine:
             cpu = self.load_registers(task)
             engine = cpu.engine
             serve = engine.serve = sched.alone and not rcu.pending
-            if serve and until != INFINITY:
+            timed = serve and until != INFINITY
+            if timed:
                 task.entry.deadline = until
                 engine.on_fault = task.entry.user_fault_before
             budget = max(4, min(SLICE, until - sched.clock << 2))
             sched.enter_guest(engine)
             kind = cpu.run(budget)
             sched.leave_guest()
-            if serve and until != INFINITY:
+            if timed:
                 engine.on_fault = task.entry.user_fault
             if kind is syscall:
                 number, a0, a1, a2, a3, a4, a5 = cpu.syscall_args()

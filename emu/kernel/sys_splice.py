@@ -188,6 +188,20 @@ def _pipe_to_pipe(task: Task, source: Pipe, target: Pipe, size: int, flags: int,
             return done or error
 
 
+def _begin(file: File, given: int | None, mode: int) -> int:
+    """Where in a file the transfer begins: at its own position unless one is `given`, which needs `mode`. -EINVAL."""
+    if given is None:
+        return file.f_pos
+    return given if file.f_mode & mode else -errno.EINVAL
+
+
+def _end(file: File, given: int | None, result: int) -> int:
+    """Move the file's own position by what was transferred: `result`, bytes or -errno."""
+    if result > 0 and given is None and not file.stream:
+        file.f_pos += result
+    return result
+
+
 def _do_splice(
     task: Task, source: File, source_pos: int | None, target: File, target_pos: int | None, size: int, flags: int
 ) -> int:
@@ -201,31 +215,19 @@ def _do_splice(
             flags |= SPLICE_F_NONBLOCK
         return _pipe_to_pipe(task, ipipe, opipe, size, flags, True)
     if ipipe is not None:
-        if target_pos is not None and not target.f_mode & FMODE_PWRITE:
-            return -errno.EINVAL
-        if target.f_flags & O_APPEND or not target.can_write:
-            return -errno.EINVAL
-        pos = target.f_pos if target_pos is None else target_pos
-        if pos < 0:
+        pos = _begin(target, target_pos, FMODE_PWRITE)
+        if pos < 0 or target.f_flags & O_APPEND or not target.can_write:
             return -errno.EINVAL
         if source.f_flags & O_NONBLOCK:
             flags |= SPLICE_F_NONBLOCK
-        result = _pipe_to_file(task, ipipe, target, pos, size, flags)
-        if result > 0 and target_pos is None and not target.stream:
-            target.f_pos += result
-        return result
+        return _end(target, target_pos, _pipe_to_file(task, ipipe, target, pos, size, flags))
     if opipe is not None:
-        if source_pos is not None and not source.f_mode & FMODE_PREAD:
-            return -errno.EINVAL
-        pos = source.f_pos if source_pos is None else source_pos
+        pos = _begin(source, source_pos, FMODE_PREAD)
         if pos < 0 or source.f_inode.is_dir or not source.can_read:
             return -errno.EINVAL
         if target.f_flags & O_NONBLOCK:
             flags |= SPLICE_F_NONBLOCK
-        result = _file_to_pipe(task, source, pos, opipe, size, flags)
-        if result > 0 and source_pos is None and not source.stream:
-            source.f_pos += result
-        return result
+        return _end(source, source_pos, _file_to_pipe(task, source, pos, opipe, size, flags))
     return -errno.EINVAL
 
 

@@ -21,7 +21,6 @@ import io
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 from elftools.elf.elffile import ELFFile
@@ -169,8 +168,7 @@ class Callchain:
         self._prologues = {}
         self._depths = {}
         if task.exe not in self._programs:
-            entry = partial(_entry, task)
-            self._programs[task.exe] = _Object(task.exe, self._mode, lambda elf, _: entry() - elf["e_entry"])
+            self._programs[task.exe] = _Object(task.exe, self._mode, lambda elf, _: _entry(task) - elf["e_entry"])
         self._program = self._programs[task.exe]
         self._mapped = {}
         self._libraries = {}

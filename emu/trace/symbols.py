@@ -112,10 +112,6 @@ class Symbols:
                 if start not in functions or functions[start][0] < size:
                     functions[start] = size, symbol.name
 
-    def starts(self) -> list[int]:
-        """Where functions begin, in order."""
-        return [start + self.bias for start in self._starts]
-
     def lookup(self, ip: int) -> tuple[str, int] | None:
         """(function, offset in it) of an address."""
         at = ip - self.bias
