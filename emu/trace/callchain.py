@@ -100,14 +100,15 @@ LAYOUTS = {
 class _Object:
     """What is known of a program or library."""
 
-    def __init__(self, path: str, mode: Mode, place: Callable[[Any, Symbols], int]) -> None:
-        """`place(elf, symbols)`: its load bias; ValueError."""
+    def __init__(self, path: str, mode: Mode, place: Callable[[Any, Symbols], int], own_only: bool = False) -> None:
+        """`place(elf, symbols)`: its load bias; ValueError. `own_only`: see Symbols.load, which takes seconds for the
+        debugging information of a C library."""
         elf, bias = None, 0
         self.symbols = Symbols(path=path)
         try:
             with open(path, "rb") as file:
                 elf = ELFFile(io.BytesIO(file.read()))
-            self.symbols.load(elf, own_only=True)
+            self.symbols.load(elf, own_only)
             bias = self.symbols.bias = place(elf, self.symbols)
         except (OSError, *ERRORS):
             elf = None
@@ -314,7 +315,7 @@ class Callchain:
         if (path, start) not in self._libraries:
             offset = vma.vm_pgoff << 12
             self._libraries[path, start] = _Object(
-                path, self._mode, lambda _, own: start - own.address_of_offset(offset)
+                path, self._mode, lambda _, own: start - own.address_of_offset(offset), own_only=True
             )
         return self._libraries[path, start]
 
