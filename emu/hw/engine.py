@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import mmap
 import os
 import struct
 from collections.abc import Callable, Sequence
@@ -174,6 +175,24 @@ def _invalid_address_offset() -> int:
     if len(candidates) != 1:
         raise RuntimeError("this version of Unicorn keeps the address of a failed access in an unknown place")
     return candidates.pop()
+
+
+_BETWEEN = 24  # bytes of Unicorn's own structure between the page sizes of the host and the flags behind them
+_FLAGS = (0, 0, 0, 1)  # an engine that has run nothing: hook_insert, first_tb, no_exit_request, init_done
+
+
+def no_exit_request(uc: Uc) -> ctypes.c_uint8 | None:
+    """A flag of Unicorn's own: while it is set, new translations do not ask after each load and store whether the
+    engine is to stop, but at the start of a block only. That call costs more than the access: a walk through memory
+    takes half the time without it. It is found by what stands before it, the host's page size twice; None where it is
+    not."""
+    words = (ctypes.c_uint64 * 512).from_address(uc._uch.value)
+    for at in range(len(words) - 1):
+        if words[at] == mmap.PAGESIZE and words[at + 1] == mmap.PAGESIZE:
+            start = uc._uch.value + 8 * (at + 2) + _BETWEEN
+            if tuple(ctypes.string_at(start, len(_FLAGS))) == _FLAGS:
+                return ctypes.c_uint8.from_address(start + 2)
+    return None
 
 
 def _trial_engine(model: EngineModel) -> Uc:
@@ -391,6 +410,8 @@ class Engine:
         self.serve_inside = serve_inside and self.native
         self.uc = uc = _new_engine(model)
         uc.ctl_exits_enabled(True)
+        self._exits_at_blocks_only = no_exit_request(uc)
+        self._set_exits(at_blocks_only=True)
         uc.mem_map_ptr(0, ram.size, UC_PROT_ALL, ram.address)
         self._uch = uc._uch
         state = self._state = _EngineState()
@@ -408,6 +429,7 @@ class Engine:
         self._on_fault_c: Any = None
         self._serve = False
         self._pending: BaseException | None = None
+        self._watched = False  # `stop_before` was called
         self.pc = 0
         self.error = 0
         self.trap_number = 0
@@ -467,9 +489,17 @@ class Engine:
         function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(lambda _uc, _data: callback())
         self._hook(UC_HOOK_INSN, function, instruction)
 
+    def _set_exits(self, at_blocks_only: bool) -> None:
+        """May code that is translated from now on be left at the start of a block only, or also before an instruction
+        that has a hook. A fault or an exception always ends the run at its instruction."""
+        if self._exits_at_blocks_only is not None:
+            self._exits_at_blocks_only.value = at_blocks_only
+
     def stop_before(self, address: int, trap: int, wanted: Callable[[int], bool]) -> None:
         """From now on `run` ends with `trap` (0 or greater, no exception of the engine's) before the instruction at
-        `address`, where `wanted(address)` says so then. Not to be called while the engine runs."""
+        `address`, where `wanted(address)` says so then. Not to be called while the engine runs. Code is slower then."""
+        self._set_exits(at_blocks_only=False)
+        self._watched = True
 
         def look(_uc: int, at: int, _size: int, _data: int) -> None:
             if wanted(at):
@@ -686,6 +716,13 @@ class Engine:
 
         The hardware takes the fault when it comes to the instruction that reaches into the page, not earlier.
         """
+        self._set_exits(at_blocks_only=False)
+        try:
+            return self._step_one_by_one()
+        finally:
+            self._set_exits(at_blocks_only=not self._watched)
+
+    def _step_one_by_one(self) -> Stop:
         state = self._state
         pc = int(state.ip)
         while True:
