@@ -110,7 +110,8 @@ class RecordedFaultEntry:
     def _recorded(self, kind: int, address: int, syndrome: int, ip: int, function: str | None) -> bool:
         tp = self.tp
         sched = self.sched
-        sched.leave_guest()
+        if sched.guest.retired >> 2 != sched.mark:  # inside the engine
+            sched.leave_guest()
         begin = sched.clock
         cell = tp.reserve()
         stack = tp.callchain(ip) if tp.callchain is not None else None
@@ -120,7 +121,7 @@ class RecordedFaultEntry:
         peek = self.mm.pgtable.peek
         before = peek(address)
         self.served = 0
-        self.sched.charge(self.entry_ns)
+        sched.clock += self.entry_ns * sched.rq.rate // 100
         served = self.handle(address, syndrome, kind == _USER)
         row: Row = (
             begin, tp.cpu, tp.pid, tp.tid, kind, address, ip, syndrome, 0, self.flags, self.vma_id, self.path,

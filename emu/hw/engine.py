@@ -415,6 +415,7 @@ class Engine:
         uc.mem_map_ptr(0, ram.size, UC_PROT_ALL, ram.address)
         self._uch = uc._uch
         state = self._state = _EngineState()
+        self.counts = state  # its `retired` without a call
         self._state_address = ctypes.addressof(state)
         state.ram = ram.address
         state.code_map = ram.code_map_address
@@ -427,7 +428,7 @@ class Engine:
         state.interposed = int(self.serve_inside)
         self._on_fault: Callable[[int, int, int], bool | None] | None = None
         self._on_fault_c: Any = None
-        self._serve = False
+        self.serve = False  # may `on_fault` be called inside the MMU callback
         self._pending: BaseException | None = None
         self._watched = False  # `stop_before` was called
         self.pc = 0
@@ -603,17 +604,11 @@ class Engine:
 
             self._on_fault_c = _ON_FAULT(guarded)
 
-    @property
-    def serve(self) -> bool:
+    def set_serve(self, on: bool) -> None:
         """May `on_fault` be called inside the MMU callback: only where serving a fault can neither wait nor let others
         run first."""
-        return self._serve
-
-    @serve.setter
-    def serve(self, on: bool) -> None:
-        if on != self._serve:
-            self._serve = on
-            self._state.on_fault = _address_of(self._on_fault_c) if on and self._on_fault_c is not None else None
+        self.serve = on
+        self._state.on_fault = _address_of(self._on_fault_c) if on and self._on_fault_c is not None else None
 
     @property
     def root(self) -> int:
@@ -650,7 +645,7 @@ class Engine:
             return self._step_to_split_fetch()
         self.pc = state.pc
         if how == _FAULT:
-            self.fault_address = self._failed_address()
+            self.fault_address = state.address if state.interposed else self._failed_address()
             self.fault_syndrome = state.syndrome
             self.fault_access = state.access
             return Stop.FAULT

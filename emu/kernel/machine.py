@@ -382,7 +382,8 @@ class Machine:
                 restart = 0
             if task.exit_code is not None:
                 break
-            rcu.quiescent()
+            if rcu.pending or rcu.checked:
+                rcu.quiescent()
             if len(tp.rows) > 8192:
                 self.on_idle_rows()
             if task.rseq[0] and (sched.rq.nr_switches != switches or sched.rq is not rq or task.rseq_restart):
@@ -405,13 +406,15 @@ class Machine:
                     continue
             cpu = self.load_registers(task)
             engine = cpu.engine
-            serve = engine.serve = sched.alone and not rcu.pending
+            serve = sched.alone and not rcu.pending
+            if engine.serve is not serve:
+                engine.set_serve(serve)
             timed = serve and until != INFINITY
             if timed:
                 task.entry.deadline = until
                 engine.on_fault = task.entry.user_fault_before
             budget = max(4, min(SLICE, until - sched.clock << 2))
-            sched.enter_guest(engine)
+            sched.enter_guest(engine.counts)
             kind = cpu.run(budget)
             sched.leave_guest()
             if timed:
@@ -435,7 +438,7 @@ class Machine:
                     self.wake_sleepers()
             elif kind is fault:
                 if not engine.fault_refused:
-                    task.entry.user_fault(cpu.fault_address, cpu.fault_syndrome, cpu.pc)
+                    task.entry.user_fault(cpu.fault_address, cpu.fault_syndrome, engine.pc)
             elif kind is TrapKind.SIGNAL:
                 task.force_sig(cpu.trap_signal)
             elif kind is TrapKind.COUNTER:

@@ -391,6 +391,7 @@ class CheckedRcu(Rcu):
     """RCU whose sections are counted, and whose callbacks must find no section older than they are."""
 
     __slots__ = ("_sections",)
+    checked = True
 
     def __init__(self, sched: CheckedSched) -> None:
         super().__init__(sched)

@@ -20,7 +20,9 @@ JIFFIES_TILL_FQS = 3_000_000  # ns between two looks at CPUs that do not report 
 
 
 class Rcu:
-    """One RCU domain. `pending`: callbacks wait, so that quiescent states matter."""
+    """One RCU domain. `pending`: callbacks wait, so that quiescent states matter. `checked`: they do all the time."""
+
+    checked = False
 
     __slots__ = (
         "_done", "_limit", "_mask", "_next", "_next_fqs", "_switches", "_tiny", "_wait", "gp_seq", "pending", "sched",

@@ -32,16 +32,43 @@ class spinlock(Lock):
 
     def lock(self) -> None:
         """Spin until it is ours (spin_lock)."""
-        if not self._take():
+        line = self.line
+        if line is None:
+            return
+        # trylock, spelled out: a call less a fault where many CPUs fault (0.2 us).
+        sched = self.sched
+        if sched.clock > sched.horizon:
+            sched.sync_for(line, LOOKAHEAD)
+        if line.owner != sched.rq.id or line.copies:
+            line.write(sched)
+        clock = sched.clock
+        if self.queue is not None or self.begun_at <= clock < self.free_at:
             self._lock_slowpath()
+            return
+        self.queue = []
+        self.owner = sched.current
+        self.begun_at = clock if clock > sched.horizon else 0
 
     def lock_nested(self, subclass: int) -> None:
         """As lock, while another lock of the class is held (spin_lock_nested)."""
         self.lock()
 
     def trylock(self) -> bool:
-        """Take it if it is free now (spin_trylock)."""
-        return self._take()
+        """Take it if it is free now (spin_trylock): False where somebody holds it, or has held it at our time."""
+        line = self.line
+        if line is None:
+            return True
+        sched = self.sched
+        if sched.clock > sched.horizon:
+            sched.sync_for(line, LOOKAHEAD)
+        if line.owner != sched.rq.id or line.copies:
+            line.write(sched)
+        if self.queue is not None or self.begun_at <= sched.clock < self.free_at:
+            return False
+        self.queue = []
+        self.owner = sched.current
+        self.begun_at = sched.clock if sched.clock > sched.horizon else 0
+        return True
 
     def unlock(self) -> None:
         """Release it (spin_unlock)."""
@@ -57,23 +84,6 @@ class spinlock(Lock):
             sched.wake(self.owner)
         else:
             self.queue = None
-
-    def _take(self) -> bool:
-        """The fast path of both: False where somebody holds it, or has held it at our time."""
-        line = self.line
-        if line is None:
-            return True
-        sched = self.sched
-        if sched.clock > sched.horizon:
-            sched.sync_for(line, LOOKAHEAD)
-        if line.owner != sched.rq.id or line.copies:
-            line.write(sched)
-        if self.queue is not None or self.begun_at <= sched.clock < self.free_at:
-            return False
-        self.queue = []
-        self.owner = sched.current
-        self.begun_at = sched.clock if sched.clock > sched.horizon else 0
-        return True
 
     def _lock_slowpath(self) -> None:
         sched = self.sched

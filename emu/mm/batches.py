@@ -100,10 +100,43 @@ class Batches:
         self._pcp = [0] * cpus  # free frames that a CPU has (struct per_cpu_pages)
         self._lru = [0] * cpus  # folios that it has not added yet
         self._stock = [0] * cpus  # pages charged in advance (struct memcg_stock_pcp)
+        self._lru_batch = cost.lru_batch
         self._refill = cost.pcp_batch * cost.zone_page
         self._drain = cost.lru_batch * cost.lru_page
         self._alloc = cost.page_alloc - cost.zone_page
         self._add = cost.memcg_charge + cost.rmap_lru - cost.lru_page
+        # By Rq.rate: what `alloc` charges a CPU that has frames, and what it is until it waits no more for anything.
+        self._in_stock = {
+            rate: (
+                self._alloc * rate // 100,
+                sum(ns * rate // 100 for ns in (cost.clear_page, self._add, cost.anon_fault)),
+            )
+            for rate in (100, cost.smt_slowdown)
+        }
+
+    def anon_in_stock(self) -> bool:
+        """`alloc`, `clear`, `add_anon` and the work of do_anonymous_page at once, where the running CPU has all of its
+        own that they need; else False, and nothing has been done. Seven calls less a fault where many CPUs fault
+        (2 us)."""
+        sched = self.sched
+        rq = sched.rq
+        cpu = rq.id
+        added = self._lru[cpu] + 1
+        if not self._pcp[cpu] or not self._stock[cpu] or added == self._lru_batch:
+            return False
+        alloc, rest = self._in_stock[rq.rate]
+        memory = self.memory[self._node[cpu]]
+        clock = sched.clock + alloc
+        window = clock // WINDOW
+        used = memory.pages.get(window)
+        if used is None or used >= memory.full:
+            return False
+        memory.pages[window] = used + 1
+        self._pcp[cpu] -= 1
+        self._stock[cpu] -= 1
+        self._lru[cpu] = added
+        sched.clock = clock + rest
+        return True
 
     def alloc(self) -> None:
         """One frame for the running CPU, from its own list or, when that is empty, from the zone (rmqueue_pcplist)."""

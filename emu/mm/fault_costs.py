@@ -53,7 +53,8 @@ class FaultCosts:
         line of mmap_lock, somebody else may have that."""
         if self.pgd_beside_lock:
             self.read(mm.mmap_lock.line)
-        self.sched.charge(self.core)
+        sched = self.sched
+        sched.clock += self.core * sched.rq.rate // 100
 
     def read(self, line: CacheLine | None) -> None:
         """Read something in a line to which other CPUs write."""
@@ -70,6 +71,8 @@ class FaultCosts:
         batches = self.batches
         if batches is None:
             self.sched.clock += self.anon
+            return
+        if batches.anon_in_stock():
             return
         batches.alloc()
         batches.clear()

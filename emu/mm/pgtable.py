@@ -121,7 +121,13 @@ class PageTable:
     def peek(self, address: int) -> int:
         """The lowest-level entry for `address`, 0 where no table is there."""
         first = self.leaf.get(address >> self.leaf_shift, -1)
-        return 0 if first < 0 else self.get(first + (address >> 12 & self.leaf_mask))
+        if first < 0:
+            return 0
+        slot = first + (address >> 12 & self.leaf_mask)
+        if self.swap_bytes:
+            return self.get(slot)
+        value: int = self.entries[slot]
+        return value
 
     def slot(self, address: int) -> int:
         """Slot of the lowest-level entry for `address`, or -1 where no table is there (pte_offset_map)."""

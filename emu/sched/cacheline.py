@@ -40,20 +40,33 @@ class CacheLine:
         """The running CPU writes to the line. Its own line costs nothing more than the work that it is part of."""
         cpu = sched.rq.id
         owner = self.owner
+        clock = sched.clock
         if owner != cpu:
             self.owner = cpu
             self.copies = 0
-            if owner >= 0:
-                self._travel(sched, sched.transfer[owner][cpu])
-            else:
-                self.settled = sched.clock + SETTLE
+            if owner < 0:
+                self.settled = clock + SETTLE
+                return
+            journey = sched.transfer[owner][cpu]
         elif self.copies:
-            self._travel(sched, self._farthest_copy(sched))
+            journey = self._farthest_copy(sched)
             self.copies = 0
-        elif self.arrives > sched.clock:
+        elif self.arrives > clock:
             self._await(sched)
-        elif sched.clock > self.free_at:
-            self.free_at = sched.clock
+            return
+        else:
+            if clock > self.free_at:
+                self.free_at = clock
+            return
+        # _travel, which is a call less: two of these a fault where many CPUs fault (0.3 us each).
+        self.arrives = 0
+        begin = clock if clock > self.free_at else self.free_at
+        self.free_at = begin + journey * sched.transfer_hold // 100
+        begin += journey
+        self.wait += begin - clock
+        self.transfers += 1
+        self.settled = begin + SETTLE
+        sched.clock = begin
 
     def prefetchw(self, sched: Sched) -> None:
         """The running CPU asks for the line to write to it later, and goes on: it waits for what is left of the journey
@@ -94,9 +107,30 @@ class CacheLine:
     def cmpxchg(self, sched: Sched) -> None:
         """The running CPU loads a word, looks at it, and exchanges it: it takes a copy first, then the line. These
         follow each other within the few ns for which a core that has a line keeps it, so nobody comes between."""
-        if self.owner != sched.rq.id:
-            self.read(sched)
-        self.write(sched)
+        cpu = sched.rq.id
+        owner = self.owner
+        if owner == cpu or owner < 0 or self.copies:
+            if owner != cpu:
+                self.read(sched)
+            self.write(sched)
+            return
+        # Both for a line that its owner alone has, as one: four calls less a fault where many CPUs fault (1 us).
+        journey = sched.transfer[owner][cpu]
+        clock = sched.clock
+        held = journey * sched.transfer_hold // 100
+        begin = clock if clock > self.free_at else self.free_at
+        free_at = begin + held
+        begin += journey
+        if free_at > begin:
+            begin = free_at
+        self.free_at = begin + held
+        begin += journey
+        self.owner = cpu
+        self.arrives = 0
+        self.wait += begin - clock
+        self.transfers += 2
+        self.settled = begin + SETTLE
+        sched.clock = begin
 
     def _farthest_copy(self, sched: Sched) -> int:
         """ns until all copies of the owner's line are gone: as far as the farthest of them."""

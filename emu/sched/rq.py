@@ -18,6 +18,7 @@ class Rq:
         "last",
         "nr_switches",
         "queue",
+        "rate",
         "sibling",
         "slice_end",
     )
@@ -33,6 +34,7 @@ class Rq:
         self.idle_ns = 0
         self.interrupted = 0  # ns that interrupts by others took and `clock` does not contain yet
         self.sibling: Rq | None = None  # the other thread of the core
+        self.rate = 100  # how long work takes in per cent: more while the sibling is busy
 
     def pick(self) -> SchedEntity | None:
         """Take the task that runs next off the queue: real-time tasks by priority, then the others in turn."""

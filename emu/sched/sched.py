@@ -38,14 +38,14 @@ _WEIGHTS = tuple(round(1024 / 1.25**nice) for nice in range(-20, 20))
 
 
 class _Counter(Protocol):
-    """What counts guest code: an engine."""
+    """What counts guest code: `Engine.counts`."""
 
+    @property
     def retired(self) -> int: ...
 
 
 class _NoGuest:
-    def retired(self) -> int:
-        return 0
+    retired = 0
 
 
 class SchedTimer:
@@ -73,8 +73,9 @@ class Sched:
         self.current: SchedEntity = self.boot
         self.clock = 0
         self.horizon = INFINITY
-        self.engine: _Counter = _NoGuest()
-        self.mark = 0  # guest code that `clock` contains, in ns of `engine`
+        self.guest: _Counter = _NoGuest()
+        self.mark = 0  # guest code that `clock` contains, in ns of `guest`
+        self.alone = False  # as of the last `user_deadline`
         self.on_idle: Callable[[], bool] = lambda: False
         self.tasks = 0  # that have not ended
         self.forks = 0  # that were ever started
@@ -99,7 +100,7 @@ class Sched:
 
     def now(self) -> int:
         """The clock of the running CPU in ns, guest code of the present run included."""
-        return self.clock + (self.engine.retired() >> 2) - self.mark
+        return self.clock + (self.guest.retired >> 2) - self.mark
 
     def in_turn(self) -> bool:
         """Has no other CPU an earlier clock: what guest code reads now, no other CPU can be before."""
@@ -107,28 +108,22 @@ class Sched:
 
     def charge(self, ns: int) -> None:
         """The running CPU works for `ns`, or for longer where the other thread of its core is busy too."""
-        sibling = self.rq.sibling
-        if sibling is not None and sibling.curr is not None:
-            ns = ns * self._slowdown // 100
-        self.clock += ns
+        self.clock += ns * self.rq.rate // 100
 
-    def enter_guest(self, engine: _Counter) -> None:
-        """Guest code is about to run on `engine`: until `leave_guest` the clock goes on with what that retires."""
+    def enter_guest(self, guest: _Counter) -> None:
+        """Guest code is about to run: until `leave_guest` the clock goes on with what `guest` counts."""
         rq = self.rq
         if rq.interrupted:
             self.clock += rq.interrupted
             rq.interrupted = 0
-        self.engine = engine
-        self.mark = engine.retired() >> 2
+        self.guest = guest
+        self.mark = guest.retired >> 2
 
     def leave_guest(self) -> None:
         """Guest code stopped, perhaps for a moment only: take what it retired into the clock."""
-        retired = self.engine.retired() >> 2
-        ns = retired - self.mark
+        retired = self.guest.retired >> 2
+        ns = (retired - self.mark) * self.rq.rate // 100
         self.mark = retired
-        sibling = self.rq.sibling
-        if sibling is not None and sibling.curr is not None:
-            ns = ns * self._slowdown // 100
         self.clock += ns
         self.current.utime += ns
 
@@ -143,15 +138,18 @@ class Sched:
         self._noise = state
         return (state * 0x2545F4914F6CDD1D & (1 << 64) - 1) % bound
 
-    @property
-    def alone(self) -> bool:
-        """Is the running task the only one that could run: until `user_deadline` nothing happens but what it does."""
-        return not self._busy and not self.rq.queue
-
     def user_deadline(self) -> int:
-        """Up to which moment the running task may execute guest code before the scheduler must be asked."""
+        """Up to which moment the running task may execute guest code before the scheduler must be asked. `alone`: it is
+        the only one that could run, so that until then nothing happens but what it does."""
         busy, timers = self._busy, self._timers
-        until = busy[0][0] + LOOKAHEAD + self.noise(LOOKAHEAD) if busy else INFINITY
+        if busy:
+            self.alone = False
+            until = busy[0][0] + LOOKAHEAD
+            if self._noise:
+                until += self.noise(LOOKAHEAD)
+        else:
+            self.alone = not self.rq.queue
+            until = INFINITY
         if until > self.end:
             if self.clock >= self.end:
                 self.timed_out = True
@@ -416,6 +414,8 @@ class Sched:
 
     def _set_curr(self, rq: Rq, task: SchedEntity) -> None:
         rq.curr = task
+        if rq.sibling is not None:
+            rq.sibling.rate = self._slowdown
         rq.last = task
         rq.nr_switches += 1
         rq.slice_end = rq.clock + self._slice(task)
@@ -433,6 +433,8 @@ class Sched:
             self.tp.emit(Kind.SCHED_SWITCH, code=task.pid if task is not None else 0, result=why)
         if task is None:
             rq.curr = None
+            if rq.sibling is not None:
+                rq.sibling.rate = 100
             self._idle |= 1 << rq.id
             return
         if task is not prev:
