@@ -426,8 +426,8 @@ class Engine:
         state.emu_stop = _address_of(uclib.uc_emu_stop)
         state.emu_start = _address_of(uclib.uc_emu_start)
         state.interposed = int(self.serve_inside)
-        self._on_fault: Callable[[int, int, int], bool | None] | None = None
-        self._on_fault_c: Any = None
+        self.on_fault: Callable[[int, int, int], bool | None] = lambda *_: None
+        self._on_fault_c = _ON_FAULT(self._guarded_on_fault) if self.serve_inside else None
         self.serve = False  # may `on_fault` be called inside the MMU callback
         self._pending: BaseException | None = None
         self._watched = False  # `stop_before` was called
@@ -583,26 +583,15 @@ class Engine:
         uclib.uc_emu_stop(self._uch)
         return False
 
-    @property
-    def on_fault(self) -> Callable[[int, int, int], bool | None] | None:
-        return self._on_fault
-
-    @on_fault.setter
-    def on_fault(self, handler: Callable[[int, int, int], bool | None] | None) -> None:
-        self._on_fault = handler
-        if self._on_fault_c is None and self.serve_inside:
-
-            def guarded(address: int, syndrome: int, ip: int) -> int:
-                try:
-                    served = self._on_fault(address, syndrome, ip)  # type: ignore[misc]
-                    if served:
-                        return 1
-                    self.fault_refused = served is not None
-                except BaseException as error:
-                    self._pending = error
-                return 0
-
-            self._on_fault_c = _ON_FAULT(guarded)
+    def _guarded_on_fault(self, address: int, syndrome: int, ip: int) -> int:
+        try:
+            served = self.on_fault(address, syndrome, ip)
+            if served:
+                return 1
+            self.fault_refused = served is not None
+        except BaseException as error:
+            self._pending = error
+        return 0
 
     def set_serve(self, on: bool) -> None:
         """May `on_fault` be called inside the MMU callback: only where serving a fault can neither wait nor let others

@@ -51,9 +51,11 @@ class FaultCosts:
     def walk(self, mm: mm_struct) -> None:
         """Down the page tables from mm->pgd (__handle_mm_fault), on a machine with several CPUs. Where pgd is in the
         line of mmap_lock, somebody else may have that."""
-        if self.pgd_beside_lock:
-            self.read(mm.mmap_lock.line)
         sched = self.sched
+        if self.pgd_beside_lock:
+            line = mm.mmap_lock.line
+            if line is not None and line.owner >= 0 and not line.copies >> sched.rq.id & 1:
+                self.read(line)
         sched.clock += self.core * sched.rq.rate // 100
 
     def read(self, line: CacheLine | None) -> None:

@@ -136,12 +136,12 @@ def sanitize_fault_flags(vma: vm_area_struct, flags: int) -> int:
 def pte_map_lock(vmf: vm_fault) -> bool:
     """Take the lock of the page table that vmf.slot is in (pte_offset_map_lock). A speculative fault gets it only if
     nothing has changed since it began, and if it is free: False = VM_FAULT_RETRY."""
-    mm = vmf.vma.vm_mm
     if vmf.flags & FAULT_FLAG_SPECULATIVE:
         return spf_pte_map_lock(vmf)
-    if mm.pgtable.locks is not None:
-        vmf.ptl = mm.pgtable.pte_lockptr(vmf.slot)
-        vmf.ptl.lock()
+    table = vmf.vma.vm_mm.pgtable
+    if table.locks is not None:
+        ptl = vmf.ptl = table.locks.get(vmf.slot >> table.leaf_bits) or table.pte_lockptr(vmf.slot)
+        ptl.lock()
     return True
 
 

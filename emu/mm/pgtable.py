@@ -88,7 +88,7 @@ class PageTable:
         # The locks of the lowest-level tables, by slot >> (bits of the index); None on a machine with one CPU.
         self.locks: dict[int, spinlock] | None = {} if len(memory.sched.rqs) > 1 else None
         self.racy = self.locks is not None or memory.scheme.speculative  # an entry may change before it is locked
-        self._leaf_bits = format.bits[-1]
+        self.leaf_bits = format.bits[-1]
         self._orders = tuple(max(0, (1 << b) * format.entry_size - 1 >> 12).bit_length() for b in format.bits)
         self.root = self._new_table(0)  # physical address
         if self.root < 0:
@@ -139,11 +139,11 @@ class PageTable:
     def pte_lockptr(self, slot: int) -> spinlock:
         """The lock of the lowest-level table that holds `slot`; there must be more than one CPU."""
         assert self.locks is not None
-        key = slot >> self._leaf_bits
+        key = slot >> self.leaf_bits
         lock = self.locks.get(key)
         if lock is None:
             lock = self.locks[key] = spinlock(
-                self.memory.sched, "ptl", (key << self._leaf_bits) * self.format.entry_size
+                self.memory.sched, "ptl", (key << self.leaf_bits) * self.format.entry_size
             )
         return lock
 
@@ -222,7 +222,7 @@ class PageTable:
             path.append((level, table, slot))
             table = format.table_paddr(self.get(slot))
         if self.locks is not None:
-            self.locks.pop(self.leaf[key] >> self._leaf_bits, None)
+            self.locks.pop(self.leaf[key] >> self.leaf_bits, None)
         del self.leaf[key]
         for level, upper, slot in reversed(path):
             self.set(slot, 0)
