@@ -672,6 +672,8 @@ def zap_pte_range(
         keys = [k for k in range(first_key, last_key + 1) if k in leaf]
     gathered: list[page] = []
     cleared = 0
+    entries, swap_bytes, rss, mem_map = table.entries, table.swap_bytes, mm.rss, memory.mem_map
+    present, special, pfn_mask = format.pte_present, format.pte_special, format.pfn_mask
     for key in keys:
         low = max(start, key << shift)
         high = min(end, (key << shift) + span)
@@ -685,29 +687,32 @@ def zap_pte_range(
             if ptl is not None:
                 ptl.unlock()
             continue
-        for i, bits in enumerate(raw.tolist()):
+        for slot, bits in enumerate(raw.tolist(), base):
             if not bits:
                 continue
-            pte = table.get(base + i)
-            if not format.pte_present(pte):
+            pte = table.get(slot) if swap_bytes else bits
+            if not present(pte):
                 if drop_markers:
-                    table.entries[base + i] = 0
+                    entries[slot] = 0
                 continue
-            if format.pte_special(pte):
-                table.entries[base + i] = 0
+            if special(pte):
+                entries[slot] = 0
                 cleared += 1
                 continue
-            target = memory.mem_map[(pte & format.pfn_mask) >> PAGE_SHIFT]
+            target = mem_map[(pte & pfn_mask) >> PAGE_SHIFT]
             assert target is not None and target._mapcount > 0, f"entry {pte:#x} maps a page that is not mapped"
-            anonymous = isinstance(target.mapping, anon_vma)
-            if anonymous and not even_cows:
-                continue
-            table.entries[base + i] = 0
+            if target.mapping.__class__ is anon_vma:
+                if not even_cows:
+                    continue
+                counter = MM_ANONPAGES
+            else:
+                counter = mm_counter(target)
+                if format.pte_dirty(pte):
+                    target.dirty = True
+            entries[slot] = 0
             cleared += 1
-            if not anonymous and format.pte_dirty(pte):
-                target.dirty = True
             target._mapcount -= 1
-            mm.rss[mm_counter(target)] -= 1
+            rss[counter] -= 1
             gathered.append(target)
         if ptl is not None:
             ptl.unlock()
