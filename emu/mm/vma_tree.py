@@ -23,21 +23,23 @@ LEAF_MAX = 64
 
 
 class _Leaf:
-    """Up to LEAF_MAX VMAs with the ends they had when the leaf was built; `gap` is the largest hole between two of
-    them."""
+    """Up to LEAF_MAX VMAs with the ends they had when the leaf was built."""
 
-    __slots__ = ("ends", "first", "gap", "vmas")
+    __slots__ = ("_gap", "ends", "first", "vmas")
 
-    def __init__(self, vmas: list[vm_area_struct]) -> None:
+    def __init__(self, vmas: list[vm_area_struct], ends: list[int]) -> None:
         self.vmas = vmas
-        self.ends = [vma.vm_end for vma in vmas]
+        self.ends = ends
         self.first = vmas[0].vm_start
-        gap = 0
-        for i in range(1, len(vmas)):
-            hole = vmas[i].vm_start - self.ends[i - 1]
-            if hole > gap:
-                gap = hole
-        self.gap = gap
+        self._gap = -1  # not known
+
+    @property
+    def gap(self) -> int:
+        """The largest hole between two of them."""
+        if self._gap < 0:
+            holes = (vma.vm_start - end for vma, end in zip(self.vmas[1:], self.ends, strict=False))
+            self._gap = max(holes, default=0)
+        return self._gap
 
 
 class _Root:
@@ -119,9 +121,11 @@ class VmaTree:
 
         A VMA whose bounds have changed is given in both. The result must be free of overlaps (AssertionError).
         """
-        removed = list(old)
+        removed, added = list(old), list(new)
+        if len(removed) < 2 and len(added) < 2 and self._replace_one(*removed or (None,), *added or (None,)):
+            return
         gone = {id(vma) for vma in removed}
-        added = sorted(new, key=lambda vma: vma.vm_start)
+        added.sort(key=lambda vma: vma.vm_start)
         root = self._root
         leaves = root.leaves
         # The leaves that hold what goes or lie where something comes.
@@ -131,10 +135,9 @@ class VmaTree:
             while vma not in leaves[i].vmas:
                 i += 1
             low, high = min(low, i), max(high, i + 1)
-        for vma in (added[0], added[-1]) if added else ():
-            i = min(bisect_right(root.ends, vma.vm_start), len(leaves) - 1)
-            if i >= 0:
-                low, high = min(low, i), max(high, i + 1)
+        if added and leaves:
+            low = min(low, bisect_right(root.ends, added[0].vm_start), len(leaves) - 1)
+            high = max(high, min(bisect_right(root.ends, added[-1].vm_end - 1), len(leaves) - 1) + 1)
         if low > high:
             low, high = 0, 0
         merged = [vma for leaf in leaves[low:high] for vma in leaf.vmas if id(vma) not in gone] + added
@@ -145,11 +148,47 @@ class VmaTree:
         if merged:
             count = -(-len(merged) // LEAF_MAX)
             size = -(-len(merged) // count)
-            pieces = [_Leaf(merged[i : i + size]) for i in range(0, len(merged), size)]
-        ends = root.ends
-        self._root = _Root(
-            leaves[:low] + pieces + leaves[high:], ends[:low] + [leaf.ends[-1] for leaf in pieces] + ends[high:]
-        )
+            parts = [merged[i : i + size] for i in range(0, len(merged), size)]
+            pieces = [_Leaf(part, [vma.vm_end for vma in part]) for part in parts]
+        self._publish(low, pieces, high)
+
+    def _replace_one(self, gone: vm_area_struct | None, new: vm_area_struct | None) -> bool:
+        """`replace` for one VMA or none on each side, within one leaf: False = it does not fit there."""
+        root = self._root
+        place = gone or new
+        if place is None or not root.leaves:
+            return False
+        i = min(bisect_right(root.ends, place.vm_start), len(root.leaves) - 1)
+        leaf = root.leaves[i]
+        vmas, ends = leaf.vmas.copy(), leaf.ends.copy()
+        if gone is None:
+            at = bisect_right(ends, place.vm_start)
+        elif gone in vmas:
+            at = vmas.index(gone)
+            del vmas[at], ends[at]
+        else:
+            return False
+        if new is not None:
+            below = ends[at - 1] if at else 0  # no leaf before reaches above place.vm_start
+            if at < len(vmas):
+                above = vmas[at].vm_start
+            else:
+                above = root.leaves[i + 1].first if i + 1 < len(root.leaves) else new.vm_end
+            if not below <= new.vm_start < new.vm_end <= above:
+                return False
+            vmas.insert(at, new)
+            ends.insert(at, new.vm_end)
+        if not 0 < len(vmas) <= LEAF_MAX:
+            return False
+        self._publish(i, [_Leaf(vmas, ends)], i + 1)
+        return True
+
+    def _publish(self, low: int, pieces: list[_Leaf], high: int) -> None:
+        """`pieces` take the place of the leaves low .. high-1 (rcu_assign_pointer)."""
+        leaves, ends = self._root.leaves.copy(), self._root.ends.copy()
+        leaves[low:high] = pieces
+        ends[low:high] = [leaf.ends[-1] for leaf in pieces]
+        self._root = _Root(leaves, ends)
         self.changes += 1
         self.changed_at = self._clock.clock
 
@@ -171,7 +210,7 @@ class VmaTree:
         i = bisect_right(root.ends, high - 1)
         for k in range(min(i, len(root.leaves) - 1), -1, -1):
             leaf = root.leaves[k]
-            if leaf.gap < size and leaf.ends[-1] <= end and end - leaf.ends[-1] < size and k > 0:
+            if k > 0 and leaf.ends[-1] <= end and end - leaf.ends[-1] < size and leaf.gap < size:
                 end, above = leaf.first, leaf.vmas[0]
                 if end <= low:
                     return
@@ -197,7 +236,7 @@ class VmaTree:
         for leaf in root.leaves[bisect_right(root.ends, low) :]:
             if leaf.first >= high:
                 break
-            if leaf.gap < size and leaf.first - start < size:
+            if leaf.first - start < size and leaf.gap < size:
                 start = max(start, leaf.ends[-1])
                 continue
             for vma in leaf.vmas:
