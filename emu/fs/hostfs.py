@@ -260,6 +260,8 @@ class HostInode(Inode):
     def read_bytes(self, fd: int, pos: int, size: int) -> bytes | int:
         """Up to `size` bytes at `pos`: from cached pages where there are any, from the host otherwise; -errno."""
         mapping = self.i_mapping
+        if mapping is not None:
+            mapping.read_ahead(pos, min(pos + size, self.size))
         try:
             if mapping is None or not mapping.pages:
                 return os.pread(fd, size, pos)
@@ -290,6 +292,10 @@ class HostInode(Inode):
         except OSError as problem:
             return _error(problem)
         mapping = self.i_mapping
+        if pos > self.size:
+            self.mapping().not_cached(self.size, pos & -PAGE_SIZE)
+        if mapping is not None:
+            mapping.written(pos, pos + len(data))
         if mapping is not None and mapping.pages:
             if pos > self.size:
                 self._clear_tail(mapping)
@@ -319,8 +325,10 @@ class HostInode(Inode):
         """The host's file has a new size: so have inode and page cache (truncate_setsize)."""
         old = self.size
         mapping = self.i_mapping
-        if mapping is not None and size > old:
-            self._clear_tail(mapping)
+        if size > old:
+            if mapping is not None:
+                self._clear_tail(mapping)
+            self.mapping().not_cached(old, size)
         self.size = size
         if size < old:
             if mapping is not None:

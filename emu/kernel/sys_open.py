@@ -36,6 +36,7 @@ from emu.fs.consts import (
 )
 from emu.fs.eventfd import EFD_SEMAPHORE, EventFile
 from emu.fs.file import File
+from emu.fs.hostfs import HostFile
 from emu.fs.inode import capable
 from emu.fs.locks import F_RDLCK, F_UNLCK, F_WRLCK, LOCK_NB, OFFSET_MAX, context, flock, flock_conflict
 from emu.fs.namei import (
@@ -72,6 +73,7 @@ F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW = 36, 37, 38
 F_DUPFD_QUERY, F_DUPFD_CLOEXEC, F_SETPIPE_SZ, F_GETPIPE_SZ = 1027, 1030, 1031, 1032
 F_ADD_SEALS, F_GET_SEALS = 1033, 1034
 CAP_SYS_RESOURCE = 24
+POSIX_FADV_WILLNEED = 3
 _PATH_COMMANDS = (F_DUPFD, F_DUPFD_CLOEXEC, F_DUPFD_QUERY, F_GETFD, F_SETFD, F_GETFL)
 _RESOLVE = {
     1: LOOKUP_NO_XDEV, 2: LOOKUP_NO_MAGICLINKS, 4: LOOKUP_NO_SYMLINKS, 8: LOOKUP_BENEATH, 16: LOOKUP_IN_ROOT, 32: 0,
@@ -517,29 +519,39 @@ def sys_syncfs(task: Task, fd: int, *_: int) -> int:
     return int(task.machine.vfs.hostfs.sync())
 
 
-def _fadvise(task: Task, fd: int, length: int, advice: int) -> int:
+def _fadvise(task: Task, fd: int, offset: int, length: int, advice: int) -> int:
     file = task.files.get(fd & 0xFFFFFFFF)
     if file is None or file.f_mode & FMODE_PATH:
         return -errno.EBADF
     if isinstance(file, PipeFile):
         return -errno.ESPIPE
-    return -errno.EINVAL if length < 0 or advice & 0xFFFFFFFF > 5 else 0
+    advice &= 0xFFFFFFFF
+    if length < 0 or advice > 5:
+        return -errno.EINVAL
+    if advice == POSIX_FADV_WILLNEED and isinstance(file, HostFile):
+        size = file.inode.i_size
+        file.f_mapping.force_page_cache_readahead(offset, min(offset + length, size) if length else size)
+    return 0
 
 
 def sys_fadvise64(task: Task, fd: int, offset: int, length: int, advice: int, *_: int) -> int:
-    return _fadvise(task, fd, slong(task, length), advice)
+    return _fadvise(task, fd, slong(task, offset), slong(task, length), advice)
 
 
 def sys_fadvise64_64(task: Task, fd: int, advice: int, a: int, b: int, c: int, d: int) -> int:
     """PowerPC 32 has the advice second, so that the pairs of registers are aligned."""
-    return _fadvise(task, fd, pair(task, c, d), advice)
+    return _fadvise(task, fd, pair(task, a, b), pair(task, c, d), advice)
 
 
-def sys_readahead(task: Task, fd: int, *_: int) -> int:
+def sys_readahead(task: Task, fd: int, a: int, b: int, c: int, d: int, *_: int) -> int:
+    """A 32-bit guest passes the offset as a pair of registers, which is aligned."""
     file = task.files.get(fd & 0xFFFFFFFF)
     if file is None or not file.f_mode & FMODE_READ:
         return -errno.EBADF
-    return 0 if file.f_inode.is_reg else -errno.EINVAL
+    if not file.f_inode.is_reg:
+        return -errno.EINVAL
+    offset, count = (pair(task, b, c), d) if task.word == 4 else (slong(task, a), b)
+    return _fadvise(task, fd, offset, min(count, OFFSET_MAX), POSIX_FADV_WILLNEED)
 
 
 # New kinds of descriptors

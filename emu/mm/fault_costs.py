@@ -36,6 +36,7 @@ class FaultCosts:
         self.copy = cost.copy_page
         self.reuse = cost.reuse_page
         self.filemap_get = cost.filemap_get
+        self.hole_page = cost.page_alloc + cost.clear_page  # one that is read in and has nothing on the disk
         self.map_around = cost.map_around_page
         self.mkwrite = cost.page_mkwrite
         self.shmem_add = cost.shmem_add

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The page cache and the faults that are served from it (mm/filemap.c).
 
-The cache behaves as one that is warm: a page that is missing is read from its host file at once, without waiting, so
-no fault is a major one.
+The cache behaves as one that is warm: a page that has not been used yet is read from its host file at once, without
+waiting. Only for pages that a warm cache would not have either (emu/mm/readahead.py) a fault is a major one.
 """
 
 from __future__ import annotations
@@ -10,19 +10,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from emu.mm.mm_types import (
+    FAULT_FLAG_ALLOW_RETRY,
+    FAULT_FLAG_RETRY_NOWAIT,
+    FAULT_FLAG_TRIED,
+    FAULT_FLAG_VMA_LOCK,
     MM_FILEPAGES,
     MM_SHMEMPAGES,
     PAGE_SHIFT,
     PAGE_SIZE,
     VM_FAULT_LOCKED,
+    VM_FAULT_MAJOR,
     VM_FAULT_NOPAGE,
     VM_FAULT_OOM,
+    VM_FAULT_RETRY,
     VM_FAULT_SIGBUS,
     VM_SHARED,
     page,
     vm_area_struct,
     vm_operations_struct,
 )
+from emu.mm.mmap_lock import mmap_read_unlock
+from emu.mm.readahead import Absent, do_sync_mmap_readahead, page_cache_sync_ra
 from emu.mm.rmap import folio_mkclean
 
 if TYPE_CHECKING:
@@ -55,6 +63,7 @@ class address_space:
         self.memory = memory
         self.shmem = shmem  # pages have no other home: a hole reads as zero, nothing is written back
         self.pages: dict[int, page] = {}
+        self.absent = Absent()  # of a file that is not shmem: pages that only a wait brings into the cache
         self.i_mmap: list[vm_area_struct] = []
         self.wb_err = 0  # a writeback error not reported yet (negative errno)
 
@@ -85,6 +94,31 @@ class address_space:
         new.uptodate = True
         self.pages[index] = new
         return new
+
+    def not_cached(self, start: int, end: int) -> None:
+        """The bytes start .. end-1 are new, and zero: pages that lie wholly behind `start` are not in the cache."""
+        self.absent.add(start + PAGE_SIZE - 1 >> PAGE_SHIFT, end + PAGE_SIZE - 1 >> PAGE_SHIFT)
+
+    def written(self, start: int, end: int) -> None:
+        """write(2) stored the bytes start .. end-1."""
+        if self.absent.ranges and start < end:
+            self.absent.remove(start >> PAGE_SHIFT, (end - 1 >> PAGE_SHIFT) + 1)
+
+    def read_ahead(self, start: int, end: int) -> None:
+        """read(2) and its like want the bytes start .. end-1."""
+        if self.absent.ranges and start < end:
+            first, last = start >> PAGE_SHIFT, end - 1 >> PAGE_SHIFT
+            if any(index in self.absent for index in range(first, last + 1)):
+                self.brought_in(page_cache_sync_ra(self.absent, first, last + 1 - first))
+
+    def force_page_cache_readahead(self, start: int, end: int) -> None:
+        """Somebody says that the bytes start .. end-1 will be needed."""
+        if self.absent.ranges and start < end:
+            self.brought_in(self.absent.remove(start >> PAGE_SHIFT, (end - 1 >> PAGE_SHIFT) + 1))
+
+    def brought_in(self, pages: int) -> None:
+        """It takes time to make that many pages, though nothing comes from a disk."""
+        self.memory.sched.charge(pages * self.memory.costs.hole_page)
 
     def write(self, offset: int, data: bytes) -> int:
         """Store bytes in the cache, pages made as needed (generic_perform_write); bytes stored or -errno. i_size is
@@ -139,6 +173,9 @@ class address_space:
             old = self.pages.pop(index)
             old.mapping = None
             self.memory.put_page(old)
+        if not self.shmem:
+            self.absent.remove(first, last + 1)
+            self.absent.add(first, min(last + 1, self.host.i_size + PAGE_SIZE - 1 >> PAGE_SHIFT))
 
     def writeback(self, first: int, last: int | None) -> int:
         """Write dirty pages first..last (None: to the end) to the host, write-protecting their mappings first; 0 or
@@ -180,12 +217,34 @@ def filemap_fault(vmf: vm_fault) -> int:
     mapping = vmf.vma.vm_file.f_mapping
     if vmf.pgoff << PAGE_SHIFT >= mapping.host.i_size:
         return VM_FAULT_SIGBUS
+    major = 0
+    if mapping.absent.ranges and vmf.pgoff in mapping.absent:
+        mapping.memory.vmstat["pgmajfault"] += 1
+        major = VM_FAULT_MAJOR
+        pages = do_sync_mmap_readahead(mapping.absent, vmf.pgoff, vmf.vma.vm_flags)
+        dropped = maybe_unlock_mmap_for_io(vmf)
+        mapping.brought_in(pages)
+        if dropped:
+            return major | VM_FAULT_RETRY
     found = mapping.read_cache_page(vmf.pgoff)
     if isinstance(found, int):
         return VM_FAULT_OOM if found == -12 else VM_FAULT_SIGBUS
     found._refcount += 1
     vmf.page = found
-    return VM_FAULT_LOCKED
+    return major | VM_FAULT_LOCKED
+
+
+def maybe_unlock_mmap_for_io(vmf: vm_fault) -> bool:
+    """Before a wait: let go of the lock under which the fault is handled, where it can be tried again. Was it."""
+    flags = vmf.flags
+    if flags & (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED | FAULT_FLAG_RETRY_NOWAIT) != FAULT_FLAG_ALLOW_RETRY:
+        return False
+    mm = vmf.vma.vm_mm
+    if not flags & FAULT_FLAG_VMA_LOCK:
+        mmap_read_unlock(mm)
+    elif mm.scheme.callee_drops_lock:
+        mm.scheme.vma_end_read(vmf.vma)
+    return True
 
 
 def filemap_map_pages(vmf: vm_fault, start_pgoff: int, end_pgoff: int) -> int:
@@ -210,7 +269,10 @@ def filemap_map_pages(vmf: vm_fault, start_pgoff: int, end_pgoff: int) -> int:
     ret = 0
     mapped = 0
     ptl = table.pte_lock(first)
+    absent = mapping.absent if mapping.absent.ranges else ()
     for pgoff in range(start_pgoff, end_pgoff + 1):
+        if pgoff in absent:
+            continue
         if mapping.shmem:
             found: page | int | None = mapping.pages.get(pgoff)
         else:

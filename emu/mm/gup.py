@@ -18,6 +18,7 @@ from emu.mm.mm_types import (
     VM_FAULT_COMPLETED,
     VM_FAULT_ERROR,
     VM_FAULT_OOM,
+    VM_FAULT_RETRY,
     VM_IO,
     VM_LOCKONFAULT,
     VM_MAYREAD,
@@ -50,8 +51,8 @@ def _get_user_pages(
 ) -> tuple[int, bool]:
     """Make every page of [start, end) present (and writable for `write`): pages done, or -errno when it is the first
     that fails; and whether mmap_lock was given away meanwhile. Where it may be (`unlockable`), it is by a fault that
-    ends with VM_FAULT_COMPLETED; then it is taken again, and the page is looked at once more, in what may be another
-    mapping by now (__get_user_pages_locked)."""
+    ends with VM_FAULT_COMPLETED or VM_FAULT_RETRY; then it is taken again, and the page is looked at once more, in what
+    may be another mapping by now (__get_user_pages_locked)."""
     dropped = False
     error = _check_vma_flags(vma, write, force)
     if error:
@@ -76,7 +77,7 @@ def _get_user_pages(
             ret = handle_mm_fault(vma, address, flags | tried)
             if ret & VM_FAULT_ERROR:
                 return done or (-ENOMEM if ret & VM_FAULT_OOM else -EFAULT), dropped
-            if ret & VM_FAULT_COMPLETED:
+            if ret & (VM_FAULT_COMPLETED | VM_FAULT_RETRY):
                 mmap_read_lock(mm)
                 dropped = True
                 tried = FAULT_FLAG_TRIED

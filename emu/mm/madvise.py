@@ -165,7 +165,7 @@ def _advise_vma(vma: vm_area_struct, start: int, end: int, behavior: int) -> int
     if behavior == MADV_REMOVE:
         return _remove(vma, start, end)
     if behavior == MADV_WILLNEED:
-        return _willneed(vma)
+        return _willneed(vma, start, end)
     if behavior in (MADV_COLD, MADV_PAGEOUT):
         if vma.vm_flags & (VM_LOCKED | VM_PFNMAP | VM_HUGETLB):
             return -EINVAL
@@ -287,13 +287,17 @@ def _cold_or_pageout(vma: vm_area_struct, start: int, end: int, pageout: bool) -
         flush_tlb_mm(mm, (end - start) >> PAGE_SHIFT)
 
 
-def _willneed(vma: vm_area_struct) -> int:
-    """Read-ahead: nothing to do where the page cache is always warm, but for the dance with mmap_lock."""
+def _willneed(vma: vm_area_struct, start: int, end: int) -> int:
+    """Read ahead what is not in the page cache, mmap_lock dropped meanwhile."""
     file = vma.vm_file
     if file is None or file.f_mapping.shmem:
         return 0
     mm = vma.vm_mm
+    offset = (vma.vm_pgoff << PAGE_SHIFT) - vma.vm_start
+    file.get()
     mmap_read_unlock(mm)
+    file.f_mapping.force_page_cache_readahead(start + offset, end + offset)
+    file.put()
     mmap_read_lock(mm)
     return 0
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from emu.mm.filemap import mm_counter_file
+from emu.mm.filemap import maybe_unlock_mmap_for_io, mm_counter_file
 from emu.mm.mm_types import (
-    FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_RETRY_NOWAIT,
     FAULT_FLAG_SPECULATIVE,
     FAULT_FLAG_TRIED,
@@ -45,7 +44,6 @@ from emu.mm.mm_types import (
     page,
     vm_area_struct,
 )
-from emu.mm.mmap_lock import mmap_read_unlock
 from emu.mm.rmap import anon_vma, anon_vma_prepare, unlink_anon_vmas, unlink_file_vma
 from emu.mm.tlb import flush_tlb_mm
 from emu.tracepoint import Served
@@ -58,7 +56,6 @@ FAULT_AROUND_PAGES = 16  # fault_around_bytes, 64 KiB
 PTE_MARKER_GUARD = 0x40  # an entry that maps nothing in any format: a guard page of MADV_GUARD_INSTALL
 
 _WRITE_OR_UNSHARE = FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE
-_RETRY_FLAGS = FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED | FAULT_FLAG_RETRY_NOWAIT
 _ERROR_OR_GONE = VM_FAULT_ERROR | VM_FAULT_NOPAGE | VM_FAULT_RETRY
 
 # What most faults are: small ints are compared and stored faster than enum members are looked up.
@@ -101,16 +98,15 @@ def handle_mm_fault(vma: vm_area_struct, address: int, flags: int) -> int:
             return ret
     ret = handle_pte_fault(vm_fault(vma, address, flags))
     if ret & VM_FAULT_RETRY:
-        if flags & FAULT_FLAG_VMA_LOCK and mm.scheme.callee_drops_lock:
-            mm.scheme.vma_end_read(vma)
+        if flags & FAULT_FLAG_VMA_LOCK and mm.scheme.callee_drops_lock and not ret & VM_FAULT_MAJOR:
+            mm.scheme.vma_end_read(vma)  # who waits has done so before
         if mm.scheme.counts_retried_faults:
             mm.memory.vmstat["pgfault"] += 1
         return ret
     vmstat = mm.memory.vmstat
     vmstat["pgfault"] += 1
     current = mm.memory.sched.current
-    if ret & VM_FAULT_MAJOR:
-        vmstat["pgmajfault"] += 1
+    if ret & VM_FAULT_MAJOR or flags & FAULT_FLAG_TRIED:  # mm_account_fault
         current.maj_flt += 1
     else:
         current.min_flt += 1
@@ -441,12 +437,8 @@ def fault_dirty_shared_page(vmf: vm_fault, target: page, served: Served) -> int:
     assert ops is not None
     if not dirtied and ops.page_mkwrite is None:
         return 0
-    if flags & _RETRY_FLAGS != FAULT_FLAG_ALLOW_RETRY or flags & FAULT_FLAG_SPECULATIVE:
+    if flags & FAULT_FLAG_SPECULATIVE or not maybe_unlock_mmap_for_io(vmf):
         return 0
-    if not flags & FAULT_FLAG_VMA_LOCK:
-        mmap_read_unlock(mm)
-    elif mm.scheme.callee_drops_lock:
-        mm.scheme.vma_end_read(vmf.vma)
     mm.served = served  # others may have run meanwhile
     return VM_FAULT_COMPLETED
 

@@ -167,11 +167,18 @@ def rmap_walk(memory: MemoryManager, target: page) -> list[tuple[vm_area_struct,
 def folio_mkclean(memory: MemoryManager, target: page) -> int:
     """Write-protect and clean every shared mapping of a file page, before it is written out. Entries changed."""
     changed = 0
-    for vma, _address, slot in rmap_walk(memory, target):
+    for vma, address, slot in rmap_walk(memory, target):
         table = vma.vm_mm.pgtable
+        format = table.format
+        if table.slot(address) != slot:  # others ran while a lock was waited for
+            continue
+        ptl = table.pte_lock(slot)
         pte = table.get(slot)
-        if table.format.pte_dirty(pte) or table.format.pte_write(pte):
-            table.set(slot, table.format.pte_wrprotect(table.format.pte_mkclean(pte)))
+        mapped = format.pte_present(pte) and (pte & format.pfn_mask) >> PAGE_SHIFT == target.pfn
+        if mapped and (format.pte_dirty(pte) or format.pte_write(pte)):
+            table.set(slot, format.pte_wrprotect(format.pte_mkclean(pte)))
             flush_tlb_mm(vma.vm_mm, 1)
             changed += 1
+        if ptl is not None:
+            ptl.unlock()
     return changed
