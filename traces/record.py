@@ -52,7 +52,7 @@ VVAR = range(0x7FFFF7FF7000, 0x7FFFF7FFD000)
 _MARK = hashlib.sha256(os.fsencode(BUILD)).hexdigest()  # so that two working copies do not meet
 LINK = Path(f"/tmp/mmscope-{_MARK[:6]}")
 DIRECTORY = Path(f"/tmp/mmscope-{_MARK[:5]}")
-WRITABLE = {"files", "holes"}  # given the empty directory DIRECTORY as argument
+WRITABLE = {"files", "folios", "holes"}  # given the empty directory DIRECTORY as argument
 
 
 def cases() -> list[tuple[str, Path]]:

@@ -46,9 +46,11 @@ from emu.fs.dcache import Dentry, dentry_path, mount_of
 from emu.fs.file import MAX_LFS_FILESIZE, MAXBYTES, File, PathFile, generic_write_limit, kiocb
 from emu.fs.inode import CAP_FSETID, Inode, Kstat, Kstatfs, Setattr, SuperBlock, capable, mode_without_privs
 from emu.fs.iov_iter import iov_iter
-from emu.fs.pagecache_write import EXT4_MAX_ORDER, Folios, generic_perform_write
+from emu.fs.pagecache_write import generic_perform_write
 from emu.mm.filemap import address_space, generic_file_vm_ops
+from emu.mm.folios import Folios
 from emu.mm.mm_types import PAGE_SHIFT, PAGE_SIZE, page, vm_area_struct
+from emu.mm.readahead import Absent
 
 if TYPE_CHECKING:
     from emu.fs.current import Current
@@ -73,6 +75,7 @@ class HostFs(SuperBlock):
         self.memory = memory
         self.now = now  # ns since 1970, by the machine's clock
         self.active: dict[tuple[int, int], HostInode] = {}
+        self.cached: dict[tuple[int, int], tuple[Absent, Folios]] = {}  # of the others: what the guest did to the cache
         self.times: dict[tuple[int, int], list[int | None]] = {}  # of inodes that the guest changed
         self.fifos: dict[tuple[int, int], Pipe] = {}
         self.fifos_made = 0
@@ -146,7 +149,7 @@ class _Umask:
 class HostInode(Inode):
     """A file of the host. `st` is what lstat said when it was last looked up."""
 
-    __slots__ = ("files", "folios", "path", "size", "st")
+    __slots__ = ("files", "path", "size", "st")
     sb: HostFs
 
     def __init__(self, sb: HostFs, st: os.stat_result) -> None:
@@ -154,7 +157,6 @@ class HostInode(Inode):
         self.st = st
         self.size = st.st_size
         self.files: list[HostFile | HostDirectory] = []
-        self.folios: Folios | None = None
         self.path = b""  # where it was looked up; only a hint for statfs
 
     def update(self, st: os.stat_result) -> None:
@@ -192,7 +194,8 @@ class HostInode(Inode):
     def mapping(self) -> address_space:
         """Its page cache, made when first asked for."""
         if self.i_mapping is None:
-            self.i_mapping = address_space(self, self.sb.memory)
+            mapping = self.i_mapping = address_space(self, self.sb.memory)
+            mapping.absent, mapping.folios = self.sb.cached.pop(self.key, (mapping.absent, mapping.folios))
         return self.i_mapping
 
     def getattr(self) -> Kstat | int:
@@ -334,8 +337,6 @@ class HostInode(Inode):
             if mapping is not None:
                 mapping.truncate_range(size + PAGE_SIZE - 1 >> PAGE_SHIFT, _FILES_BEYOND)
                 self._clear_tail(mapping)
-            if self.folios is not None:
-                self.folios.drop_from(size + PAGE_SIZE - 1 >> PAGE_SHIFT)
         self.sb.touch(self.key, MTIME, CTIME)
 
     def file_remove_privs(self, task: Current) -> None:
@@ -647,6 +648,8 @@ class HostInode(Inode):
             self.sb.active.pop(self.key, None)
             if mapping is not None:
                 mapping.drop()
+                if self.st.st_nlink and (mapping.absent.ranges or mapping.folios.start):
+                    self.sb.cached[self.key] = mapping.absent, mapping.folios
             if self.st.st_nlink == 0:
                 self.sb.times.pop(self.key, None)
 
@@ -668,6 +671,8 @@ class HostFile(File):
         super().__init__(dentry, flags, inode)
         inode.files.append(self)
         inode.sb.active[inode.key] = inode
+        if inode.key in inode.sb.cached:
+            inode.mapping()
 
     @property
     def f_pos(self) -> int:
@@ -714,9 +719,8 @@ class HostFile(File):
         surplus = source.count - count
         source.count = count
         inode.file_remove_privs(task)
-        if inode.folios is None:
-            inode.folios = Folios(EXT4_MAX_ORDER)
-        result = generic_perform_write(source, pos, inode.folios, lambda at, data: inode.write_bytes(self.fd, at, data))
+        folios = inode.mapping().folios
+        result = generic_perform_write(source, pos, folios, lambda at, data: inode.write_bytes(self.fd, at, data))
         source.count += surplus
         if result > 0:
             iocb.pos = pos + result

@@ -41,7 +41,7 @@ from emu.fs.inode import (
     mode_without_privs,
 )
 from emu.fs.iov_iter import iov_iter
-from emu.fs.pagecache_write import Folios, generic_perform_write
+from emu.fs.pagecache_write import generic_perform_write
 from emu.mm.filemap import address_space
 from emu.mm.mm_types import PAGE_SHIFT, PAGE_SIZE, VM_MAYWRITE, VM_SHARED, VM_WRITE, vm_area_struct
 from emu.mm.shmem import shmem_vm_ops
@@ -371,7 +371,7 @@ class TmpFile(File):
             inode.mode = mode_without_privs(inode.mode)
         surplus = source.count - count
         source.count = count
-        result = generic_perform_write(source, pos, Folios(0), self._store)
+        result = generic_perform_write(source, pos, self.f_mapping.folios, self._store)
         source.count += surplus
         if result > 0:
             iocb.pos = pos + result

@@ -7,8 +7,10 @@ waiting. Only for pages that a warm cache would not have either (emu/mm/readahea
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+from emu.mm.folios import EXT4_MAX_ORDER, Folios
 from emu.mm.mm_types import (
     FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_RETRY_NOWAIT,
@@ -63,6 +65,7 @@ class address_space:
         self.memory = memory
         self.shmem = shmem  # pages have no other home: a hole reads as zero, nothing is written back
         self.pages: dict[int, page] = {}
+        self.folios = Folios(0 if shmem else EXT4_MAX_ORDER)
         self.absent = Absent()  # of a file that is not shmem: pages that only a wait brings into the cache
         self.i_mmap: list[vm_area_struct] = []
         self.wb_err = 0  # a writeback error not reported yet (negative errno)
@@ -96,8 +99,12 @@ class address_space:
         return new
 
     def not_cached(self, start: int, end: int) -> None:
-        """The bytes start .. end-1 are new, and zero: pages that lie wholly behind `start` are not in the cache."""
-        self.absent.add(start + PAGE_SIZE - 1 >> PAGE_SHIFT, end + PAGE_SIZE - 1 >> PAGE_SHIFT)
+        """The bytes start .. end-1 are new, and zero: pages wholly behind `start` are not in the cache, but for
+        those of a folio that is."""
+        first, end = start + PAGE_SIZE - 1 >> PAGE_SHIFT, end + PAGE_SIZE - 1 >> PAGE_SHIFT
+        self.absent.add(first, end)
+        for low, high in self.folios.overlapping(first, end - 1):
+            self.absent.remove(low, high + 1)
 
     def written(self, start: int, end: int) -> None:
         """write(2) stored the bytes start .. end-1."""
@@ -173,9 +180,12 @@ class address_space:
             old = self.pages.pop(index)
             old.mapping = None
             self.memory.put_page(old)
+        partial = self.folios.drop(first, last)
+        for low, high in partial:  # to be split they are unmapped
+            unmap_mapping_range(self, low, high - low + 1, even_cows=False)
         if not self.shmem:
             self.absent.remove(first, last + 1)
-            self.absent.add(first, min(last + 1, self.host.i_size + PAGE_SIZE - 1 >> PAGE_SHIFT))
+            self.not_cached(first << PAGE_SHIFT, min(last + 1 << PAGE_SHIFT, self.host.i_size))
 
     def writeback(self, first: int, last: int | None) -> int:
         """Write dirty pages first..last (None: to the end) to the host, write-protecting their mappings first; 0 or
@@ -256,7 +266,8 @@ def filemap_map_pages(vmf: vm_fault, start_pgoff: int, end_pgoff: int) -> int:
     vma = vmf.vma
     assert vma.vm_file is not None
     mapping = vma.vm_file.f_mapping
-    end_pgoff = min(end_pgoff, (mapping.host.i_size + PAGE_SIZE - 1 >> PAGE_SHIFT) - 1)
+    file_end = (mapping.host.i_size + PAGE_SIZE - 1 >> PAGE_SHIFT) - 1
+    end_pgoff = min(end_pgoff, file_end)
     if end_pgoff < start_pgoff:
         return 0
     mm = vma.vm_mm
@@ -270,7 +281,10 @@ def filemap_map_pages(vmf: vm_fault, start_pgoff: int, end_pgoff: int) -> int:
     mapped = 0
     ptl = table.pte_lock(first)
     absent = mapping.absent if mapping.absent.ranges else ()
-    for pgoff in range(start_pgoff, end_pgoff + 1):
+    indices: Iterable[int] = range(start_pgoff, end_pgoff + 1)
+    if mapping.folios.large:
+        indices = whole_folios(vma, mapping.folios, start_pgoff, end_pgoff, file_end)
+    for pgoff in indices:
         if pgoff in absent:
             continue
         if mapping.shmem:
@@ -293,6 +307,24 @@ def filemap_map_pages(vmf: vm_fault, start_pgoff: int, end_pgoff: int) -> int:
     mm.rss[mm_counter_file(mapping)] += mapped
     mm.memory.sched.charge(mapped * mm.memory.costs.map_around)
     return ret
+
+
+def whole_folios(vma: vm_area_struct, folios: Folios, start_pgoff: int, end_pgoff: int, file_end: int) -> Iterator[int]:
+    """The pages start..end, and with each one all of its folio, where that lies within the file (whose last page is
+    `file_end`), the VMA and one page table (filemap_map_folio_range)."""
+    shift = vma.vm_mm.pgtable.leaf_shift
+    pgoff = start_pgoff
+    while pgoff <= end_pgoff:
+        head, order = folios.find(pgoff) or (pgoff, 0)
+        last = head + (1 << order) - 1
+        low = vma.vm_start + (head - vma.vm_pgoff << PAGE_SHIFT)
+        high = low + (1 << order + PAGE_SHIFT)
+        if last < file_end and vma.vm_start <= low and high <= vma.vm_end and low >> shift == high - 1 >> shift:
+            yield from range(head, last + 1)
+        else:
+            last = min(last, end_pgoff)
+            yield from range(pgoff, last + 1)
+        pgoff = last + 1
 
 
 def filemap_page_mkwrite(vmf: vm_fault) -> int:

@@ -47,7 +47,14 @@ PROGRAMS = [source.stem for source in SOURCES if not has_tasks(source) and sourc
 def arguments_of(name: str, directory: Path) -> list[str]:
     """What a guest program wants: some a directory, the benchmarks a small size."""
     place = [str(directory)]
-    return {"files": place, "holes": place, "compute": ["1"], "touch": ["64"], "syscalls": ["100"]}.get(name, [])
+    return {
+        "files": place,
+        "folios": place,
+        "holes": place,
+        "compute": ["1"],
+        "touch": ["64"],
+        "syscalls": ["100"],
+    }.get(name, [])
 
 
 @pytest.mark.parametrize("target", QEMU)
