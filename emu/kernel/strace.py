@@ -51,6 +51,12 @@ SIGNATURES = {
     "getgid": "", "getegid": "", "getpgrp": "", "sched_yield": "", "pause": "", "sync": "", "setsid": "",
     "fsync": "fd", "fdatasync": "fd", "sendfile": "fd fd x size", "eventfd2": "u x", "epoll_create1": "open",
     "sched_getaffinity": "d size x", "uname": "x", "sysinfo": "x", "getpgid": "d", "setpgid": "d d", "alarm": "u",
+    "socket": "family socktype d", "socketpair": "family socktype d >pipe", "bind": "fd sockaddr d",
+    "connect": "fd sockaddr d", "listen": "fd d", "accept": "fd x x", "accept4": "fd x x sockflags",
+    "getsockname": "fd x x", "getpeername": "fd x x", "shutdown": "fd shut", "send": "fd buf size msg",
+    "sendto": "fd buf size msg sockaddr d", "recv": "fd >buf size msg", "recvfrom": "fd >buf size msg x x",
+    "sendmsg": "fd x msg", "recvmsg": "fd x msg", "sendmmsg": "fd x u msg", "recvmmsg": "fd x u msg x",
+    "setsockopt": "fd d d x d", "getsockopt": "fd d d x x",
     "poll": "x u d", "select": "d x x x x", "membarrier": "d x d", "rseq": "x u x x", "clone3": "x size",
 }  # fmt: skip
 
@@ -192,6 +198,23 @@ def _status(task: Task, address: int) -> str:
     return f"[{{WIFSIGNALED(s) && WTERMSIG(s) == {names.signal_name(status & 0x7F)}{dumped}}}]"
 
 
+def _sockaddr(task: Task, address: int) -> str:
+    found = _unpack(task, address, "H")
+    if found is None:
+        return _pointer(address)
+    if found[0] != 1:
+        return f"{{sa_family={names.FAMILY.get(found[0], str(found[0]))}}}"
+    path = _quiet(task).copy_from_user_partial(address + 2, 108)
+    shown = "@" + _quote(path[1:].split(b"\0")[0])[1:-1] if path[:1] == b"\0" else _quote(path.split(b"\0")[0])[1:-1]
+    return f'{{sa_family=AF_UNIX, sun_path="{shown}"}}'
+
+
+def _socket_type(task: Task, value: int) -> str:
+    kind = names.SOCKET.get(value & 0xF, str(value & 0xF))
+    flags = names.flag_names(value & 0xFFFFFFF0, names.SOCKET_FLAGS, "")
+    return kind + (f"|{flags}" if flags else "")
+
+
 def _pipe(task: Task, address: int) -> str:
     found = _unpack(task, address, "ii")
     return _pointer(address) if found is None else f"[{found[0]}, {found[1]}]"
@@ -253,6 +276,12 @@ _KINDS: dict[str, Callable[[Task, int], str]] = {
     "mlock": _flags(names.MLOCK),
     "ms": _flags(names.MS),
     "at": _flags(names.AT),
+    "family": _of(names.FAMILY),
+    "socktype": _socket_type,
+    "sockflags": _flags(names.SOCKET_FLAGS),
+    "sockaddr": _sockaddr,
+    "msg": _flags(names.MSG),
+    "shut": _of(names.SHUT),
     "access": _flags(names.ACCESS, "F_OK"),
     "wait": _flags(names.WAIT),
     "mfd": _flags(names.MFD),
