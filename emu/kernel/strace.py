@@ -51,6 +51,9 @@ SIGNATURES = {
     "getgid": "", "getegid": "", "getpgrp": "", "sched_yield": "", "pause": "", "sync": "", "setsid": "",
     "fsync": "fd", "fdatasync": "fd", "sendfile": "fd fd x size", "eventfd2": "u x", "epoll_create1": "open",
     "sched_getaffinity": "d size x", "uname": "x", "sysinfo": "x", "getpgid": "d", "setpgid": "d d", "alarm": "u",
+    "semget": "key d ipcget", "semop": "d x size", "semtimedop": "d x size timespec", "semctl": "d d d x",
+    "msgget": "key ipcget", "msgsnd": "d x size d", "msgrcv": "d x size d d", "msgctl": "d ipc x",
+    "shmget": "key size ipcget", "shmat": "d x x", "shmdt": "x", "shmctl": "d ipc x",
     "socket": "family socktype d", "socketpair": "family socktype d >pipe", "bind": "fd sockaddr d",
     "connect": "fd sockaddr d", "listen": "fd d", "accept": "fd x x", "accept4": "fd x x sockflags",
     "getsockname": "fd x x", "getpeername": "fd x x", "shutdown": "fd shut", "send": "fd buf size msg",
@@ -209,6 +212,12 @@ def _sockaddr(task: Task, address: int) -> str:
     return f'{{sa_family=AF_UNIX, sun_path="{shown}"}}'
 
 
+def _ipc_get(task: Task, value: int) -> str:
+    flags = names.flag_names(value & 0o7000, names.IPC_GET, "")
+    mode = f"{value & 0o777:03o}" if value & 0o777 else "000"
+    return f"{flags}|0{mode.lstrip('0')}" if flags and value & 0o777 else flags or f"0{mode.lstrip('0')}"
+
+
 def _socket_type(task: Task, value: int) -> str:
     kind = names.SOCKET.get(value & 0xF, str(value & 0xF))
     flags = names.flag_names(value & 0xFFFFFFF0, names.SOCKET_FLAGS, "")
@@ -276,6 +285,9 @@ _KINDS: dict[str, Callable[[Task, int], str]] = {
     "mlock": _flags(names.MLOCK),
     "ms": _flags(names.MS),
     "at": _flags(names.AT),
+    "key": lambda task, value: f"{value & 0xFFFFFFFF:#x}" if value & 0xFFFFFFFF else "IPC_PRIVATE",
+    "ipc": _of(names.IPC),
+    "ipcget": _ipc_get,
     "family": _of(names.FAMILY),
     "socktype": _socket_type,
     "sockflags": _flags(names.SOCKET_FLAGS),

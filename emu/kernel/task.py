@@ -22,6 +22,7 @@ from emu.tracepoint import Kind
 if TYPE_CHECKING:
     from emu.fs.files import files_struct
     from emu.fs.fs_struct import fs_struct
+    from emu.kernel.ipc.sem import sem_undo_list
     from emu.kernel.machine import Machine
 
 # RLIMIT_CPU, FSIZE, DATA, STACK, CORE, RSS, NPROC, NOFILE, MEMLOCK, AS, LOCKS, SIGPENDING, MSGQUEUE, NICE, RTPRIO,
@@ -102,6 +103,7 @@ class Task(SchedEntity):
         self.robust_list = (0, 0)
         self.futex_waited = 0  # address of the word that it sleeps on, 0 = none
         self.futex_dead = False  # its futexes were dealt with: it may not be waited for any more
+        self.sysvsem: sem_undo_list | None = None  # what its end undoes of semaphores
         self.vfork_parent: Task | None = None  # who sleeps until this task lets go of its address space
         self.personality = 0x0040000  # ADDR_NO_RANDOMIZE
         self.dumpable = 1

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Sockets: what strace shows of them, families that are not there. What the guest program `sockets` prints is held against the real kernel in test_tasks."""
+"""Sockets: what strace shows of them, families that are not there. What the guest
+program `sockets` prints is held against the real kernel in test_tasks."""
 
 from __future__ import annotations
 
