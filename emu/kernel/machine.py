@@ -104,6 +104,7 @@ class Machine:
         self.shm = ShmNamespace()
         self.sem = SemNamespace()
         self.msg = MsgNamespace()
+        self.compared: dict[int, tuple[int, object]] = {}  # what kcmp has seen: its turn, and itself
         self.sleepers: dict[int, Sleeper] = {}  # tasks in wait_event for what has no wait queue
         self._look_again: dict[int, Sleeper] = {}  # those to whose wait queues something has happened
         self._sleeper_count = 0

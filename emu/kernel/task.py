@@ -246,6 +246,17 @@ class Task(SchedEntity):
         process = self.signal
         return self.signals.deliverable() != 0 or process.group_exit is not None or process.stopped
 
+    def has_signal(self, mask: int) -> bool:
+        """Is one of `mask` pending for the thread or its process, blocked or not."""
+        return bool(self.signals.pending & mask)
+
+    def take_signal(self, mask: int) -> bytes | None:
+        """Take the next pending signal of `mask` as signalfd gives it."""
+        from emu.kernel.sys_signalfd import signalfd_siginfo
+
+        info = self.signals.dequeue(mask)
+        return None if info is None else signalfd_siginfo(self, info)
+
     def fatal_signal_pending(self) -> bool:
         return self.signals.fatal or self.signal.group_exit is not None
 
