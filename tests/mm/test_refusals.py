@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from errno import EAGAIN, EFAULT, EINVAL, EIO, EOPNOTSUPP, EPERM
+from collections.abc import Callable
+from errno import EAGAIN, EFAULT, EINTR, EINVAL, EIO, EOPNOTSUPP, EPERM
 from typing import Any
 
 import pytest
@@ -11,9 +12,9 @@ import pytest
 from emu.mm.filemap import filemap_map_pages
 from emu.mm.madvise import do_madvise, madvise_set_anon_name
 from emu.mm.memory import vm_fault
-from emu.mm.mlock import sys_mlock2, sys_mlockall
-from emu.mm.mm_types import VM_LOCKED
-from emu.mm.mmap import ksys_munmap, sys_brk, sys_remap_file_pages, vm_brk_flags
+from emu.mm.mlock import sys_mlock2, sys_mlockall, sys_munlock, sys_munlockall
+from emu.mm.mm_types import VM_LOCKED, mm_struct
+from emu.mm.mmap import ksys_munmap, sys_brk, sys_remap_file_pages, vm_brk_flags, vm_mmap_pgoff
 from emu.mm.mprotect import do_mprotect_pkey
 from emu.mm.mremap import MREMAP_DONTUNMAP, MREMAP_MAYMOVE, sys_mremap
 from emu.mm.msync import sys_msync
@@ -241,3 +242,32 @@ def test_a_child_s_neighbours_share_no_anon_vma(box: Box) -> None:
         first, second = each.mm.mm_mt.load(BASE), each.mm.mm_mt.load(BASE + PAGE)
         assert first is not None and second is not None
         assert (first.anon_vma is second.anon_vma) is shared
+
+
+# Who is killed while he waits for the lock
+
+
+@pytest.mark.parametrize(
+    ("module", "call"),
+    [
+        ("mmap", lambda mm: vm_mmap_pgoff(mm, None, 0, PAGE, 3, ANON, 0)),
+        ("mmap", lambda mm: ksys_munmap(mm, BASE, PAGE)),
+        ("mmap", lambda mm: sys_brk(mm, mm.brk + PAGE)),
+        ("mmap", lambda mm: vm_brk_flags(mm, BASE - PAGE, PAGE, False)),
+        ("mprotect", lambda mm: do_mprotect_pkey(mm, BASE, PAGE, 1)),
+        ("mremap", lambda mm: sys_mremap(mm, BASE, PAGE, 2 * PAGE, MREMAP_MAYMOVE, 0)),
+        ("mlock", lambda mm: sys_mlock2(mm, BASE, PAGE, 0)),
+        ("mlock", lambda mm: sys_munlock(mm, BASE, PAGE)),
+        ("mlock", lambda mm: sys_mlockall(mm, MCL_CURRENT)),
+        ("mlock", lambda mm: sys_munlockall(mm)),
+        ("madvise", lambda mm: do_madvise(mm, BASE, PAGE, 10)),
+    ],
+)
+def test_killed_while_waiting_for_the_lock(
+    box: Box, module: str, call: Callable[[mm_struct], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.map(BASE, 4 * PAGE, flags=FIXED)
+    before = layout(box)
+    monkeypatch.setattr(f"emu.mm.{module}.mmap_write_lock_killable", lambda mm: -EINTR)
+    assert call(box.mm) == -EINTR
+    assert layout(box) == before and not box.mm.mmap_lock.is_locked()
