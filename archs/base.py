@@ -214,6 +214,10 @@ class Arch(Protocol):
         """Restore the registers from the frame at sp: (blocked mask, uc_stack), or None when it cannot be read."""
         ...
 
+    def bad_frame(self, cpu: Cpu, access: UserAccess) -> SigInfo:
+        """The SIGSEGV of who returns from a handler through a frame that is no good."""
+        ...
+
     def sigreturn(self, cpu: Cpu, access: UserAccess) -> int | None:
         """Likewise for the frame without siginfo, of those that have one: the blocked mask, or None."""
         ...

@@ -42,6 +42,10 @@ class Arm64Arch:
     def rt_sigreturn(self, cpu: Any, access: Any) -> tuple[int, tuple[int, int, int]] | None:
         return signal.rt_sigreturn(cpu, access)
 
+    def bad_frame(self, cpu: Any, access: Any) -> SigInfo:
+        """arm64_notify_segfault."""
+        return signal.bad_frame(cpu, access)
+
     def sigreturn(self, cpu: Any, access: Any) -> int | None:
         """No such frame."""
         return None

@@ -15,6 +15,8 @@ from typing import Protocol
 from archs.arm64.cpu import PSTATE_NZCV, Arm64Cpu, untagged_addr
 from archs.arm64.mm.pgtable import TASK_SIZE
 from archs.base import (
+    SEGV_ACCERR,
+    SEGV_MAPERR,
     SI_QUEUE,
     SI_TIMER,
     SIGBUS,
@@ -27,6 +29,8 @@ from archs.base import (
     SigFrameContext,
     SigInfo,
 )
+from emu.mm.mm_types import mm_struct
+from emu.mm.mmap_lock import mmap_read_lock, mmap_read_unlock
 
 NR_RT_SIGRETURN = 139
 # The signal trampoline of the vDSO. Unwinders look for its two instructions, some at the address before: hence the nop.
@@ -63,6 +67,8 @@ _FAULT_SIGNALS = (SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP)
 
 class Access(Protocol):
     """What of emu.mm.uaccess.Uaccess the frame needs."""
+
+    mm: mm_struct
 
     def copy_from_user(self, address: int, size: int, function: str = ...) -> bytes | None: ...
 
@@ -244,3 +250,13 @@ def rt_sigreturn(cpu: Arm64Cpu, access: Access) -> tuple[int, tuple[int, int, in
         return None
     ss_sp, ss_flags, ss_size = struct.unpack("<QI4xQ", stack)
     return struct.unpack("<Q", mask)[0], (ss_sp, ss_size, ss_flags)
+
+
+def bad_frame(cpu: Arm64Cpu, access: Access) -> SigInfo:
+    """arm64_notify_segfault: the stack pointer is the address, and what is wrong with it depends on whether anything is
+    mapped there or above."""
+    sp = cpu.sp
+    mmap_read_lock(access.mm)
+    mapped = access.mm.mm_mt.find(untagged_addr(sp)) is not None
+    mmap_read_unlock(access.mm)
+    return SigInfo(SIGSEGV, SEGV_ACCERR if mapped else SEGV_MAPERR, addr=sp)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from archs.base import BUS_ADRALN, SIGBUS, Arch, ElfTarget, SigFrameContext, SigInfo
+from archs.base import BUS_ADRALN, SI_KERNEL, SIGBUS, SIGSEGV, Arch, ElfTarget, SigFrameContext, SigInfo
 from archs.powerpc import signal, vdso
 from archs.powerpc.cpu import TIMEBASE_32, TIMEBASE_64, PowerPcCpu
 from archs.powerpc.elf import TARGET_32, TARGET_64, TARGET_64LE
@@ -56,6 +56,10 @@ class PowerPcArch:
     def rt_sigreturn(self, cpu: Any, access: Any) -> tuple[int, tuple[int, int, int]] | None:
         back = signal.rt_sigreturn_64 if self.wide else signal.rt_sigreturn_32
         return back(cpu, access, self.elf.task_size)
+
+    def bad_frame(self, cpu: Any, access: Any) -> SigInfo:
+        """signal_fault: the kernel says nothing of where."""
+        return SigInfo(SIGSEGV, SI_KERNEL)
 
     def sigreturn(self, cpu: Any, access: Any) -> int | None:
         return None if self.wide else signal.sigreturn_32(cpu, access)

@@ -61,6 +61,10 @@ class X86Arch:
     def rt_sigreturn(self, cpu: Any, access: Any) -> tuple[int, tuple[int, int, int]] | None:
         return signal.rt_sigreturn(cpu, access)
 
+    def bad_frame(self, cpu: Any, access: Any) -> SigInfo:
+        """signal_fault: the kernel says nothing of where."""
+        return SigInfo(SIGSEGV, SI_KERNEL)
+
     def sigreturn(self, cpu: Any, access: Any) -> int | None:
         """No such frame."""
         return None

@@ -19,6 +19,7 @@ FP_XSTATE_MAGIC2 = 0x46505845
 XFEATURES = 0x3  # x87 and SSE: what the saved state holds
 FRAME_SIZE = 440  # struct rt_sigframe: pretcode 8, ucontext 304, siginfo 128
 USER_CS, USER_DS = 0x33, 0x2B
+UC_STRICT_RESTORE_SS = 4
 SA_RESTORER = 0x04000000
 SA_SIGINFO = 4
 UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS = 1, 2, 4
@@ -184,8 +185,16 @@ def setup_rt_frame(cpu: X86Cpu, access: Access, frame: SigFrameContext) -> bool:
     return True
 
 
+def is_canonical(address: int) -> bool:
+    """Do bits 63 to 47 of an address agree."""
+    return address >> 47 in (0, (1 << 17) - 1)
+
+
 def rt_sigreturn(cpu: X86Cpu, access: Access) -> tuple[int, tuple[int, int, int]] | None:
-    """sys_rt_sigreturn: (blocked mask, (ss_sp, ss_size, ss_flags)), or None for a frame that is no good."""
+    """sys_rt_sigreturn: (blocked mask, (ss_sp, ss_size, ss_flags)), or None for a frame that is no good.
+
+    Registers that no program may have are there all the same: the signal that comes of them shows them.
+    """
     base = cpu.sp - 8
     where = "__do_sys_rt_sigreturn"
     head = access.copy_from_user(base + 8, 40, where)
@@ -207,8 +216,12 @@ def rt_sigreturn(cpu: X86Cpu, access: Access) -> tuple[int, tuple[int, int, int]
         image = access.copy_from_user(fx, 512, where)
         if image is None or not fxrstor(cpu, image):
             return None
-    if regs[IP] >= 1 << 47 and regs[IP] >> 47 != (1 << 17) - 1:
-        return None
     cpu.general.write(regs)
     cpu.pc = regs[IP]
+    # IRET raises #GP for what no program may have: an address that is not canonical, the segments of others.
+    strict = struct.unpack_from("<Q", head)[0] & UC_STRICT_RESTORE_SS
+    if not is_canonical(regs[IP]) or words[18] & 0xFFFF | 3 != USER_CS:
+        return None
+    if strict and words[18] >> 48 | 3 != USER_DS:
+        return None
     return struct.unpack("<Q", mask)[0], (sp_base, sp_size, sp_flags & 0xFFFFFFFF)

@@ -61,6 +61,14 @@ class Current(Protocol):
         """Is there a signal that a wait must end for."""
         ...
 
+    def has_signal(self, mask: int) -> bool:
+        """Is one of `mask` pending, blocked or not."""
+        ...
+
+    def take_signal(self, mask: int) -> bytes | None:
+        """Take the next pending signal of `mask`: a struct signalfd_siginfo."""
+        ...
+
     def wait_event(
         self,
         condition: Callable[[], bool],

@@ -61,7 +61,13 @@ class ProcFs(PseudoFs):
             found[name.encode()] = self.text("/" + name, make)
         found[b"sys"] = ProcDirectory(self, "/sys", self._sys)
         found[b"sysvipc"] = ProcDirectory(
-            self, "/sysvipc", lambda _: {b"shm": self.text("/sysvipc/shm", lambda t: t.machine.shm.show(t.word))}
+            self,
+            "/sysvipc",
+            lambda _: {
+                b"msg": self.text("/sysvipc/msg", lambda t: t.machine.msg.show()),
+                b"sem": self.text("/sysvipc/sem", lambda t: t.machine.sem.show()),
+                b"shm": self.text("/sysvipc/shm", lambda t: t.machine.shm.show(t.word)),
+            },
         )
         found[b"self"] = ProcLink(self, "/self", lambda t: b"%d" % t.tgid)
         found[b"thread-self"] = ProcLink(self, "/thread-self", lambda t: b"%d/task/%d" % (t.tgid, t.pid))

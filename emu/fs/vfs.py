@@ -21,6 +21,7 @@ from emu.fs.proc import ProcFs
 from emu.fs.random import RandomPool
 from emu.fs.sysfs import SysFs
 from emu.fs.tmpfs import SHM_DEV, TmpFs
+from emu.fs.unix_socket import SockFs
 
 if TYPE_CHECKING:
     from emu.kernel.machine import Machine
@@ -44,6 +45,7 @@ class Vfs:
         self.hostfs = HostFs(memory, now)
         self.hostfs.device_open = self.devices.open
         self.pipefs = PipeFs()
+        self.sockfs = SockFs()
         self.shm_mnt = TmpFs(memory, now, SHM_DEV, self.devices.open)
         self.proc = ProcFs(machine)
         self.root = Dentry(None, b"/", self.hostfs.inode(os.lstat("/")))

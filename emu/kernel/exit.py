@@ -10,6 +10,7 @@ from archs.base import SigInfo
 from emu.kernel.futex.core import FUTEX_BITSET_MATCH_ANY
 from emu.kernel.futex.robust import futex_exec_release, futex_exit_release
 from emu.kernel.futex.waitwake import futex_wake
+from emu.kernel.ipc.sem import exit_sem
 from emu.kernel.process import CLD_DUMPED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, SA_NOCLDWAIT, Process
 from emu.kernel.signal import SIG_IGN, SIGCHLD, SIGCONT, SIGHUP, send_signal
 from emu.kernel.sys_timer import exit_timers
@@ -78,6 +79,7 @@ def do_exit(task: Task) -> None:
     if mm.mm_users == 1:
         machine.detach(mm)
     mmput(mm)
+    exit_sem(task)
     task.files.count -= 1
     if task.files.count == 0:
         task.files.close_all()

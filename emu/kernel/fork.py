@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from greenlet import greenlet
 
 from emu.kernel.args import copy_struct_from_user, order, s32
+from emu.kernel.ipc.sem import copy_semundo, exit_sem
 from emu.kernel.pidfd import pidfd_create
 from emu.kernel.process import RLIM_INFINITY, Process
 from emu.kernel.signal import NSIG, SIGCHLD, SS_DISABLE, Signals
@@ -165,6 +166,7 @@ def copy_process(
         child.exit_signal = task.signal.leader.exit_signal
     else:
         child.exit_signal = exit_signal
+    copy_semundo(task, child, bool(flags & CLONE_SYSVSEM))
     if flags & CLONE_FILES:
         task.files.count += 1
         child.files = task.files
@@ -211,6 +213,7 @@ def copy_process(
 
 def _forget(child: Task) -> None:
     """Undo what was made for a task that will not be: its descriptors and its address space."""
+    exit_sem(child)
     child.files.count -= 1
     if child.files.count == 0:
         child.files.close_all()

@@ -24,6 +24,8 @@ from emu.kernel.cpu_timers import RLIMIT_CPU, run_posix_cpu_timers
 from emu.kernel.elf import ElfImage, ExecError, check_target, read_program
 from emu.kernel.exit import do_exit
 from emu.kernel.futex.core import FUTEX_TID_MASK, FutexTable
+from emu.kernel.ipc.msg import MsgNamespace
+from emu.kernel.ipc.sem import SemNamespace
 from emu.kernel.ipc.shm import ShmNamespace
 from emu.kernel.process import Process
 from emu.kernel.rseq import rseq_handle_notify_resume
@@ -100,6 +102,9 @@ class Machine:
         self.timers = Timers(self.sched, self.wake_sleepers)
         self.futexes = FutexTable()
         self.shm = ShmNamespace()
+        self.sem = SemNamespace()
+        self.msg = MsgNamespace()
+        self.compared: dict[int, tuple[int, object]] = {}  # what kcmp has seen: its turn, and itself
         self.sleepers: dict[int, Sleeper] = {}  # tasks in wait_event for what has no wait queue
         self._look_again: dict[int, Sleeper] = {}  # those to whose wait queues something has happened
         self._sleeper_count = 0

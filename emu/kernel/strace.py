@@ -51,6 +51,21 @@ SIGNATURES = {
     "getgid": "", "getegid": "", "getpgrp": "", "sched_yield": "", "pause": "", "sync": "", "setsid": "",
     "fsync": "fd", "fdatasync": "fd", "sendfile": "fd fd x size", "eventfd2": "u x", "epoll_create1": "open",
     "sched_getaffinity": "d size x", "uname": "x", "sysinfo": "x", "getpgid": "d", "setpgid": "d d", "alarm": "u",
+    "signalfd": "fd sigset size", "signalfd4": "fd sigset size sockflags", "kcmp": "d d kcmp hex hex",
+    "process_madvise": "fd iov d madv hex", "setxattr": "path path buf size xattr",
+    "lsetxattr": "path path buf size xattr", "fsetxattr": "fd path buf size xattr",
+    "removexattr": "path path", "lremovexattr": "path path", "fremovexattr": "fd path",
+    "getxattr": "path path x size", "lgetxattr": "path path x size",
+    "fgetxattr": "fd path x size",
+    "semget": "key d ipcget", "semop": "d x size", "semtimedop": "d x size timespec", "semctl": "d d d x",
+    "msgget": "key ipcget", "msgsnd": "d x size d", "msgrcv": "d x size d d", "msgctl": "d ipc x",
+    "shmget": "key size ipcget", "shmat": "d x x", "shmdt": "x", "shmctl": "d ipc x",
+    "socket": "family socktype d", "socketpair": "family socktype d >pipe", "bind": "fd sockaddr d",
+    "connect": "fd sockaddr d", "listen": "fd d", "accept": "fd x x", "accept4": "fd x x sockflags",
+    "getsockname": "fd x x", "getpeername": "fd x x", "shutdown": "fd shut", "send": "fd buf size msg",
+    "sendto": "fd buf size msg sockaddr d", "recv": "fd >buf size msg", "recvfrom": "fd >buf size msg x x",
+    "sendmsg": "fd x msg", "recvmsg": "fd x msg", "sendmmsg": "fd x u msg", "recvmmsg": "fd x u msg x",
+    "setsockopt": "fd d d x d", "getsockopt": "fd d d x x",
     "poll": "x u d", "select": "d x x x x", "membarrier": "d x d", "rseq": "x u x x", "clone3": "x size",
 }  # fmt: skip
 
@@ -192,6 +207,29 @@ def _status(task: Task, address: int) -> str:
     return f"[{{WIFSIGNALED(s) && WTERMSIG(s) == {names.signal_name(status & 0x7F)}{dumped}}}]"
 
 
+def _sockaddr(task: Task, address: int) -> str:
+    found = _unpack(task, address, "H")
+    if found is None:
+        return _pointer(address)
+    if found[0] != 1:
+        return f"{{sa_family={names.FAMILY.get(found[0], str(found[0]))}}}"
+    path = _quiet(task).copy_from_user_partial(address + 2, 108)
+    shown = "@" + _quote(path[1:].split(b"\0")[0])[1:-1] if path[:1] == b"\0" else _quote(path.split(b"\0")[0])[1:-1]
+    return f'{{sa_family=AF_UNIX, sun_path="{shown}"}}'
+
+
+def _ipc_get(task: Task, value: int) -> str:
+    flags = names.flag_names(value & 0o7000, names.IPC_GET, "")
+    mode = f"{value & 0o777:03o}" if value & 0o777 else "000"
+    return f"{flags}|0{mode.lstrip('0')}" if flags and value & 0o777 else flags or f"0{mode.lstrip('0')}"
+
+
+def _socket_type(task: Task, value: int) -> str:
+    kind = names.SOCKET.get(value & 0xF, str(value & 0xF))
+    flags = names.flag_names(value & 0xFFFFFFF0, names.SOCKET_FLAGS, "")
+    return kind + (f"|{flags}" if flags else "")
+
+
 def _pipe(task: Task, address: int) -> str:
     found = _unpack(task, address, "ii")
     return _pointer(address) if found is None else f"[{found[0]}, {found[1]}]"
@@ -253,6 +291,17 @@ _KINDS: dict[str, Callable[[Task, int], str]] = {
     "mlock": _flags(names.MLOCK),
     "ms": _flags(names.MS),
     "at": _flags(names.AT),
+    "key": lambda task, value: f"{value & 0xFFFFFFFF:#x}" if value & 0xFFFFFFFF else "IPC_PRIVATE",
+    "ipc": _of(names.IPC),
+    "ipcget": _ipc_get,
+    "kcmp": _of(names.KCMP),
+    "xattr": _flags(names.XATTR),
+    "family": _of(names.FAMILY),
+    "socktype": _socket_type,
+    "sockflags": _flags(names.SOCKET_FLAGS),
+    "sockaddr": _sockaddr,
+    "msg": _flags(names.MSG),
+    "shut": _of(names.SHUT),
     "access": _flags(names.ACCESS, "F_OK"),
     "wait": _flags(names.WAIT),
     "mfd": _flags(names.MFD),

@@ -258,7 +258,7 @@ def sys_setgroups(task: Task, count: int, address: int, *_: int) -> int:
 
 
 def sys_capget(task: Task, header: int, data: int, *_: int) -> int:
-    """capget of version 3 for this task; another version is answered with the one that is spoken."""
+    """capget of version 3 for any task; another version is answered with the one that is spoken."""
     version = task.access.get_user(header, 4)
     if version is None:
         return -errno.EFAULT
@@ -273,9 +273,11 @@ def sys_capget(task: Task, header: int, data: int, *_: int) -> int:
         return -errno.EFAULT
     if s32(number) < 0:
         return -errno.EINVAL
-    if number not in (0, task.pid):
+    found = task.machine.pids.get(number) if number else task
+    if found is None and number != 1:
         return -errno.ESRCH
-    effective, permitted = task.cred.cap_effective, task.cap_permitted
+    # Process 1 is outside of the machine: it has all capabilities.
+    effective, permitted = (found.cred.cap_effective, found.cap_permitted) if found is not None else (CAP_ALL, CAP_ALL)
     words = (effective & _UNCHANGED, permitted & _UNCHANGED, 0, effective >> 32, permitted >> 32, 0)
     return put_struct(task, data, struct.pack(order(task) + "6I", *words))
 

@@ -25,7 +25,6 @@ from emu.fs.hostfs import HostFile
 from emu.fs.iov_iter import iov_iter
 from emu.fs.tmpfs import TmpFile
 from emu.kernel.args import order, pair, s64, slong
-from emu.kernel.signal import SIGPIPE
 from emu.mm.mm_types import PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -40,10 +39,7 @@ def _read(file: File, task: Task, iocb: kiocb, to: iov_iter) -> int:
 
 
 def _write(file: File, task: Task, iocb: kiocb, source: iov_iter) -> int:
-    result = file.write_iter(task, iocb, source)
-    if result == -errno.EPIPE:
-        task.send_signal(SIGPIPE)
-    return result
+    return file.write_iter(task, iocb, source)
 
 
 def _check(file: File, write: bool) -> int:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CAP_SYS_ADMIN, CAP_SYS_NICE = 21, 23
 RLIMIT_NICE, RLIMIT_RTPRIO = 13, 14
-SCHED_NORMAL, SCHED_BATCH, SCHED_IDLE, SCHED_EXT = 0, 3, 5, 7
+SCHED_NORMAL, SCHED_BATCH, SCHED_IDLE, SCHED_DEADLINE, SCHED_EXT = 0, 3, 5, 6, 7
 SCHED_RESET_ON_FORK = 0x40000000  # in the policy of sched_setscheduler
 SCHED_FLAG_RESET_ON_FORK, SCHED_FLAG_KEEP_POLICY, SCHED_FLAG_KEEP_PARAMS, SCHED_FLAG_UTIL_CLAMP = 1, 8, 0x10, 0x60
 SCHED_FLAG_ALL = 0x7F
@@ -169,8 +169,19 @@ def _copy_attr(task: Task, address: int) -> tuple[int, ...] | int:
     return attr
 
 
+def _set_deadline(task: Task, priority: int, runtime: int, deadline: int, period: int) -> int:
+    """SCHED_DEADLINE is checked as Linux does (__checkparam_dl), then refused as where no bandwidth is left for it: no
+    CPU runs by deadlines."""
+    period = period or deadline
+    shortest, longest = 100_000, (1 << 22) * 1000  # sysctls sched_deadline_period_{min,max}_us, in ns
+    good = 1 << 10 <= runtime <= deadline <= period and period < 1 << 63 and shortest <= period <= longest
+    if priority or not good:
+        return -errno.EINVAL
+    return -errno.EBUSY if task.capable(CAP_SYS_NICE) else -errno.EPERM
+
+
 def sys_sched_setattr(task: Task, pid: int, address: int, flags: int, *_: int) -> int:
-    """Policies are those of sched_setscheduler: no deadlines, no utilisation clamps."""
+    """Policies are those of sched_setscheduler; no utilisation clamps."""
     if not address or s32(pid) < 0 or flags & 0xFFFFFFFF:
         return -errno.EINVAL
     attr = _copy_attr(task, address)
@@ -190,6 +201,8 @@ def sys_sched_setattr(task: Task, pid: int, address: int, flags: int, *_: int) -
         return -errno.EINVAL
     if wanted & SCHED_FLAG_UTIL_CLAMP:
         return -errno.EOPNOTSUPP
+    if policy == SCHED_DEADLINE:
+        return _set_deadline(task, priority, *attr[5:8])
     reset = bool(wanted & SCHED_FLAG_RESET_ON_FORK)
     return _sched_setscheduler(task, found, policy, priority, max(-20, min(19, nice)), reset)
 

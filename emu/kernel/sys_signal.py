@@ -14,7 +14,6 @@ from emu.kernel.signal import (
     NSIG,
     SIGCONT,
     SIGKILL,
-    SIGSEGV,
     SIGSTOP,
     SS_AUTODISARM,
     SS_DISABLE,
@@ -328,7 +327,7 @@ def sys_rt_sigreturn(task: Task, *_: int) -> Any:
     task.machine.sched.charge(task.machine.sched.cost.sigreturn)
     found = task.arch.rt_sigreturn(task.cpu, task.access)
     if found is None:
-        task.force_sig(SigInfo(SIGSEGV, 0x80))
+        task.force_sig(task.arch.bad_frame(task.cpu, task.access))
         return NO_RESULT
     mask, (sp, size, flags) = found
     set_blocked(task, mask)
@@ -341,7 +340,7 @@ def sys_sigreturn(task: Task, *_: int) -> Any:
     task.machine.sched.charge(task.machine.sched.cost.sigreturn)
     mask = task.arch.sigreturn(task.cpu, task.access)
     if mask is None:
-        task.force_sig(SigInfo(SIGSEGV, 0x80))
+        task.force_sig(task.arch.bad_frame(task.cpu, task.access))
     else:
         set_blocked(task, mask)
     return NO_RESULT

@@ -310,15 +310,16 @@ def sys_getcwd(task: Task, buffer: int, size: int, *_: int) -> int:
 
 # Extended attributes: no file has any
 
+XATTR_SIZE_MAX = 65536
+
 
 def _no_attribute(task: Task, place: Dentry | int, name: int) -> int:
     if isinstance(place, int):
         return place
-    text = task.access.strncpy_from_user(name, 256)
-    if text is None:
-        return -errno.EFAULT
-    if not text or len(text) > 255:
-        return -errno.ERANGE
+    error = _attribute_name(task, name)
+    if error:
+        return error
+    text = task.access.strncpy_from_user(name, 256) or b""
     return -errno.ENODATA if b"." in text else -errno.EOPNOTSUPP
 
 
@@ -355,9 +356,55 @@ def sys_flistxattr(task: Task, fd: int, *_: int) -> int:
     return _zero_or_error(_fd_place(task, fd))
 
 
-def sys_setxattr(task: Task, path: int, *_: int) -> int:
-    place = find(task, AT_FDCWD, path, LOOKUP_FOLLOW)
-    return place if isinstance(place, int) else -errno.EOPNOTSUPP if is_writable(place) else -errno.EROFS
+def _attribute_name(task: Task, name: int) -> int:
+    """0, -EFAULT, or -ERANGE for one that is empty or too long (import_xattr_name)."""
+    text = task.access.strncpy_from_user(name, 256)
+    if text is None:
+        return -errno.EFAULT
+    return -errno.ERANGE if not text or len(text) > 255 else 0
+
+
+def _check_attribute(task: Task, name: int, value: int, size: int, flags: int) -> int:
+    """What setxattr looks at before the file: 0 or -errno (setxattr_copy)."""
+    if flags & 0xFFFFFFFF & ~3:
+        return -errno.EINVAL
+    error = _attribute_name(task, name)
+    if error:
+        return error
+    if size > XATTR_SIZE_MAX:
+        return -errno.E2BIG
+    return -errno.EFAULT if size and task.access.copy_from_user(value, size) is None else 0
+
+
+def _refused(place: Dentry | int) -> int:
+    """No file takes an attribute, and those of a read-only mount not even the question."""
+    if isinstance(place, int):
+        return place
+    return -errno.EOPNOTSUPP if is_writable(place) else -errno.EROFS
+
+
+def sys_setxattr(task: Task, path: int, name: int, value: int, size: int, flags: int, *_: int) -> int:
+    return _check_attribute(task, name, value, size, flags) or _refused(find(task, AT_FDCWD, path, LOOKUP_FOLLOW))
+
+
+def sys_lsetxattr(task: Task, path: int, name: int, value: int, size: int, flags: int, *_: int) -> int:
+    return _check_attribute(task, name, value, size, flags) or _refused(find(task, AT_FDCWD, path, 0))
+
+
+def sys_fsetxattr(task: Task, fd: int, name: int, value: int, size: int, flags: int, *_: int) -> int:
+    return _check_attribute(task, name, value, size, flags) or _refused(_fd_place(task, fd))
+
+
+def sys_removexattr(task: Task, path: int, name: int, *_: int) -> int:
+    return _attribute_name(task, name) or _refused(find(task, AT_FDCWD, path, LOOKUP_FOLLOW))
+
+
+def sys_lremovexattr(task: Task, path: int, name: int, *_: int) -> int:
+    return _attribute_name(task, name) or _refused(find(task, AT_FDCWD, path, 0))
+
+
+def sys_fremovexattr(task: Task, fd: int, name: int, *_: int) -> int:
+    return _attribute_name(task, name) or _refused(_fd_place(task, fd))
 
 
 SYSCALLS = {
@@ -389,4 +436,9 @@ SYSCALLS = {
     "llistxattr": sys_llistxattr,
     "flistxattr": sys_flistxattr,
     "setxattr": sys_setxattr,
+    "lsetxattr": sys_lsetxattr,
+    "fsetxattr": sys_fsetxattr,
+    "removexattr": sys_removexattr,
+    "lremovexattr": sys_lremovexattr,
+    "fremovexattr": sys_fremovexattr,
 }

@@ -22,6 +22,7 @@ from emu.tracepoint import Kind
 if TYPE_CHECKING:
     from emu.fs.files import files_struct
     from emu.fs.fs_struct import fs_struct
+    from emu.kernel.ipc.sem import sem_undo_list
     from emu.kernel.machine import Machine
 
 # RLIMIT_CPU, FSIZE, DATA, STACK, CORE, RSS, NPROC, NOFILE, MEMLOCK, AS, LOCKS, SIGPENDING, MSGQUEUE, NICE, RTPRIO,
@@ -102,6 +103,7 @@ class Task(SchedEntity):
         self.robust_list = (0, 0)
         self.futex_waited = 0  # address of the word that it sleeps on, 0 = none
         self.futex_dead = False  # its futexes were dealt with: it may not be waited for any more
+        self.sysvsem: sem_undo_list | None = None  # what its end undoes of semaphores
         self.vfork_parent: Task | None = None  # who sleeps until this task lets go of its address space
         self.personality = 0x0040000  # ADDR_NO_RANDOMIZE
         self.dumpable = 1
@@ -243,6 +245,17 @@ class Task(SchedEntity):
         self.machine.take_host_signals()
         process = self.signal
         return self.signals.deliverable() != 0 or process.group_exit is not None or process.stopped
+
+    def has_signal(self, mask: int) -> bool:
+        """Is one of `mask` pending for the thread or its process, blocked or not."""
+        return bool(self.signals.pending & mask)
+
+    def take_signal(self, mask: int) -> bytes | None:
+        """Take the next pending signal of `mask` as signalfd gives it."""
+        from emu.kernel.sys_signalfd import signalfd_siginfo
+
+        info = self.signals.dequeue(mask)
+        return None if info is None else signalfd_siginfo(self, info)
 
     def fatal_signal_pending(self) -> bool:
         return self.signals.fatal or self.signal.group_exit is not None

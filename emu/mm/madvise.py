@@ -384,8 +384,10 @@ def madvise_set_anon_name(mm: mm_struct, start: int, length: int, name: str | No
     """Name the anonymous memory of a range, or take its name away; 0 or -errno."""
     if start & PAGE_SIZE - 1:
         return -EINVAL
-    end = start + length + PAGE_SIZE - 1 & PAGE_MASK
-    if end < start or (length and end == start):
+    word_mask = (1 << 64) - 1 if mm.task_size >> 32 else 0xFFFFFFFF
+    rounded = length + PAGE_SIZE - 1 & PAGE_MASK & word_mask
+    end = start + rounded & word_mask
+    if (length and not rounded) or end < start:
         return -EINVAL
     if end == start:
         return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -173,3 +174,25 @@ def test_closed_streams(arguments: tuple[str, ...], closed: str, status: int, to
     )  # fmt: skip
     assert (ran.returncode, ran.stderr) == (status, told)
     assert not Trace(str(trace)).problem
+
+
+def test_a_file_system_that_fills_up_keeps_what_was_written(tmp_path: Path) -> None:
+    """As above, with a real file system of 200 KiB, where the host lets us make one."""
+    script = (
+        'mount -t tmpfs -o size=200k none "$1" && touch "$1/ok" || { echo "cannot mount" >&2; exit 77; }\n'
+        'code="import sys; from emu.cli.main import main; sys.exit(main(sys.argv[1:]))"\n'
+        '"$2" -c "$code" record -o "$1/trace" "$3" 500; echo "status $?"\n'
+        '"$2" -c "$code" script "$1/trace" | tail -n 1; stat -c "size %s" "$1/trace"\n'
+    )
+    inside = ["sh", "-c", script, "sh", str(tmp_path), sys.executable, str(guest("touch"))]
+    ran = subprocess.run(["unshare", "--mount", *inside], capture_output=True, text=True, timeout=120)
+    if "status" not in ran.stdout:
+        pytest.skip("the host does not let us mount a small file system")
+    assert "status 0" in ran.stdout, "the guest's"
+    assert "Traceback" not in ran.stderr
+    assert ran.stderr.count("No space left on device") == 1
+    written = int(re.findall(r"recording ended after (\d+) events: No space left on device", ran.stderr)[0])
+    assert written > 10000
+    assert f"damaged or cut off after {written} events" in ran.stderr
+    assert ran.stdout.count("touch   1000") == 1, "the last of them can be read"
+    assert int(ran.stdout.split("size ")[1]) > 150_000

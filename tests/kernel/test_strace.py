@@ -72,3 +72,13 @@ def test_looking_changes_nothing() -> None:
     """A run with --strace prints and ends as one without."""
     plain, traced = mmscope("run", guest("signals")), mmscope("run", "--strace", guest("signals"))
     assert (plain.out, plain.status) == (traced.out, traced.status)
+
+
+def test_calls_that_few_use() -> None:
+    printed = lines("odd_calls")
+    one(r"signalfd4\(-1, \[KILL USR1 CHLD RT_\d\], 8, SOCK_NONBLOCK\|SOCK_CLOEXEC\) = 3", printed)
+    one(r"kcmp\(\d+, \d+, KCMP_FILE, 0x1, 0x\d\) = 0", printed)
+    one(r"process_madvise\(\d, \[\{iov_base=.*\], 2, MADV_DONTNEED, 0\) = 12288", printed)
+    one(
+        r'setxattr\("/", "user.a", "b", 1, XATTR_CREATE\|XATTR_REPLACE\|0x4\) = -1 EINVAL \(Invalid argument\)', printed
+    )

@@ -21,7 +21,7 @@ from tests.guests import ROOT, TARGETS, guest, mmscope
 
 SCALING = ("brk1", "malloc1", "mmap1", "page_fault1", "page_fault2", "page_fault3", "pft", "pft_vmas")
 # What ends with a report instead of a result, and what the host's CPU, release or limits decide: tested apart.
-APART = ("counters", "deadlock", "fork_bomb", "hard_ends", "pidfds", "proc_others")
+APART = ("counters", "deadlock", "fork_bomb", "hard_ends", "pidfds", "proc_others", "sigreturns")
 SOURCES = sorted((ROOT / "guestprogs").glob("*.c"))
 
 

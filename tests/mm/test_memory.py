@@ -23,6 +23,7 @@ class MemoryFile:
     f_mode = 3
     f_flags = 2
     name = "/a/file"
+    aligns_huge = False
 
     def __init__(self, box: Box, data: bytes) -> None:
         self.data = bytearray(data)

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from errno import EACCES, EEXIST, EINVAL, ENOENT, ENOSPC
 from typing import TYPE_CHECKING, Generic, TypeVar
+
+from emu.kernel.args import order
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from emu.kernel.task import Task
 
 IPC_PRIVATE = 0
+IPC_RMID, IPC_SET, IPC_STAT, IPC_INFO = 0, 1, 2, 3
 IPC_CREAT, IPC_EXCL = 0o1000, 0o2000
 IPCMNI = 1 << 15  # indices; the bits above are the sequence number
 _MIN_CYCLE = 64  # indices are used in turn up to this many, and half as many again as there are
@@ -137,3 +141,34 @@ def update_perm(perm: Perm, uid: int, gid: int, mode: int) -> int:
     perm.uid, perm.gid = uid, gid
     perm.mode = perm.mode & ~0o777 | mode & 0o777
     return 0
+
+
+# How programs see them
+
+
+def signed_key(perm: Perm) -> int:
+    """The key as /proc/sysvipc prints it."""
+    return (perm.key & 0xFFFFFFFF ^ 1 << 31) - (1 << 31)
+
+
+def pack_perm(task: Task, perm: Perm) -> bytes:
+    """struct ipc64_perm: 48 bytes; PowerPC's sequence number has 32 bits."""
+    head = (perm.key & 0xFFFFFFFF, perm.uid, perm.gid, perm.cuid, perm.cgid, perm.mode)
+    layout = "6II20x" if task.arch.name.startswith("powerpc") else "6IH22x"
+    return struct.pack(order(task) + layout, *head, perm.seq)
+
+
+def pack_times(task: Task, *times: int) -> bytes:
+    """Times of 64 bits: PowerPC 32 has the upper halves first."""
+    if task.word == 8:
+        return struct.pack(f"{order(task)}{len(times)}q", *times)
+    return struct.pack(f"{order(task)}{2 * len(times)}I", *(half for t in times for half in (t >> 32, t & 0xFFFFFFFF)))
+
+
+def perm_from_user(task: Task, address: int, size: int) -> tuple[int, int, int] | None:
+    """(uid, gid, mode) of a structure of `size` bytes that begins with a struct ipc64_perm; None = EFAULT."""
+    data = task.access.copy_from_user(address, size)
+    if data is None:
+        return None
+    uid, gid, mode = struct.unpack_from(order(task) + "4xII8xI", data)
+    return uid, gid, mode

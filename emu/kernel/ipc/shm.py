@@ -6,7 +6,7 @@ from __future__ import annotations
 from errno import EACCES, EINTR, EINVAL, ENOMEM, ENOSPC, EPERM
 from typing import TYPE_CHECKING, Any
 
-from emu.kernel.ipc.ids import IPC_PRIVATE, IpcIds, IpcObject, ipcperms, may_control, new_perm
+from emu.kernel.ipc.ids import IPC_PRIVATE, IpcIds, IpcObject, ipcperms, may_control, new_perm, signed_key
 from emu.mm.gup import mm_populate
 from emu.mm.mm_types import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, vm_area_struct, vm_operations_struct
 from emu.mm.mmap import MAP_FIXED, MAP_SHARED, PROT_EXEC, PROT_READ, PROT_WRITE, do_mmap
@@ -138,12 +138,11 @@ class ShmNamespace:
         rows = []
         for segment in self.ids.objects.values():
             p = segment.perm
-            key = (p.key & 0xFFFFFFFF ^ 1 << 31) - (1 << 31)
             rss = segment.file.f_mapping.nrpages << PAGE_SHIFT
             rows.append(
-                f"{key:10d} {p.id:10d}  {p.mode:4o} {segment.size:{width}d} {segment.cpid:5d} {segment.lpid:5d}  "
-                f"{segment.nattch:5d} {p.uid:5d} {p.gid:5d} {p.cuid:5d} {p.cgid:5d} {segment.atime:10d} "
-                f"{segment.dtime:10d} {segment.ctime:10d} {rss:{width}d} {0:{width}d}\n"
+                f"{signed_key(p):10d} {p.id:10d}  {p.mode:4o} {segment.size:{width}d} {segment.cpid:5d} "
+                f"{segment.lpid:5d}  {segment.nattch:5d} {p.uid:5d} {p.gid:5d} {p.cuid:5d} {p.cgid:5d} "
+                f"{segment.atime:10d} {segment.dtime:10d} {segment.ctime:10d} {rss:{width}d} {0:{width}d}\n"
             )
         return head + "".join(rows)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The system calls of System V shared memory, and their structures on each architecture."""
+"""The system calls of System V shared memory, their structures on each architecture, and ipc(2)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,20 @@ import struct
 from errno import EACCES, EFAULT, EINVAL, ENOSYS, EPERM
 from typing import TYPE_CHECKING
 
-from emu.kernel.ipc.ids import ipcperms, may_control, update_perm
+from emu.kernel.args import order, s32
+from emu.kernel.ipc import sys_msg, sys_sem
+from emu.kernel.ipc.ids import (
+    IPC_INFO,
+    IPC_RMID,
+    IPC_SET,
+    IPC_STAT,
+    ipcperms,
+    may_control,
+    pack_perm,
+    pack_times,
+    perm_from_user,
+    update_perm,
+)
 from emu.kernel.ipc.shm import (
     SHMMIN,
     SHMMNI,
@@ -23,60 +36,44 @@ from emu.kernel.ipc.shm import (
 if TYPE_CHECKING:
     from emu.kernel.task import Task
 
-IPC_RMID, IPC_SET, IPC_STAT, IPC_INFO = 0, 1, 2, 3
 SHM_LOCK, SHM_UNLOCK, SHM_STAT, SHM_INFO, SHM_STAT_ANY = 11, 12, 13, 14, 15
 IPC_64 = 0x100
-SHMAT, SHMDT, SHMGET, SHMCTL = 21, 22, 23, 24  # calls of ipc(2)
-
-
-def _order(task: Task) -> str:
-    return ">" if task.arch.elf.big_endian else "<"
-
-
-def _int(value: int) -> int:
-    """An argument as a C int."""
-    return (value & 0xFFFFFFFF ^ 1 << 31) - (1 << 31)
-
-
-def _perm(task: Task, segment: shmid_kernel) -> bytes:
-    """struct ipc64_perm: 48 bytes; PowerPC's sequence number has 32 bits."""
-    perm = segment.perm
-    head = (perm.key & 0xFFFFFFFF, perm.uid, perm.gid, perm.cuid, perm.cgid, perm.mode)
-    layout = "6II20x" if task.arch.name.startswith("powerpc") else "6IH22x"
-    return struct.pack(_order(task) + layout, *head, perm.seq)
+# Calls of ipc(2)
+SEMOP, SEMGET, SEMCTL, SEMTIMEDOP = 1, 2, 3, 4
+MSGSND, MSGRCV, MSGGET, MSGCTL = 11, 12, 13, 14
+SHMAT, SHMDT, SHMGET, SHMCTL = 21, 22, 23, 24
 
 
 def _shmid64_ds(task: Task, segment: shmid_kernel) -> bytes:
     """struct shmid64_ds."""
-    order = _order(task)
+    o = order(task)
     times = (segment.atime, segment.dtime, segment.ctime)
     users = (segment.cpid, segment.lpid)
     if task.word == 4:
-        halves = [half for time in times for half in (time >> 32, time & 0xFFFFFFFF)]
-        body = struct.pack(order + "6I4xIiiI8x", *halves, segment.size, *users, segment.nattch)
+        body = pack_times(task, *times) + struct.pack(o + "4xIiiI8x", segment.size, *users, segment.nattch)
     elif task.arch.name.startswith("powerpc"):
-        body = struct.pack(order + "3qQiiQ16x", *times, segment.size, *users, segment.nattch)
+        body = struct.pack(o + "3qQiiQ16x", *times, segment.size, *users, segment.nattch)
     else:
-        body = struct.pack(order + "Q3qiiQ16x", segment.size, *times, *users, segment.nattch)
-    return _perm(task, segment) + body
+        body = struct.pack(o + "Q3qiiQ16x", segment.size, *times, *users, segment.nattch)
+    return pack_perm(task, segment.perm) + body
 
 
 def _shminfo64(task: Task) -> bytes:
     most = shmmax(task.word)
     letter = "Q" if task.word == 8 else "I"
-    return struct.pack(f"{_order(task)}9{letter}", most, SHMMIN, SHMMNI, SHMMNI, most, 0, 0, 0, 0)
+    return struct.pack(f"{order(task)}9{letter}", most, SHMMIN, SHMMNI, SHMMNI, most, 0, 0, 0, 0)
 
 
 def _shm_info(task: Task) -> bytes:
     shm = task.machine.shm
     resident = sum(segment.file.f_mapping.nrpages for segment in shm.ids.objects.values())
     values = (len(shm.ids.objects), shm.total, resident, 0, 0, 0)
-    return struct.pack(_order(task) + ("i4x5Q" if task.word == 8 else "i5I"), *values)
+    return struct.pack(order(task) + ("i4x5Q" if task.word == 8 else "i5I"), *values)
 
 
 def ksys_shmctl(task: Task, number: int, command: int, buffer: int) -> int:
     """shmctl with structures of the 64-bit kind (ksys_shmctl)."""
-    number, command = _int(number), _int(command)
+    number, command = s32(number), s32(command)
     if command < 0 or number < 0:
         return -EINVAL
     shm = task.machine.shm
@@ -94,7 +91,7 @@ def ksys_shmctl(task: Task, number: int, command: int, buffer: int) -> int:
             return -EFAULT
         return 0 if command == IPC_STAT else segment.perm.id
     if command == IPC_SET:
-        given = task.access.copy_from_user(buffer, 104 if task.word == 4 else 112)
+        given = perm_from_user(task, buffer, 104 if task.word == 4 else 112)
         if given is None:
             return -EFAULT
         segment = shm.ids.by_id(number)
@@ -102,8 +99,7 @@ def ksys_shmctl(task: Task, number: int, command: int, buffer: int) -> int:
             return -EINVAL
         if not may_control(task, segment.perm):
             return -EPERM
-        uid, gid, mode = struct.unpack_from(_order(task) + "4xII8xI", given)
-        error = update_perm(segment.perm, uid, gid, mode)
+        error = update_perm(segment.perm, *given)
         if not error:
             segment.ctime = segment.now()
         return error
@@ -116,11 +112,11 @@ def ksys_shmctl(task: Task, number: int, command: int, buffer: int) -> int:
 
 
 def sys_shmget(task: Task, key: int, size: int, flags: int, *_: int) -> int:
-    return shmget(task, _int(key), size, _int(flags))
+    return shmget(task, s32(key), size, s32(flags))
 
 
 def sys_shmat(task: Task, number: int, addr: int, flags: int, *_: int) -> int:
-    return do_shmat(task, _int(number), addr, _int(flags))
+    return do_shmat(task, s32(number), addr, s32(flags))
 
 
 def sys_shmdt(task: Task, addr: int, *_: int) -> int:
@@ -131,26 +127,77 @@ def sys_shmctl(task: Task, number: int, command: int, buffer: int, *_: int) -> i
     return ksys_shmctl(task, number, command, buffer)
 
 
-def sys_ipc(task: Task, call: int, first: int, second: int, third: int, pointer: int, *_: int) -> int:
-    """ipc(2): all of System V IPC behind one number, on PowerPC. Shared memory is what there is of it."""
+def _ipc_sem(task: Task, call: int, first: int, second: int, third: int, pointer: int, fifth: int) -> int:
+    if call == SEMGET:
+        return sys_sem.sys_semget(task, first, second, third)
+    if call == SEMCTL:
+        if not pointer:
+            return -EINVAL
+        argument = task.access.get_user(pointer, task.word)
+        if argument is None:
+            return -EFAULT
+        command = _modern(third, (IPC_SET, IPC_STAT, sys_sem.SEM_STAT, sys_sem.SEM_STAT_ANY))
+        return -EINVAL if command is None else sys_sem.ksys_semctl(task, first, second, command, argument)
+    timeout = fifth if call == SEMTIMEDOP else 0
+    return sys_sem.ksys_semtimedop(task, first, pointer, second, timeout, task.word)
+
+
+def _ipc_msg(task: Task, call: int, version: int, first: int, second: int, third: int, pointer: int, fifth: int) -> int:
+    if call == MSGSND:
+        return sys_msg.sys_msgsnd(task, first, pointer, second, third)
+    if call == MSGGET:
+        return sys_msg.sys_msgget(task, first, second)
+    if call == MSGCTL:
+        command = _modern(second, (IPC_SET, IPC_STAT, sys_msg.MSG_STAT, sys_msg.MSG_STAT_ANY))
+        return -EINVAL if command is None else sys_msg.ksys_msgctl(task, first, command, pointer)
+    if version:
+        return sys_msg.sys_msgrcv(task, first, pointer, second, fifth, third)
+    if not pointer:
+        return -EINVAL
+    data = task.access.copy_from_user(pointer, 2 * task.word)  # struct ipc_kludge
+    if data is None:
+        return -EFAULT
+    address, kind = struct.unpack(order(task) + ("QQ" if task.word == 8 else "II"), data)
+    return sys_msg.sys_msgrcv(task, first, address, second, kind, third)
+
+
+def _modern(command: int, structures: tuple[int, ...]) -> int | None:
+    """A command without IPC_64; None for one that would need a structure of the old kind, with 16-bit owners, which
+    are not there."""
+    plain = command & ~IPC_64
+    return plain if command & IPC_64 or plain not in structures else None
+
+
+def sys_ipc(task: Task, call: int, first: int, second: int, third: int, pointer: int, fifth: int) -> int:
+    """ipc(2): all of System V IPC behind one number, on PowerPC."""
     version, call = call >> 16 & 0xFFFF, call & 0xFFFF
     if call == SHMAT:
         if version == 1:
             return -EINVAL
-        result = do_shmat(task, _int(first), pointer, _int(second))
+        result = do_shmat(task, s32(first), pointer, s32(second))
         if result < 0:
             return result
         return 0 if task.access.put_user(third, result, task.word) else -EFAULT
     if call == SHMDT:
         return ksys_shmdt(task, pointer)
     if call == SHMGET:
-        return shmget(task, _int(first), second, _int(third))
+        return shmget(task, s32(first), second, s32(third))
     if call == SHMCTL:
-        # Structures of the old kind, with 16-bit owners, are not there.
-        return ksys_shmctl(task, first, second & ~IPC_64, pointer) if second & IPC_64 else -EINVAL
-    missing = task.machine.missing_syscalls
-    missing["ipc"] = missing.get("ipc", 0) + 1
+        command = _modern(second, (IPC_SET, IPC_STAT, IPC_INFO, SHM_INFO, SHM_STAT, SHM_STAT_ANY))
+        return -EINVAL if command is None else ksys_shmctl(task, first, command, pointer)
+    if call in (SEMOP, SEMGET, SEMCTL, SEMTIMEDOP):
+        return _ipc_sem(task, call, first, second, third, pointer, fifth)
+    if call in (MSGSND, MSGRCV, MSGGET, MSGCTL):
+        return _ipc_msg(task, call, version, first, second, third, pointer, fifth)
     return -ENOSYS
 
 
-SYSCALLS = {"shmget": sys_shmget, "shmat": sys_shmat, "shmdt": sys_shmdt, "shmctl": sys_shmctl, "ipc": sys_ipc}
+SYSCALLS = {
+    "shmget": sys_shmget,
+    "shmat": sys_shmat,
+    "shmdt": sys_shmdt,
+    "shmctl": sys_shmctl,
+    "ipc": sys_ipc,
+    **sys_sem.SYSCALLS,
+    **sys_msg.SYSCALLS,
+}

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import pytest
 
-from archs.base import BUS_OBJERR, SEGV_ACCERR, SEGV_MAPERR, SIGBUS, SIGSEGV, SigInfo
+from archs.base import BUS_OBJERR, SEGV_ACCERR, SEGV_MAPERR, SIGBUS, SIGCHLD, SIGSEGV, SigInfo
 from archs.powerpc import ARCHES, PowerPcArch
 from archs.powerpc.mm.fault import (
     DSISR_BAD_FAULT_32S,
@@ -22,10 +23,13 @@ from archs.powerpc.mm.fault import (
     SEGV_BNDERR,
 )
 from emu.hw.ram import Ram
+from emu.mm.memory import handle_mm_fault
 from emu.mm.memory_manager import MemoryManager
+from emu.mm.mm_types import FAULT_FLAG_INSTRUCTION, VM_FAULT_RETRY
 from emu.mm.mmap import do_mmap
 from emu.mm.mmap_lock import mmap_write_lock, mmap_write_unlock
-from emu.tracepoint import Tracepoints
+from emu.mm.mprotect import do_mprotect_pkey
+from emu.tracepoint import Path, Reason, Tracepoints
 
 BASE, IP = 0x1000_0000, 0x1000
 R, W, X = 1, 2, 4
@@ -136,3 +140,74 @@ def test_the_kernel_does_not_reach_its_own_addresses(arch: PowerPcArch) -> None:
     assert not space.entry.kernel_fault(BASE, WRITE, "copy_to_user")
     assert not space.signals
     assert not space.told, "the kernel's own faults are not the task's"
+
+
+def test_what_an_access_error_under_the_vma_lock_counts(arch: PowerPcArch) -> None:
+    """6.18 sends the signal without the mmap_lock; before, the VMA lock only said that it cannot serve this."""
+    space = Space(arch)
+    space.map(R)
+    assert not space.entry.user_fault(BASE, WRITE, IP)
+    assert space.entry.path == Path.VMA_LOCK
+    assert space.memory.vmstat["vma_lock_success"] == 1
+    older = Space(arch, "6.4")
+    older.map(R | W)
+    assert older.entry.user_fault(BASE, WRITE, IP)  # it has an anon_vma now, which that version asks for
+    assert do_mprotect_pkey(older.mm, BASE, 0x1000, R) == 0
+    older.memory.vmstat.update(dict.fromkeys(older.memory.vmstat, 0))
+    assert not older.entry.user_fault(BASE, WRITE, IP)
+    assert older.entry.path == Path.MMAP_LOCK
+    assert older.entry.reason == Reason.ACCESS_ERROR
+    assert older.memory.vmstat["vma_lock_success"] == 0
+
+
+def test_the_kernel_s_own_accesses_take_no_vma_lock(arch: PowerPcArch) -> None:
+    space = Space(arch)
+    space.map(R | W)
+    assert space.entry.kernel_fault(BASE, WRITE, "copy_to_user")
+    assert space.entry.reason == Reason.KERNEL_MODE
+    counters = space.memory.vmstat
+    assert not any(counters[f"vma_lock_{name}"] for name in ("success", "abort", "miss", "retry"))
+
+
+def test_a_fetch_is_handled_as_one(arch: PowerPcArch) -> None:
+    space = Space(arch)
+    space.map(R | X)
+    assert space.entry.user_fault(BASE, FETCH, IP)
+    assert space.entry.flags & FAULT_FLAG_INSTRUCTION
+    assert space.entry.user_fault(BASE, READ, IP)
+    assert not space.entry.flags & FAULT_FLAG_INSTRUCTION
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_retry_ends_for_who_is_killed(arch: PowerPcArch, killed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first attempt gives its lock away; a fatal signal then ends the fault at once, else it is tried again."""
+    space = Space(arch)
+    space.map(R | W)
+    attempts = []
+
+    def handle(vma: Any, address: int, flags: int) -> int:
+        attempts.append(flags)
+        if len(attempts) > 1:
+            return handle_mm_fault(vma, address, flags)
+        space.mm.scheme.vma_end_read(vma)
+        return VM_FAULT_RETRY
+
+    monkeypatch.setattr("archs.powerpc.mm.fault.handle_mm_fault", handle)
+    space.mm.fatal_signal_pending = lambda: killed
+    assert space.entry.user_fault(BASE, WRITE, IP)
+    assert len(attempts) == (1 if killed else 2)
+    assert not space.signals
+    assert space.memory.vmstat["vma_lock_retry"] == 1
+
+
+@pytest.mark.parametrize("arch_name", [each.name for each in ARCHES])
+def test_siginfo_of_a_child(arch_name: str) -> None:
+    """Status and times lie where the C library looks for them."""
+    chosen = next(each for each in ARCHES if each.name == arch_name)
+    info = SigInfo(SIGCHLD, 1, pid=77, uid=5, status=3, utime=11, stime=12)
+    data = chosen.pack_siginfo(info)
+    order = ">" if chosen.elf.big_endian else "<"
+    if chosen.elf.word == 8:
+        assert struct.unpack_from(order + "IIi4xqq", data, 16) == (77, 5, 3, 11, 12)
+    else:
+        assert struct.unpack_from(order + "IIiii", data, 12) == (77, 5, 3, 11, 12)

@@ -27,7 +27,7 @@ def run(code: bytes, cpu_model: str | None = None) -> tuple[Task, TrapKind]:
     assert task.access.copy_to_user(CODE, code)
     cpu = task.cpu
     cpu.pc = CODE
-    task.machine.sched.enter_guest(cpu.engine)
+    task.machine.sched.enter_guest(cpu.engine.counts)
     kind = cpu.run(1 << 20)
     while kind == TrapKind.FAULT and task.entry.user_fault(cpu.fault_address, cpu.fault_syndrome, cpu.pc):
         kind = cpu.run(1 << 20)

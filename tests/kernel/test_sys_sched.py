@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""sched_setattr with SCHED_DEADLINE: its checks, in the kernel's order."""
+
+from __future__ import annotations
+
+import struct
+from errno import EBUSY, EINVAL, EPERM
+
+import pytest
+
+from emu.kernel.machine import Machine
+from emu.kernel.sys_sched import SYSCALLS
+from tests.guests import guest
+
+MS = 1_000_000
+
+
+@pytest.mark.parametrize(
+    "runtime, deadline, period, priority, result",
+    [
+        (10 * MS, 30 * MS, 30 * MS, 0, -EBUSY),
+        (10 * MS, 30 * MS, 0, 0, -EBUSY),
+        (10 * MS, 30 * MS, 20 * MS, 0, -EINVAL),
+        (40 * MS, 30 * MS, 30 * MS, 0, -EINVAL),
+        (1023, 30 * MS, 30 * MS, 0, -EINVAL),
+        (1024, 30 * MS, 30 * MS, 0, -EBUSY),
+        (0, 0, 0, 0, -EINVAL),
+        (1024, 99_999, 99_999, 0, -EINVAL),
+        (1024, 100_000, 100_000, 0, -EBUSY),
+        (10 * MS, 30 * MS, 1 << 63, 0, -EINVAL),
+        (10 * MS, 30 * MS, 5_000_000 * 1000, 0, -EINVAL),
+        (10 * MS, 30 * MS, 30 * MS, 5, -EINVAL),
+    ],
+)
+def test_deadlines(runtime: int, deadline: int, period: int, priority: int, result: int) -> None:
+    program = str(guest("hello"))
+    task = Machine(memory=16 << 20).spawn(program, [program], [])
+    attr = struct.pack("<IIQiIQQQII", 56, 6, 0, 0, priority, runtime, deadline, period, 0, 0)
+    assert task.access.copy_to_user(task.cpu.sp - 256, attr)
+    assert SYSCALLS["sched_setattr"](task, 0, task.cpu.sp - 256, 0) == result
+    if result == -EBUSY:
+        task.cred.cap_effective = 0
+        assert SYSCALLS["sched_setattr"](task, 0, task.cpu.sp - 256, 0) == -EPERM
