@@ -139,7 +139,7 @@ def test_every_program_has_its_own_symbols(tmp_path: Path) -> None:
 def _main(program: Path) -> int:
     from emu.trace.symbols import Symbols
 
-    return next(start for start, _, name in Symbols.of_file(str(program), 0)._symbols if name == "main")
+    return next(start for start, _, name in Symbols.of_file(str(program))._symbols if name == "main")
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -277,7 +277,7 @@ def test_a_long_trace_keeps_its_shape_rather_than_its_details() -> None:
 def test_addresses_are_those_of_the_program_that_a_process_ran_then(tmp_path: Path) -> None:
     """One address is a function of one program, another one after the next exec; --program stands for the first."""
     programs = [str(guest(name)) for name in ("faults", "workers", "mm_storm")]
-    symbols = [Symbols.of_file(path, 0) for path in programs]
+    symbols = [Symbols.of_file(path) for path in programs]
 
     def names(at: int) -> list[str]:
         return [found[0] for each in symbols if (found := each.lookup(at)) is not None]
@@ -301,7 +301,7 @@ def test_addresses_are_those_of_the_program_that_a_process_ran_then(tmp_path: Pa
 
 
 def test_the_program_that_was_given_names_the_functions_of_a_flame_graph(tmp_path: Path) -> None:
-    row = event(Kind.PAGE_FAULT_USER, 2, ip=Symbols.of_file(str(guest("faults")), 0)._symbols[5][0], address=4096)
+    row = event(Kind.PAGE_FAULT_USER, 2, ip=Symbols.of_file(str(guest("faults")))._symbols[5][0], address=4096)
     trace = write_trace(tmp_path / "trace", [event(Kind.EXEC, 1, text="/no/such/program"), row])
     assert mmscope("report", "--flame", tmp_path / "svg", "--program", guest("faults"), trace).status == 0
-    assert Symbols.of_file(str(guest("faults")), 0)._symbols[5][2] in (tmp_path / "svg").read_text()
+    assert Symbols.of_file(str(guest("faults")))._symbols[5][2] in (tmp_path / "svg").read_text()
