@@ -47,6 +47,8 @@ def report(arguments: argparse.Namespace) -> int:
             for line in tell_fault(trace, arguments.fault, arguments.program):
                 sys.stdout.write(line + "\n")
         except NoSuchFault as problem:
+            if trace.problem:
+                tell(trace.problem)
             raise Failure(str(problem)) from None
     else:
         from emu.trace.summary import Summary, print_summary

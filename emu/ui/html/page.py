@@ -10,8 +10,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import os
 import re
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from emu import __version__
 from emu.trace.escape import printable
+from emu.trace.export.output import Output
 from emu.trace.reader import Trace
 from emu.ui.html import palette
 from emu.ui.html.collect import Array
@@ -32,21 +33,18 @@ _AXIS = 10**9  # places on the address axis are stored as integers below this
 
 
 def write_html(trace: Trace, path: str, program: str | None = None) -> int:
-    """Write the page of a trace to `path`: its size in bytes. `program`: see Images. OSError when it
+    """Write the page of a trace to `path`: its size in bytes. `program`: see Images. ExportError when it
     cannot be written."""
-    return write_text(path, page(make_picture(trace, program=program)))
+    return write_text(path, lambda: page(make_picture(trace, program=program)))
 
 
-def write_text(path: str, text: str) -> int:
-    """Write a whole file in UTF-8: its size. Where that fails an incomplete regular file is taken away again."""
-    content = text.encode()
-    try:
-        with open(path, "wb") as file:
-            file.write(content)
-    except OSError:
-        if os.path.isfile(path):
-            os.unlink(path)
-        raise
+def write_text(path: str, make: Callable[[], str]) -> int:
+    """Write a whole file in UTF-8: its size. Whether that can be done is seen before the text is made; where it cannot,
+    a file of that name stays as it was."""
+    with Output(path) as output:
+        output.open()
+        content = make().encode()
+        output.write(content)
     return len(content)
 
 
