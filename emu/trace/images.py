@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,15 +31,15 @@ class Images:
 
     def __init__(self, trace: Trace, program: str | None = None) -> None:
         """`program`: a file to take for the first program instead of the one that the trace names."""
+        self._trace = trace
         self._meta = trace.metadata
         self._program = program
         self._execs: list[tuple[str | None, int]] = []  # path (None: the trace's program) and load bias
         self._marks: list[tuple[int, int, int, int]] = []  # pid, seq, image, time
-        self._of_mm: dict[int, int] = {}  # the image that an address space was made for, by its serial number
         self._symbols: dict[int, Symbols] = {}
         self._files: dict[str | None, Symbols] = {}
         self._mapped: dict[int, list[Vma]] = {}  # by image
-        self._read(trace)
+        self._read()
 
     @property
     def several(self) -> bool:
@@ -57,11 +58,11 @@ class Images:
             return ()
         return (*VmaNames.COLUMNS, "args") if self.several else VmaNames.COLUMNS
 
-    def _read(self, trace: Trace) -> None:
+    def _read(self) -> None:
         """Find the execs and forks: most batches have none."""
         current: dict[int, int] = {}
         own = self._meta.get("program")
-        for seq, time, pid, kind, address, code, size, flags, text in _execs_and_forks(trace, _WITHOUT_ARGS):
+        for seq, time, pid, kind, address, code, size, flags, text in _execs_and_forks(self._trace, _WITHOUT_ARGS):
             if kind == "exec":
                 self._execs.append((None if not self._execs or text == own else text or "", address))
                 current[pid] = len(self._execs) - 1
@@ -73,11 +74,17 @@ class Images:
                     self._marks.append((child, seq, current[child], time))
         if not self._execs:
             self._execs.append((None, 0))
+
+    @cached_property
+    def _of_mm(self) -> dict[int, int]:
+        """The image that each address space was made for, by its serial number."""
+        found: dict[int, int] = {}
         if self.several:
             images = {seq: image for _, seq, image, _ in self._marks}
-            for seq, _, args in _execs_and_forks(trace, ("kind", "args")):
+            for seq, _, args in _execs_and_forks(self._trace, ("kind", "args")):
                 if args and seq in images:
-                    self._of_mm.setdefault(args[0], images[seq])
+                    found.setdefault(args[0], images[seq])
+        return found
 
     def marks(self) -> pa.Table:
         """pid, seq, image: from that event on the process runs that image."""

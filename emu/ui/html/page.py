@@ -22,6 +22,7 @@ from emu.trace.escape import printable
 from emu.trace.export.output import Output
 from emu.trace.reader import Trace
 from emu.ui.html import palette
+from emu.ui.html.cells import encode
 from emu.ui.html.collect import Array
 from emu.ui.html.pack import Pack, script_json
 from emu.ui.html.picture import Picture, make_picture
@@ -125,11 +126,12 @@ def _data(picture: Picture, pack: Pack) -> dict[str, Any]:
         pack.add(f"axis{index}.high", np.round(axis.high * _AXIS), ascending=True)
     texts = _Texts(picture.texts)
     _bands(picture, pack, texts)
-    task = {tid: index for index, tid in enumerate(picture.tids)}
+    tids = np.array(picture.tids, np.int64)
 
     def tasks(column: Array) -> Array:
         """Numbers of tasks from 1; 0 is none."""
-        return np.array([task.get(tid, -1) + 1 for tid in column.tolist()], np.int64)
+        at = np.searchsorted(tids, column)
+        return np.where(tids[np.minimum(at, len(tids) - 1)] == column, at + 1, 0) if len(tids) else np.zeros_like(at)
 
     waits = picture.waits
     for name in ("duration", "cpu", "vma", "write", "address"):
@@ -164,7 +166,7 @@ def _data(picture: Picture, pack: Pack) -> dict[str, Any]:
         "dropped": cells.dropped,
         "tids": picture.tids,
         "cpus": picture.cpus,
-        "lanes": [task[tid] for tid in picture.lanes],
+        "lanes": np.searchsorted(tids, picture.lanes).tolist(),
         "processes": [{"pid": process.pid, "faults": process.faults} for process in picture.processes],
         "symbols": picture.symbols,
         "texts": texts.used,
@@ -185,14 +187,15 @@ class _Texts:
         self.used = [""]
 
     def numbers(self, column: Array) -> Array:
+        codes, values = encode(column)
         found = []
-        for text in column.tolist():
+        for text in values.tolist():
             number = self._number.get(text)
             if number is None:
                 number = self._number[text] = len(self.used)
                 self.used.append(self._texts[text])
             found.append(number)
-        return np.array(found, np.int64)
+        return np.array(found, np.int64)[codes]
 
 
 def _bands(picture: Picture, pack: Pack, texts: _Texts) -> None:
