@@ -14,7 +14,7 @@ import pytest
 
 from emu.trace.follow import Follower
 from emu.ui.top import app
-from emu.ui.top.app import FRAME, SHARE, Dashboard, parse_moment
+from emu.ui.top.app import FIRST_COST, FRAME, SHARE, Dashboard, parse_moment
 from emu.ui.top.guest import Guest
 from emu.ui.top.model import Model
 from emu.ui.top.player import Player, Source
@@ -128,6 +128,34 @@ def test_a_run_is_not_held_up_and_nothing_is_lost(tmp_path: Path, monkeypatch: p
         feed(expected, source.follower.batch(index))
     assert player.model.events == len(rows)
     assert totals(player.model, Filter(), 1e9) == totals(expected, Filter(), 1e9)
+
+
+@pytest.mark.timing
+def test_a_short_run_pays_for_no_more_than_its_share(tmp_path: Path) -> None:
+    """The first picture waits until the run has lasted long enough for it; the end of the run is shown at once."""
+    write(tmp_path / "t", storm(20))
+    source = Source(Follower(str(tmp_path / "t")), growing=True)
+    source.poll()
+    guest = Stub()
+
+    async def watch(short: bool) -> None:
+        guest.status = None
+        dashboard = Dashboard(Player(source, live=True), "storm", cast(Guest, guest))
+        async with dashboard.run_test(size=(80, 24)):
+            begin = dashboard._begun or time.monotonic()
+            assert dashboard.frames == 0
+            if short:
+                guest.status = 0
+                await asyncio.sleep(3 * FRAME)
+                assert dashboard.frames > 0
+                return
+            while not dashboard.frames:
+                assert time.monotonic() < begin + 3
+                await asyncio.sleep(0.01)
+            assert time.monotonic() - begin >= FIRST_COST / SHARE
+
+    asyncio.run(watch(True))
+    asyncio.run(watch(False))
 
 
 @pytest.mark.parametrize(
