@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 import pytest
+from textual.geometry import Size
 
 from emu.trace.follow import Follower
 from emu.ui.top import app
@@ -47,9 +48,13 @@ def busy(seconds: float) -> None:
 
 
 @pytest.mark.timing
-@pytest.mark.parametrize("heavy", [False, True])
-def test_drawing_keeps_its_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heavy: bool) -> None:
-    """Every frame differs. With pictures that take long, there are fewer."""
+@pytest.mark.parametrize("pictures", ["plain", "slow", "free"])
+def test_drawing_keeps_its_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: str) -> None:
+    """Every frame differs. With pictures that take long there are fewer, and however little they take no more than ten
+    a second."""
+    heavy = pictures == "slow"
+    if pictures == "free":
+        monkeypatch.setattr(app, "SHARE", 10.0)
     write(tmp_path / "t", storm(2000))
     source = Source(Follower(str(tmp_path / "t")), growing=False)
     source.poll()
@@ -72,8 +77,11 @@ def test_drawing_keeps_its_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             return dashboard.frames, dashboard.draw_seconds, time.monotonic() - begin
 
     frames, spent, seconds = asyncio.run(watch())
-    assert 3 <= frames <= seconds / FRAME + 2
-    assert spent <= SHARE * seconds + 0.2  # the first pictures come at once
+    assert 3 <= frames <= 10 * seconds + 2
+    if pictures == "free":
+        assert frames > 5 * seconds
+        return
+    assert spent <= 0.05 * seconds + 0.2  # the first pictures come at once
     if heavy:
         assert frames <= SHARE * seconds / 0.06 + 3
 
@@ -128,6 +136,30 @@ def test_a_run_is_not_held_up_and_nothing_is_lost(tmp_path: Path, monkeypatch: p
         feed(expected, source.follower.batch(index))
     assert player.model.events == len(rows)
     assert totals(player.model, Filter(), 1e9) == totals(expected, Filter(), 1e9)
+
+
+def test_a_picture_of_another_size_is_drawn_anew_whatever_it_costs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The terminal tells its new size before the canvas has it: what was drawn meanwhile does not stay."""
+    write(tmp_path / "t", storm(2))
+    source = Source(Follower(str(tmp_path / "t")), growing=False)
+    source.poll()
+    monkeypatch.setattr(app, "SHARE", 0.0)  # nothing is drawn but what has to be
+
+    async def watch() -> None:
+        dashboard = Dashboard(Player(source, live=False), "storm")
+        async with dashboard.run_test(size=(80, 24)):
+            await asyncio.sleep(3 * FRAME)
+            frames = dashboard.frames
+            await asyncio.sleep(3 * FRAME)
+            assert dashboard.frames == frames
+            dashboard._drawn, dashboard._drawn_size = None, Size(79, 24)
+            await asyncio.sleep(3 * FRAME)
+            assert dashboard.frames == frames + 1
+            assert dashboard._drawn_size == Size(80, 24)
+
+    asyncio.run(watch())
 
 
 @pytest.mark.timing

@@ -144,3 +144,14 @@ def test_help_fits_into_20_columns() -> None:
     lines = picture(storm(1), View(page=("help", None)), 20, 60)
     text = " ".join(" ".join(lines).split())
     assert "pause, go on" in text and "step to the next page fault" in text
+
+
+def test_of_vmas_with_as_many_faults_those_that_are_unmapped_come_last() -> None:
+    rows = [
+        row(Kind.VMA_CREATE, 1, address=0x10000, size=0x1000, vma=1), row(Kind.VMA_CREATE, 2, address=0x20000,
+        size=0x1000, vma=2), fault(3, MAIN, 0, 0x10000, vma=1), fault(4, MAIN, 0, 0x20000, vma=2),
+        row(Kind.VMA_REMOVE, 5, address=0x10000, size=0x1000, vma=1),
+    ]  # fmt: skip
+    lines = picture(rows)
+    shown = [line.split()[0] for line in lines if re.match(r"[12]0000-", line)]
+    assert shown == ["20000-21000", "10000-11000"]
