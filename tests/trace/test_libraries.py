@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -92,6 +93,10 @@ def test_call_stacks(trace: Path, tmp_path: Path) -> None:
     fills = [line for line in folded.read_text().splitlines() if line.endswith("main;touch_them;fill 200")]
     assert len(fills) == 1
     assert fills[0].startswith("program;_start;")
+    lines = mmscope("script", again).out.decode().splitlines()
+    number = next(line.split("#")[1].split()[0] for line in lines if "(fill+" in line)
+    told = mmscope("report", "--fault", number, again).out.decode()
+    assert re.search(r"call stack: fill\+0x\w+ < touch_them\+0x\w+ < main\+0x\w+ < ", told), "of both files"
 
 
 def test_libraries_of_programs_that_are_executed_later(trace: Path, tmp_path: Path) -> None:
