@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from emu.trace import source_lines
 from emu.trace.symbols import Symbols
 from tests.guests import TARGETS, guest
 
@@ -34,10 +36,10 @@ KINDS = {
 }  # fmt: skip
 
 
-def build(directory: Path, *options: str) -> Path:
+def build(directory: Path, *options: str, compiler: str = "gcc") -> Path:
     (directory / "main.c").write_text(SOURCE)
     (directory / "touch.h").write_text(HEADER)
-    command = ["gcc", "-O1", "-static", *options, "-o", "program", "main.c"]
+    command = [compiler, "-O1", "-static", *options, "-o", "program", "main.c"]
     subprocess.run(command, cwd=directory, check=True, capture_output=True)
     return directory / "program"
 
@@ -80,6 +82,22 @@ def test_debugging_information_in_a_file_of_its_own(tmp_path: Path) -> None:
     assert Symbols.of_file(str(program)).line(start) is None, "the checksum is wrong"
 
 
+@needs_gcc
+def test_debugging_information_by_build_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As distributions install it: /usr/lib/debug/.build-id/12/34....debug."""
+    program = build(tmp_path, "-g", "-Wl,--build-id=0x0123456789abcdef")
+    start = start_of(Symbols.of_file(str(program)), "touch")
+    place = tmp_path / "debug" / ".build-id" / "01"
+    place.mkdir(parents=True)
+    subprocess.run(["objcopy", "--only-keep-debug", program, place / "23456789abcdef.debug"], check=True)
+    subprocess.run(["objcopy", "--strip-all", program], check=True)
+    assert Symbols.of_file(str(program)).lookup(start) is None
+    monkeypatch.setattr(source_lines, "DEBUG_DIRECTORY", str(tmp_path / "debug"))
+    symbols = Symbols.of_file(str(program))
+    assert symbols.lookup(start) == ("touch", 0)
+    assert symbols.line(start) == (str(tmp_path / "touch.h"), 3)
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_functions_on_every_architecture(target: str) -> None:
     symbols = Symbols.of_file(str(guest("faults", target)), arch=target)
@@ -108,3 +126,25 @@ def test_what_is_wrong_with_a_file_is_told(tmp_path: Path) -> None:
     for size in (5, 70, 300, len(content) // 2):
         damaged.write_bytes(content[:size])
         assert Symbols.of_file(str(damaged)).note is not None
+
+
+@pytest.mark.skipif(shutil.which("powerpc64-linux-gnu-gcc") is None, reason="needs powerpc64-linux-gnu-gcc")
+def test_function_descriptors(tmp_path: Path) -> None:
+    """By the first version of PowerPC64's ABI the symbol of a function is its descriptor, in .opd."""
+    program = build(tmp_path, "-g", compiler="powerpc64-linux-gnu-gcc")
+    symbols = Symbols.of_file(str(program))
+    start = start_of(symbols, "touch")
+    assert len(symbols.code(start, 4)) == 4
+    assert symbols.line(start) == (str(tmp_path / "touch.h"), 3)
+
+
+def test_between_functions_there_is_none() -> None:
+    symbols = Symbols.of_file(str(guest("faults")))
+    gaps = [
+        (start + size, name) for (start, size, name), (after, _, _) in pairwise(symbols._symbols)
+        if size and start + size < after
+    ]  # fmt: skip
+    assert gaps
+    for at, name in gaps:
+        assert symbols.lookup(at - 1) is not None, name
+        assert symbols.lookup(at) is None, name
