@@ -137,13 +137,13 @@ def test_hostile_names(verb: tuple[str, ...], tmp_path: Path) -> None:
     assert "\x07" not in text
 
 
-@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+@pytest.mark.parametrize("verb", [*VERBS, ("lock", "report"), ("lock", "contention")], ids=" ".join)
 def test_a_terminal_of_20_columns(verb: tuple[str, ...], faults: Path) -> None:
     status, text = on_terminal(20, *verb_of(verb, faults))
     assert status == 0
     assert "Traceback" not in text
     assert text.strip()
-    if verb[0] == "report" and "--fault" not in verb:
+    if verb[0] in ("report", "lock") and "--fault" not in verb:
         lines = text.replace("\r", "").split("\n")
         assert max(len(line) for line in lines if "\x1b" not in line) <= 20
 
@@ -216,6 +216,19 @@ def test_a_missing_program_leaves_addresses_and_one_note(tmp_path: Path) -> None
     other = mmscope("report", "--by", "symbol", "--program", guest("faults", "aarch64"), trace).out.decode()
     assert "is for aarch64, the trace is of x86_64: no symbols" in other
     assert not any(line.split()[-1:] == ["main"] for line in other.splitlines())
+
+
+def test_maps_tells_of_other_processes(tmp_path: Path) -> None:
+    rows = [
+        event(K.VMA_CREATE, pid=pid, tid=pid, vma=pid, address=4096 * pid, size=4096, args=(pid, 0, 0, 0))
+        for pid in (1000, 1001, 1002)
+    ]
+    trace = write_trace(tmp_path / "trace", rows)
+    ran = mmscope("maps", trace)
+    assert ran.out.startswith(b"003e8000-003e9000 ")
+    assert ran.err == "mmscope: this is process 1000 of 1000, 1001, 1002: --pid shows another\n"
+    other = mmscope("maps", "--pid", "1002", trace)
+    assert (other.out.startswith(b"003ea000-"), other.err) == (True, "")
 
 
 def test_ctrl_c(tmp_path: Path, faults: Path) -> None:
