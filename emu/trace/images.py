@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emu.mm.mm_types import VM_EXEC
-from emu.trace.address_space import CLONE_VM, Vma
+from emu.trace.address_space import Vma
 from emu.trace.escape import printable
 from emu.trace.reader import Trace
 from emu.trace.scan import Scan
@@ -62,16 +62,14 @@ class Images:
         """Find the execs and forks: most batches have none."""
         current: dict[int, int] = {}
         own = self._meta.get("program")
-        for seq, time, pid, kind, address, code, size, flags, text in _execs_and_forks(self._trace, _WITHOUT_ARGS):
+        for seq, time, pid, kind, address, code, size, text in _execs_and_forks(self._trace, _WITHOUT_ARGS):
             if kind == "exec":
                 self._execs.append((None if not self._execs or text == own else text or "", address))
                 current[pid] = len(self._execs) - 1
                 self._marks.append((pid, seq, current[pid], time))
-            elif not flags & CLONE_VM or (size or code) not in current:
-                child = size or code
-                if child != pid:
-                    current[child] = current.get(pid, 0)
-                    self._marks.append((child, seq, current[child], time))
+            elif size in (0, code):  # no thread; the number may have been another process's before
+                current[code] = current.get(pid, 0)
+                self._marks.append((code, seq, current[code], time))
         if not self._execs:
             self._execs.append((None, 0))
 
@@ -203,9 +201,8 @@ class TraceSymbols:
             if to_come:
                 self._current[pid] = to_come.pop(0)
         elif row[4] == Kind.SCHED_PROCESS_FORK:
-            child = row[8] or row[7]
-            if not row[9] & CLONE_VM or child not in self._current:
-                self._current[child] = self._current.get(pid, 0)
+            if row[8] in (0, row[7]):
+                self._current[row[7]] = self._current.get(pid, 0)
 
     def image(self, pid: int) -> int:
         """The number of the program that a process runs now."""
@@ -225,7 +222,7 @@ class TraceSymbols:
 
 
 _OF_PROCESSES = ("exec", "sched_process_fork")
-_WITHOUT_ARGS = ("time", "pid", "kind", "address", "code", "size", "flags", "text")
+_WITHOUT_ARGS = ("time", "pid", "kind", "address", "code", "size", "text")
 
 
 def _execs_and_forks(trace: Trace, columns: Sequence[str]) -> Iterable[tuple[Any, ...]]:

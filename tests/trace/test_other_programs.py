@@ -30,8 +30,8 @@ def shared_address() -> tuple[int, list[str]]:
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """faults; its child 1001 executes threads and has a child 1002 that stays with it; faults then executes signals.
-    Each of the five stages has another number of faults: 1, 2, 4, 8, 16."""
+    """faults; its child 1001 executes threads and has a child 1002 that stays with it; faults then executes signals,
+    and has a child by vfork, 1001 again. Each stage has another number of faults: 1, 2, 4, ... 32."""
     ip, names = shared_address()
     paths = [str(guest(name)) for name in PROGRAMS]
     time = 0
@@ -50,6 +50,8 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]
         event(Kind.EXEC, 290, pid=SECOND, tid=SECOND, text=paths[1], args=(3,)), *stage(SECOND, 4),
         event(Kind.SCHED_PROCESS_FORK, 390, pid=SECOND, tid=SECOND, code=CHILD, size=CHILD, args=(4,)),
         event(Kind.EXEC, 395, text=paths[2], args=(5,)), *stage(FIRST, 8), *stage(CHILD, 16),
+        event(Kind.EXIT, 590, pid=SECOND, tid=SECOND),
+        event(Kind.SCHED_PROCESS_FORK, 595, code=SECOND, size=SECOND, flags=0x4100, args=(5,)), *stage(SECOND, 32),
     ]  # fmt: skip
     trace = tmp_path_factory.mktemp("programs") / "trace"
     write_trace(trace, rows, program=paths[0], comm="faults", sha256=None)  # type: ignore[arg-type]
@@ -57,7 +59,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]
 
 
 def counts(names: list[str]) -> dict[str, int]:
-    return {names[0]: 1 + 2, names[1]: 4 + 16, names[2]: 8}
+    return {names[0]: 1 + 2, names[1]: 4 + 16, names[2]: 8 + 32}
 
 
 @pytest.mark.parametrize("options", [["--by", "symbol"], []], ids=["by", "summary"])
@@ -78,7 +80,7 @@ def test_script(form: str, programs: tuple[Path, list[str]]) -> None:
     for name, program in zip(names, PROGRAMS):
         assert len(re.findall(first.format(re.escape(name), program), text, re.M)) == counts(names)[name]
     comms = [line.split()[0] for line in text.splitlines() if "page_fault_user" in line]
-    assert [comms.count(name) for name in PROGRAMS] == [3, 20, 8]
+    assert [comms.count(name) for name in PROGRAMS] == [3, 20, 40]
 
 
 def test_folded_stacks(programs: tuple[Path, list[str]], tmp_path: Path) -> None:
