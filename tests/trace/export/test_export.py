@@ -173,6 +173,14 @@ def test_ftrace_text_is_the_kernels(trace: Path, tmp_path: Path, kind: str) -> N
     ]
 
 
+def test_ftrace_text_tells_waits_that_the_kernels_format_has_no_place_for(tmp_path: Path) -> None:
+    out, _ = export("ftrace", write(tmp_path / "t", contention()))
+    waits = [fields for name, fields in events_of(out.read_text()) if name == "lock_wait"]
+    assert waits == ["lock=0x1 wait=250 holder=0", "lock=0x1 wait=250 holder=1000", "lock=0x1 wait=20 holder=0"]
+    owners = [fields for name, fields in events_of(out.read_text()) if name == "lock_owner"]
+    assert owners == ["lock=0x1 name=mmap_lock holder=1000", "lock=0x1 name=mmap_lock holder=1001"]
+
+
 def test_ftrace_text_is_in_the_order_of_time(tmp_path: Path) -> None:
     """Rows of different CPUs may stand out of order by more than a batch."""
     times = [5, 9, 1, 2, 8, 3, 12, 11, 4, 13]
@@ -302,6 +310,7 @@ def test_folded_weighs_faults_waits_and_times(tmp_path: Path) -> None:
     trace = write(tmp_path / "t", contention())
     out, said = export("folded", trace)
     assert out.read_text() == "program;0x401000 1\n" and "14 events of other kinds" in said
+    assert "1 have no call stack (record --call-graph fp): only their innermost function is shown" in said
     # The fault's wait counts once, though its lock's events tell it again; a wait outside of faults counts by itself.
     out, _ = export("folded", trace, "--weight", "wait")
     assert out.read_text() == "program;0x401000 250\nprogram;0x5;0x401100;mmap_lock_[k] 20\n"
