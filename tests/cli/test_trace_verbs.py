@@ -17,7 +17,11 @@ from fcntl import ioctl
 from pathlib import Path
 
 import pytest
+from rich.progress import Progress
 
+from emu.cli.trace_file import progress
+from emu.trace import recorder
+from emu.trace.reader import Trace
 from emu.trace.schema import FORMAT
 from emu.tracepoint import Kind as K
 from tests.guests import ROOT, guest, mmscope
@@ -243,6 +247,20 @@ def test_ctrl_c(tmp_path: Path, faults: Path) -> None:
     ran.send_signal(signal.SIGINT)
     out, err = ran.communicate(timeout=60)
     assert (ran.returncode, err) == (130, b""), out[-100:]
+
+
+def test_progress_goes_on_with_the_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "BATCH", 10)
+    trace = Trace(str(write_trace(tmp_path / "trace", [event(K.PAGE_FAULT_USER, at) for at in range(100)])))
+    told: list[float] = []
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(Progress, "update", lambda _self, _task, completed: told.append(completed))
+    with progress(trace):
+        assert sum(batch.num_rows for batch in trace.batches()) == 100
+    assert len(told) == 10
+    assert told == sorted(told)
+    assert told[0] < 0.5 and told[-1] > 0.9
+    assert trace.progress is None
 
 
 def test_progress_is_shown_on_a_terminal_only(tmp_path: Path) -> None:
