@@ -20,6 +20,7 @@ from emu.ui.top.guest import Guest
 from emu.ui.top.model import Model
 from emu.ui.top.player import Player, Source
 from emu.ui.top.totals import Filter, totals
+from emu.ui.top.views import View, thread_rows
 from tests.trace.synthetic import storm, write
 
 
@@ -158,6 +159,29 @@ def test_a_picture_of_another_size_is_drawn_anew_whatever_it_costs(
             await asyncio.sleep(3 * FRAME)
             assert dashboard.frames == frames + 1
             assert dashboard._drawn_size == Size(80, 24)
+
+    asyncio.run(watch())
+
+
+@pytest.mark.parametrize("key", ["f", "enter"])
+def test_a_thread_that_is_chosen_filters_and_lets_go(tmp_path: Path, key: str) -> None:
+    write(tmp_path / "t", storm(20))
+    source = Source(Follower(str(tmp_path / "t")), growing=False)
+    source.poll()
+
+    async def watch() -> None:
+        dashboard = Dashboard(Player(source, live=False), "storm")
+        async with dashboard.run_test(size=(80, 24)) as pilot:
+            await pilot.press("end")
+            while not dashboard.player.at_end:
+                await asyncio.sleep(0.05)
+            dashboard.view.focus = "threads"
+            await pilot.press("down", key)
+            chosen = thread_rows(dashboard.player.model, totals(dashboard.player.model, Filter(), 1e9), View())[1].tid
+            assert dashboard.view.chosen == Filter(chosen, None)
+            dashboard.view.selected["threads"] = 0  # the one that is left
+            await pilot.press(key)
+            assert dashboard.view.chosen == Filter(None, None)
 
     asyncio.run(watch())
 
