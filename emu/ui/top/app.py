@@ -249,10 +249,10 @@ class Dashboard(App[int]):
         self.canvas.show(draw(run, player.model, self.view, size.width, size.height))
         self.frames += 1
 
-    def on_resize(self) -> None:
+    def on_resize(self, event: events.Resize) -> None:
         self._due = True
-        if self.guest is not None:
-            self.guest.resize(max(20, self.size.width), max(2, self.size.height // 7))
+        if self.guest is not None:  # `self.size` may still be that of before
+            self.guest.resize(max(20, event.size.width), max(2, event.size.height // 7))
 
     # Keys
 

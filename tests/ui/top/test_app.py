@@ -31,6 +31,7 @@ class Stub:
         self.status: int | None = None
         self.printed = 0
         self.datagrams: deque[bytes] = deque()
+        self.sizes: list[tuple[int, int]] = []
 
     def poll(self) -> int | None:
         return self.status
@@ -38,8 +39,8 @@ class Stub:
     def lines(self) -> list[str]:
         return []
 
-    def resize(self, _columns: int, _rows: int) -> None:
-        """It has no terminal."""
+    def resize(self, columns: int, rows: int) -> None:
+        self.sizes.append((columns, rows))
 
 
 def busy(seconds: float) -> None:
@@ -161,6 +162,21 @@ def test_a_picture_of_another_size_is_drawn_anew_whatever_it_costs(
             assert dashboard._drawn_size == Size(80, 24)
 
     asyncio.run(watch())
+
+
+def test_the_guests_terminal_is_as_wide_as_the_dashboard(tmp_path: Path) -> None:
+    write(tmp_path / "t", storm(2))
+    player = Player(Source(Follower(str(tmp_path / "t")), growing=True), live=True)
+    guest = Stub()
+
+    async def watch() -> None:
+        async with Dashboard(player, "storm", cast(Guest, guest)).run_test(size=(80, 24)) as pilot:
+            await pilot.resize_terminal(120, 42)
+            await asyncio.sleep(3 * FRAME)
+
+    asyncio.run(watch())
+    assert guest.sizes[0] == (80, 3), guest.sizes
+    assert guest.sizes[-1] == (120, 6), guest.sizes
 
 
 @pytest.mark.parametrize("key", ["f", "enter"])
