@@ -26,7 +26,8 @@ def parse_events(text: str) -> tuple[str, ...]:
 
 
 def diff(arguments: argparse.Namespace) -> int:
-    """Print what differs. 0: nothing does, 1: something does; trouble is a Failure, status 2."""
+    """Print what differs. 0: nothing does, 1: something does, 2: nothing as far as a trace that was cut off goes; other
+    trouble is a Failure, status 2."""
     if arguments.by_set:
         return _diff_by_set(arguments)
     try:
@@ -38,7 +39,7 @@ def diff(arguments: argparse.Namespace) -> int:
         if side.problem:
             tell(side.problem)
     if found.same:
-        return 0
+        return 2 if a.problem or b.problem else 0
     only_a = sum(hunk.a1 - hunk.a0 for hunk in found.hunks)
     only_b = sum(hunk.b1 - hunk.b0 for hunk in found.hunks)
     write = sys.stdout.write
@@ -77,7 +78,7 @@ def _diff_by_set(arguments: argparse.Namespace) -> int:
             tell(side.problem)
     found = compare(*sides)
     if not found:
-        return 0
+        return 2 if any(side.problem for side in sides) else 0
     write = sys.stdout.write
     for mark, name, side, only in zip("-+", names, sides, (found.only_a, found.only_b)):
         write(f"{mark * 3} {printable(name)}: {_size(side)}, {len(only)} only here\n")

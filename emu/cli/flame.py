@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from emu.cli.failure import Failure, tell
 from emu.trace.export.output import ExportError, Output
@@ -21,7 +22,7 @@ def write_flame(arguments: argparse.Namespace) -> int:
         symbols = source.symbols(arguments.program)
         stacks = Folder(source.metadata, symbols, arguments.weight).add(source.rows())
         meta = source.metadata
-        title = f"{meta.get('program')} on {meta.get('arch')}, --locking {meta.get('locking')}: "
+        title = f"{os.path.basename(str(meta.get('program')))} on {meta.get('arch')}, --locking {meta.get('locking')}: "
         title += UNITS[arguments.weight]
         with Output(arguments.flame) as output:
             output.open()

@@ -26,6 +26,8 @@ def maps(arguments: argparse.Namespace) -> int:
             newest.add(batch if at is None else batch.filter(pc.less_equal(batch.column("time"), at)))
         for row in newest.rows():
             spaces.apply(row)
+    if trace.problem:
+        tell(trace.problem)
     when = "at the end" if at is None else f"at {at} ns"
     if not spaces.pids:
         raise Failure(f"{arguments.file}: there is no address space {when}: no VMA and no exec is recorded until then")
@@ -43,7 +45,4 @@ def maps(arguments: argparse.Namespace) -> int:
     elif trace.metadata.get("arch") == "x86_64":
         sys.stdout.write(VSYSCALL + "\n")
     sys.stdout.flush()
-    if trace.problem:
-        tell(trace.problem)
-        return 1
-    return 0
+    return 1 if trace.problem else 0

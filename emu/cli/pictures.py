@@ -12,6 +12,7 @@ from rich.text import Text
 
 from emu.cli.failure import Failure, tell
 from emu.trace.escape import printable
+from emu.trace.export.output import ExportError
 from emu.trace.reader import Trace, TraceError
 
 
@@ -31,10 +32,8 @@ def pictures(arguments: argparse.Namespace) -> int:
             with console.status(Text(f"drawing {printable(path)}")):
                 size = write(trace, path, arguments.program)
             problem = trace.problem
-        except TraceError as error:
+        except (TraceError, ExportError) as error:
             raise Failure(str(error)) from None
-        except OSError as error:
-            raise Failure(f"{path}: cannot be written: {error.strerror or error}") from None
         sys.stderr.write(f"[ mmscope report: {size} bytes in {printable(path)} ]\n")
     if problem:
         tell(problem)

@@ -47,6 +47,8 @@ def report(arguments: argparse.Namespace) -> int:
             for line in tell_fault(trace, arguments.fault, arguments.program):
                 sys.stdout.write(line + "\n")
         except NoSuchFault as problem:
+            if trace.problem:
+                tell(trace.problem)
             raise Failure(str(problem)) from None
     else:
         from emu.trace.summary import Summary, print_summary
@@ -82,6 +84,7 @@ def script(arguments: argparse.Namespace) -> int:
     trace = open_trace(arguments.file)
     rows: Iterator[Row] = trace.rows()
     kernel = arguments.format == "kernel"
+    symbols: TraceSymbols | None = None
     only = lines.Only(arguments.pid, arguments.tid, arguments.event)
     if arguments.children and not kernel:
         raise Failure("--children is for --format kernel; the other formats have the events of all tasks")
@@ -102,6 +105,8 @@ def script(arguments: argparse.Namespace) -> int:
     for line in found:
         write(line + "\n")
     sys.stdout.flush()
+    if symbols is not None and symbols.note:
+        tell(symbols.note)
     if trace.problem:
         tell(trace.problem)
         return 1

@@ -49,6 +49,7 @@ class Vma:
     offset: int = 0
     device: int = 0
     inode: int = 0
+    mm: int = 0  # serial number of the address space; 0 = not told
 
     @property
     def permissions(self) -> str:
@@ -220,7 +221,7 @@ class AddressSpaces:
             self._provisional.add(pid)
         if kind in VMA_STATE:
             offset, device, inode = args[1:4] if args and len(args) >= 4 else (0, 0, 0)
-            space.put(Vma(vma, address, address + row[8], row[9], row[17] or "", offset, device, inode))
+            space.put(Vma(vma, address, address + row[8], row[9], row[17] or "", offset, device, inode, mm))
         else:
             space.put(Vma(vma, address, address + row[8], row[9]))
             space.remove(vma)

@@ -275,9 +275,12 @@ def _call(found: _Found, images: Images) -> Iterator[str]:
         shown = ", ".join(f"{value:#x}" for value in call[18] or ())
         yield f"  in the system call {printable(call[17] or '?')}({shown})"
     if found.row[20]:
-        symbols = images.at(images.image_at(found.row[2], found.seq), found.row[20][0])
-        names = (symbols.describe(at) for at in found.row[20])
-        yield "  call stack: " + " < ".join(name or f"{at:#x}" for at, name in zip(found.row[20], names))
+        image = images.image_at(found.row[2], found.seq)
+        names = []
+        for depth, at in enumerate(found.row[20]):
+            called = images.at(image, at - (depth > 0)).lookup(at - (depth > 0))  # a return address: of the call before
+            names.append(f"{at:#x}" if called is None else f"{printable(called[0])}+{called[1] + (depth > 0):#x}")
+        yield "  call stack: " + " < ".join(names)
 
 
 def _flag_words(flags: int) -> str:

@@ -75,13 +75,14 @@ def group(trace: Trace, keys: Sequence[str], program: str | None = None) -> Grou
     locks = "lock" in keys
     images = Images(trace, program)
     columns = list(dict.fromkeys(name for key in keys for name in _COLUMNS[key]))
-    scan = Scan(trace, _needed(keys, locks))
+    needs_vmas = locks or "vma" in keys or (_places(keys) and images.dynamic)
+    scan = Scan(trace, _needed(keys, locks, images))
     tally = Tally(columns, ("waited", "wait", "duration", "refused"), ("wait",))
     high = Percentiles(columns)
     names = VmaNames()
     rows = _Rows(keys, locks, images)
     for piece in scan.pieces():
-        if _needs_vmas(keys, locks):
+        if needs_vmas:
             names.add(piece)
         events = rows.of(piece)
         tally.add(events, "one")
@@ -89,18 +90,15 @@ def group(trace: Trace, keys: Sequence[str], program: str | None = None) -> Grou
     return _finish(keys, locks, tally, high, names.get(scan.strings), scan.strings, images)
 
 
-def _needed(keys: Sequence[str], locks: bool) -> list[str]:
+def _needed(keys: Sequence[str], locks: bool, images: Images) -> list[str]:
     needed = ["kind", "wait", "duration", "pid", "tid", "vma", "ip", "text", "path", "reason"]
     if locks:
         needed += ["code", "result", "time"]
-    if _needs_vmas(keys, locks):
-        needed += ["address", "size", "flags"]
+    if locks or "vma" in keys:
+        needed += VmaNames.COLUMNS
+    if _places(keys):
+        needed += images.vma_columns
     return needed
-
-
-def _needs_vmas(keys: Sequence[str], locks: bool) -> bool:
-    """Are names of VMAs shown, or are functions looked up in the libraries that they map."""
-    return locks or not {"vma", "symbol", "line"}.isdisjoint(keys)
 
 
 class _Rows:

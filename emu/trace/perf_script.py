@@ -38,8 +38,6 @@ def perf_lines(
 ) -> Iterator[str]:  # fmt: skip
     """The lines of the events that `only` chooses. An event without a recorded stack has its instruction alone."""
     comms = Comms(str(metadata.get("comm", "")))
-    program = metadata.get("program")
-    others: set[int] = set()  # processes that run another program, whose symbols are not these
     for row in rows:
         time, cpu, pid, tid, kind, _, ip = row[:7]
         if only(row):
@@ -49,18 +47,15 @@ def perf_lines(
             )
             if kind == Kind.PAGE_FAULT_KERNEL and row[17]:
                 yield f"\t{0:16x} {printable(row[17])} ({_KERNEL})"
+            image = symbols.image(pid)
             for depth, at in enumerate(row[20] or ((ip,) if ip else ())):
-                found = symbols.lookup(at - (depth > 0)) if pid not in others else None
+                found = symbols.lookup(image, at - (depth > 0))
                 if found is not None:
-                    file = printable(symbols.file(at - (depth > 0)))
+                    file = printable(symbols.file(image, at - (depth > 0)))
                     yield f"\t{at:16x} {printable(found[0])}+{found[1] + (depth > 0):#x} ({file})"
                 else:
                     yield f"\t{at:16x} [unknown] ([unknown])"
             yield ""
-        if kind == Kind.EXEC:
-            comms.exec(tid, row[17] or "")
-            (others.discard if row[17] == program else others.add)(pid)
-        elif kind == Kind.SCHED_PROCESS_FORK:
-            comms.fork(tid, row[7])
-            if pid in others:
-                others.add(row[8])
+        if kind in (Kind.EXEC, Kind.SCHED_PROCESS_FORK):
+            comms.follow(row)
+            symbols.follow(row)

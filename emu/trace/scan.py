@@ -35,14 +35,15 @@ class Scan:
         )
         self.events = 0
 
-    def pieces(self) -> Iterator[pa.Table]:
-        """Tables with the columns asked for and `seq`, the number of the event in the trace, from 0."""
+    def pieces(self, size: int = PIECE) -> Iterator[pa.Table]:
+        """Tables of `size` events or a few more, with the columns asked for and `seq`, the number of the event in the
+        trace, from 0."""
         waiting: list[pa.RecordBatch] = []
         rows = 0
         for batch in self.trace.batches(self.columns):
             waiting.append(self._plain(batch))
             rows += batch.num_rows
-            if rows >= PIECE:
+            if rows >= size:
                 yield pa.Table.from_batches(waiting)
                 waiting, rows = [], 0
         if waiting:

@@ -8,11 +8,13 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from emu.trace.escape import printable
+from emu.trace.export.names import Comms
 from emu.trace.images import TraceSymbols
 from emu.trace.lock_names import SHARED
 from emu.tracepoint import FIELDS, Kind, Path, Reason, Row, Served
 
 _LOCKS = (Kind.MMAP_LOCK_START_LOCKING, Kind.MMAP_LOCK_ACQUIRE_RETURNED, Kind.MMAP_LOCK_RELEASED)
+_OF_TASKS = (Kind.EXEC, Kind.SCHED_PROCESS_FORK)
 _FAULTS = (Kind.PAGE_FAULT_USER, Kind.PAGE_FAULT_KERNEL)
 
 
@@ -60,10 +62,13 @@ def text_lines(
 ) -> Iterator[str]:  # fmt: skip
     """A line for each event: comm, tid, CPU, time in seconds, event, fields. A fault has its number, which report
     --fault takes. `entry`: leave out what comes before the first user fault, `only`: and what it does not choose."""
-    comm = printable(comm)
+    comms = Comms(comm)
     faults = 0
     for row in rows:
         number = ""
+        if row[4] in _OF_TASKS:
+            comms.follow(row)
+            symbols.follow(row)
         if row[4] in _FAULTS:
             faults += 1
             number = f"#{faults} "
@@ -73,7 +78,7 @@ def text_lines(
         if not only(row):
             continue
         yield (
-            f"{comm:>16} {row[3]:6d} [{row[1]:03d}] {row[0] // 10**9:5d}.{row[0] % 10**9:09d}: "
+            f"{comms.of(row[3]):>16} {row[3]:6d} [{row[1]:03d}] {row[0] // 10**9:5d}.{row[0] % 10**9:09d}: "
             f"{Kind(row[4]).name.lower()}: {number}{details(row, symbols)}"
         )
 
@@ -86,7 +91,7 @@ def details(row: Row, symbols: TraceSymbols, stack: bool = True) -> str:
     parts: list[str]
     if kind in _FAULTS:
         parts = [f"address={address:#x}", f"ip={ip:#x}" if ip else f"function={name}"]
-        symbol = symbols.describe(ip) if ip else ""
+        symbol = symbols.describe(symbols.image(row[2]), ip) if ip else ""
         parts += [f"({symbol})"] if symbol else []
         parts += [f"error_code={code:#x}", f"path={Path(path).name.lower()}", f"served={Served(served).name.lower()}"]
         parts += [f"vma={vma}"] if vma else []

@@ -45,10 +45,8 @@ class Folder:
     def __init__(self, metadata: dict[str, Any], symbols: TraceSymbols, weight: Weight) -> None:
         self.stacks = Stacks(weight)
         self._comms = Comms(str(metadata.get("comm", "")))
-        self._program = metadata.get("program")
-        self._others: set[int] = set()  # processes that run another program, whose symbols are not these
         self._symbols = symbols
-        self._names: dict[tuple[int, bool], str] = {}
+        self._names: dict[tuple[int, int, bool], str] = {}  # by program, address
         self._calls: dict[int, tuple[str, int]] = {}  # by tid: name and ip of the system call that is open
         self._fault_end: dict[int, int] = {}  # by tid: when its last fault ended
         self._waiting: dict[int, tuple[int, ...] | None] = {}  # by tid: the stack at which it began to wait
@@ -71,13 +69,9 @@ class Folder:
                 amount = row[14] if row[0] > self._fault_end.get(tid, -1) else 0
                 if amount:
                     self._count(row, stack, 0, self._kernel_leaves(tid, row[17] or "lock"), amount)
-            elif kind == Kind.EXEC:
-                self._comms.exec(tid, row[17] or "")
-                (self._others.discard if row[17] == self._program else self._others.add)(row[2])
-            elif kind == Kind.SCHED_PROCESS_FORK:
-                self._comms.fork(tid, row[7])
-                if row[2] in self._others:
-                    self._others.add(row[8])
+            elif kind in (Kind.EXEC, Kind.SCHED_PROCESS_FORK):
+                self._comms.follow(row)
+                self._symbols.follow(row)
             elif kind == Kind.CONTENTION_BEGIN:
                 self._waiting[tid] = row[20]
             elif kind == Kind.SYS_ENTER:
@@ -101,17 +95,15 @@ class Folder:
             self.stacks.bare += 1
             ip = ip or self._calls.get(tid, ("", 0))[1]
             stack = (ip,) if ip else ()
-        if pid in self._others:
-            frames = [hex(at) for at in stack]
-        else:
-            frames = [self._name(at, index > 0) for index, at in enumerate(stack)]
+        image = self._symbols.image(pid)
+        frames = [self._name(image, at, index > 0) for index, at in enumerate(stack)]
         self.stacks.counts[(_separated(self._comms.of(tid)), *reversed(frames), *leaves)] += amount
 
-    def _name(self, address: int, is_return: bool) -> str:
-        key = address, is_return
+    def _name(self, image: int, address: int, is_return: bool) -> str:
+        key = image, address, is_return
         name = self._names.get(key)
         if name is None:
-            found = self._symbols.lookup(address - is_return)
+            found = self._symbols.lookup(image, address - is_return)
             name = self._names[key] = _frame(found[0]) if found else f"{address:#x}"
         return name
 

@@ -51,7 +51,7 @@ class Summary:
         self.calls = Tally(["text", "failed"])
         self.signals = Tally(["code", "result"])
         names = VmaNames()
-        scan = Scan(trace, _COLUMNS)
+        scan = Scan(trace, (*_COLUMNS, *self.images.vma_columns))
         follow, marks = Follow("pid", ("image",)), self.images.marks()
         for piece in scan.pieces():
             self.events += piece.num_rows

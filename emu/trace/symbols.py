@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from bisect import bisect_right
+from copy import copy
 from typing import Any
 
 from elftools.elf.elffile import ELFFile
@@ -35,16 +36,16 @@ class Symbols:
         self.dynamic = False  # does it load libraries
 
     @classmethod
-    def of_trace(cls, metadata: dict[str, Any], bias: int, program: str | None = None) -> Symbols:
+    def of_trace(cls, metadata: dict[str, Any], program: str | None = None) -> Symbols:
         """Those of the program that a trace's header names, or of the file `program` that stands for it."""
         path = str(metadata.get("program", "")) if program is None else program
-        return cls.of_file(path, bias, metadata.get("arch"), metadata.get("sha256"), given=program is not None)
+        return cls.of_file(path, metadata.get("arch"), metadata.get("sha256"), given=program is not None)
 
     @classmethod
-    def of_file(cls, path: str, bias: int, arch: Any = None, sha256: Any = None, given: bool = False) -> Symbols:
+    def of_file(cls, path: str, arch: Any = None, sha256: Any = None, given: bool = False) -> Symbols:
         """Those of a file. `arch` and `sha256`: what it should be, where that is known. A file that the user has
         `given` may differ from the one that ran (an unstripped one does); the note then says so."""
-        found = cls(bias, path)
+        found = cls(path=path)
         shown = printable(path)
         try:
             with open(path, "rb") as file:
@@ -71,6 +72,12 @@ class Symbols:
             found.note = f"{shown}: {error.strerror}: no symbols"
         except ERRORS:
             found.note = f"{shown}: its symbols cannot be read"
+        return found
+
+    def at(self, bias: int) -> Symbols:
+        """The same file at another load bias; what was read from it is shared."""
+        found = copy(self)
+        found.bias = bias
         return found
 
     def load(self, elf: Any, own_only: bool = False) -> None:

@@ -22,9 +22,16 @@ class VmaNames:
         self._rows = 0
 
     def add(self, piece: pa.Table) -> None:
-        """Take in a piece with vma, address, size, flags, text."""
-        found = of_kinds(piece, *sorted(VMA_STATE)).select(["seq", "vma", "address", "size", "flags", "text"])
+        """Take in a piece with COLUMNS; where it has `args` too, the address spaces are known."""
+        found = of_kinds(piece, *sorted(VMA_STATE))
         if found.num_rows:
+            mm = (
+                [args[0] if args else 0 for args in found.column("args").to_pylist()]
+                if "args" in piece.schema.names
+                else [0] * found.num_rows
+            )
+            found = found.select(["seq", "vma", "address", "size", "flags", "text"])
+            found = found.append_column("mm", pa.array(mm, pa.int64()))
             self._parts.append(_last(found))
             self._rows += self._parts[-1].num_rows
             if self._rows > 1 << 19:
@@ -36,9 +43,10 @@ class VmaNames:
         if not self._parts:
             return {}
         found = _last(pa.concat_tables(self._parts))
-        columns = (found.column(name).to_pylist() for name in ("vma", "address", "size", "flags", "text"))
+        columns = (found.column(name).to_pylist() for name in ("vma", "address", "size", "flags", "text", "mm"))
         return {
-            vma: Vma(vma, start, start + size, flags, strings[text]) for vma, start, size, flags, text in zip(*columns)
+            vma: Vma(vma, start, start + size, flags, strings[text], mm=mm)
+            for vma, start, size, flags, text, mm in zip(*columns)
         }
 
 

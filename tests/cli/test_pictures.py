@@ -21,7 +21,7 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_cannot_be_written_is_one_line(trace: Path, tmp_path: Path, option: str) -> None:
     for place, why in (
         ("/dev/full", "No space left on device"),
-        (str(tmp_path), "Is a directory"),
+        (str(tmp_path), "is a directory"),
         (str(trace), "trace itself"),
     ):
         ran = mmscope("report", option, place, trace)

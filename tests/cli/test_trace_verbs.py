@@ -17,7 +17,11 @@ from fcntl import ioctl
 from pathlib import Path
 
 import pytest
+from rich.progress import Progress
 
+from emu.cli.trace_file import progress
+from emu.trace import recorder
+from emu.trace.reader import Trace
 from emu.trace.schema import FORMAT
 from emu.tracepoint import Kind as K
 from tests.guests import ROOT, guest, mmscope
@@ -137,13 +141,13 @@ def test_hostile_names(verb: tuple[str, ...], tmp_path: Path) -> None:
     assert "\x07" not in text
 
 
-@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+@pytest.mark.parametrize("verb", [*VERBS, ("lock", "report"), ("lock", "contention")], ids=" ".join)
 def test_a_terminal_of_20_columns(verb: tuple[str, ...], faults: Path) -> None:
     status, text = on_terminal(20, *verb_of(verb, faults))
     assert status == 0
     assert "Traceback" not in text
     assert text.strip()
-    if verb[0] == "report" and "--fault" not in verb:
+    if verb[0] in ("report", "lock") and "--fault" not in verb:
         lines = text.replace("\r", "").split("\n")
         assert max(len(line) for line in lines if "\x1b" not in line) <= 20
 
@@ -218,6 +222,19 @@ def test_a_missing_program_leaves_addresses_and_one_note(tmp_path: Path) -> None
     assert not any(line.split()[-1:] == ["main"] for line in other.splitlines())
 
 
+def test_maps_tells_of_other_processes(tmp_path: Path) -> None:
+    rows = [
+        event(K.VMA_CREATE, pid=pid, tid=pid, vma=pid, address=4096 * pid, size=4096, args=(pid, 0, 0, 0))
+        for pid in (1000, 1001, 1002)
+    ]
+    trace = write_trace(tmp_path / "trace", rows)
+    ran = mmscope("maps", trace)
+    assert ran.out.startswith(b"003e8000-003e9000 ")
+    assert ran.err == "mmscope: this is process 1000 of 1000, 1001, 1002: --pid shows another\n"
+    other = mmscope("maps", "--pid", "1002", trace)
+    assert (other.out.startswith(b"003ea000-"), other.err) == (True, "")
+
+
 def test_ctrl_c(tmp_path: Path, faults: Path) -> None:
     """130 and no traceback, in the middle of long work."""
     path = write_trace(tmp_path / "trace", (event(K.PAGE_FAULT_USER, n, address=n, ip=n) for n in range(300_000)))
@@ -230,6 +247,20 @@ def test_ctrl_c(tmp_path: Path, faults: Path) -> None:
     ran.send_signal(signal.SIGINT)
     out, err = ran.communicate(timeout=60)
     assert (ran.returncode, err) == (130, b""), out[-100:]
+
+
+def test_progress_goes_on_with_the_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "BATCH", 10)
+    trace = Trace(str(write_trace(tmp_path / "trace", [event(K.PAGE_FAULT_USER, at) for at in range(100)])))
+    told: list[float] = []
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(Progress, "update", lambda _self, _task, completed: told.append(completed))
+    with progress(trace):
+        assert sum(batch.num_rows for batch in trace.batches()) == 100
+    assert len(told) == 10
+    assert told == sorted(told)
+    assert told[0] < 0.5 and told[-1] > 0.9
+    assert trace.progress is None
 
 
 def test_progress_is_shown_on_a_terminal_only(tmp_path: Path) -> None:

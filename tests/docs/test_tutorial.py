@@ -50,3 +50,10 @@ def test_pictures_are_there() -> None:
     for page in (ROOT / "README.md", ROOT / "docs" / "tutorial.md"):
         for name in re.findall(r"\]\(((?:docs/)?[\w/.-]+)\)", page.read_text()):
             assert (page.parent / name).stat().st_size > 0, f"{page.name}: {name}"
+
+
+def test_pictures_tell_no_place_of_the_machine_that_made_them() -> None:
+    pictures = sorted((ROOT / "docs" / "img").glob("*.svg"))
+    assert pictures
+    for picture in pictures:
+        assert not re.search(r"/[\w/]+/guestprogs", picture.read_text()), picture.name

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -101,3 +103,21 @@ def test_a_stack_of_nonsense_ends(tmp_path: Path) -> None:
     ran = mmscope("record", "--call-graph", "fp", "-o", tmp_path / "t", guest("misbehave"), "0")
     assert "Traceback" not in ran.err
     assert all(len(row[20] or ()) <= 127 for row in Trace(str(tmp_path / "t")).rows())
+
+
+@pytest.mark.parametrize("target", ["aarch64", "powerpc64"])
+@pytest.mark.skipif(shutil.which("llvm-objcopy") is None, reason="needs llvm-objcopy")
+def test_a_stripped_program_with_its_debugging_information_beside_it(target: str, tmp_path: Path) -> None:
+    """A leaf without a frame is told by where functions begin, which then only the other file tells."""
+    program, debug = tmp_path / "callers", tmp_path / "callers.debug"
+    shutil.copy(guest("callers", target), debug)
+    strip = ["llvm-objcopy", "--strip-all", f"--add-gnu-debuglink={debug}"]
+    subprocess.run([*strip, guest("callers", target), program], check=True)
+    traces = []
+    for number, file in enumerate((guest("callers", target), program)):
+        traces.append(tmp_path / f"trace{number}")
+        ran = mmscope("record", "--call-graph", "fp", "-o", traces[-1], file)
+        assert ran.status == 0, ran.err
+    whole, stripped = (folded(trace) for trace in traces)
+    assert stripped["main;outer;middle;leaf"] == 10
+    assert stripped == whole

@@ -93,7 +93,7 @@ def test_damaged_anywhere(data: st.DataObject, small: bytes, tmp_path_factory: p
     for verb in (["report"], ["script"], ["script", "--format", "json"], ["script", "--format", "kernel"]):
         status, _, err = run_verb(*verb, str(path))
         assert status in (0, 1, 2)
-        assert err.count("\n") <= 1
+        assert err.count("\n") <= 2  # of the trace, and of the program that a damaged header names
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"\x7fELF" + bytes(100), b"ARROW1\0\0" + bytes(64)])

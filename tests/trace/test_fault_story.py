@@ -185,7 +185,7 @@ def test_source_lines_are_told(tmp_path: Path) -> None:
     rows = faults_of(trace)
     from emu.trace.symbols import Symbols
 
-    symbols = Symbols.of_file(str(program), 0)
+    symbols = Symbols.of_file(str(program))
     number = next(n for n, row in enumerate(rows, 1) if symbols.line(row[6]) == (str(source), 4) and row[5] != row[6])
     told = story(trace, number)["Instruction"]
     assert f"{source}:4" in told

@@ -104,6 +104,22 @@ def test_locks(trace: Path) -> None:
     assert by_reason[("-", "mmap_lock of mm 1, write")] == 1
 
 
+def test_a_wait_that_two_events_tell_counts_once(tmp_path: Path) -> None:
+    """The taking of mmap_lock tells its wait, and so does the end of the contention; of others the end alone does."""
+    found = [
+        event(K.CONTENTION_BEGIN, 1, tid=2, text="mmap_lock", address=1, holder=1),
+        event(K.CONTENTION_END, 8, tid=2, text="mmap_lock", address=1, wait=7),
+        event(K.MMAP_LOCK_ACQUIRE_RETURNED, 8, tid=2, address=1, result=1, wait=7, holder=1),
+        event(K.CONTENTION_BEGIN, 9, tid=2, text="vma_lock", address=1, vma=6, code=1),
+        event(K.CONTENTION_END, 19, tid=2, text="vma_lock", address=1, vma=6, wait=10),
+        event(K.VMA_LOCK_WRITE, 19, tid=2, vma=6, wait=10),
+        event(K.CONTENTION_BEGIN, 20, tid=2, text="pt_lock", address=0x7000),
+        event(K.CONTENTION_END, 25, tid=2, text="pt_lock", address=0x7000, wait=5),
+    ]
+    groups = grouped(write_trace(tmp_path / "trace", found), "lock").groups
+    assert [(each.count, each.wait) for each in groups] == [(1, 10), (1, 7), (1, 5)]
+
+
 def test_percentiles_are_right_to_a_thousandth(tmp_path: Path) -> None:
     rng = random.Random(7)
     waits = [int(rng.paretovariate(0.5) * 100) for _ in range(5000)]
@@ -139,7 +155,7 @@ def test_every_program_has_its_own_symbols(tmp_path: Path) -> None:
 def _main(program: Path) -> int:
     from emu.trace.symbols import Symbols
 
-    return next(start for start, _, name in Symbols.of_file(str(program), 0)._symbols if name == "main")
+    return next(start for start, _, name in Symbols.of_file(str(program))._symbols if name == "main")
 
 
 @pytest.mark.parametrize("target", TARGETS)

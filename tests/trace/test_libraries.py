@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -26,6 +27,16 @@ int main(void) {
     char *memory = (char *)(((long)malloc(202 << 12) + 4096) & -4096);
     touch_them(memory, 200);
     return memory[0] - 1;
+}
+"""
+LAUNCHER = r"""
+#include <sys/wait.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+    if (fork() == 0)
+        execv(argv[1], argv + 1);
+    wait(0);
+    return execv(argv[1], argv + 1);
 }
 """
 
@@ -82,3 +93,20 @@ def test_call_stacks(trace: Path, tmp_path: Path) -> None:
     fills = [line for line in folded.read_text().splitlines() if line.endswith("main;touch_them;fill 200")]
     assert len(fills) == 1
     assert fills[0].startswith("program;_start;")
+    lines = mmscope("script", again).out.decode().splitlines()
+    number = next(line.split("#")[1].split()[0] for line in lines if "(fill+" in line)
+    told = mmscope("report", "--fault", number, again).out.decode()
+    assert re.search(r"call stack: fill\+0x\w+ < touch_them\+0x\w+ < main\+0x\w+ < ", told), "of both files"
+
+
+def test_libraries_of_programs_that_are_executed_later(trace: Path, tmp_path: Path) -> None:
+    assert COMPILER is not None
+    (tmp_path / "launcher.c").write_text(LAUNCHER)
+    subprocess.run([COMPILER, "-O1", "launcher.c", "-o", "launcher"], check=True, cwd=tmp_path)
+    again, folded = tmp_path / "trace.mmscope", tmp_path / "folded"
+    assert mmscope("record", "-o", again, tmp_path / "launcher", trace.with_name("program")).status == 0
+    assert mmscope("export", "--to", "folded", "-o", folded, again).status == 0
+    assert "program;fill 400" in folded.read_text().splitlines()
+    for options in (["--by", "symbol"], []):
+        lines = mmscope("report", *options, again).out.decode().splitlines()
+        assert [int(line.split()[0]) for line in lines if line.split()[-1:] == ["fill"]] == [400]

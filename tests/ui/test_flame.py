@@ -97,6 +97,9 @@ steps.push(width("a").toFixed(0), frame("b").classList.contains("gone"));
 window.prompt = function () { return "^b$"; };
 document.getElementById("search").dispatchEvent(new MouseEvent("click"));
 steps.push(document.getElementById("found").textContent, frame("b").querySelector("rect").getAttribute("fill"));
+window.prompt = function () { return "^(main|a)$"; };
+document.getElementById("search").dispatchEvent(new MouseEvent("click"));
+steps.push(document.getElementById("found").textContent);
 window.prompt = function () { return "("; };
 document.getElementById("search").dispatchEvent(new MouseEvent("click"));
 steps.push(document.getElementById("found").textContent, document.title);
@@ -119,8 +122,8 @@ def test_zoom_and_search_in_a_browser(tmp_path: Path) -> None:
     match = re.search(r'<pre id="steps">(.*?)</pre>', done.stdout, re.S)
     assert match is not None, done.stdout[-2000:]
     assert match[1] == (
-        '["a (30 faults, 25.00 %)","1180",true,true,"295",false,"matched: 25.0 %","rgb(230,0,230)","not a pattern",'
-        '"mine"]'
+        '["a (30 faults, 25.00 %)","1180",true,true,"295",false,"matched: 25.0 %","rgb(230,0,230)",'
+        '"matched: 50.0 %","not a pattern","mine"]'
     )
 
 

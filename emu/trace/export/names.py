@@ -34,6 +34,13 @@ class Comms:
         """The name; an unknown task has the first program's."""
         return self._of.get(tid, self._first)
 
+    def follow(self, row: Row) -> None:
+        """Take in an event, of which execs and forks change names."""
+        if row[4] == Kind.EXEC:
+            self.exec(row[3], row[17] or "")
+        elif row[4] == Kind.SCHED_PROCESS_FORK:
+            self.fork(row[3], row[7])
+
     def exec(self, tid: int, path: str) -> None:
         """A task runs another program."""
         self._of[tid] = _comm(os.path.basename(path))

@@ -94,7 +94,7 @@ class PerfettoWriter:
         self._fresh: dict[int, list[bytes]] = {}  # interned strings that the next packet must bring
         self._first = True
         self._tracks: dict[tuple[str, object], int] = {}
-        self._locations: dict[tuple[int, bool], str] = {}
+        self._locations: dict[tuple[int, int, bool], str] = {}  # by program, address
         # Encoded parts that come again and again: an annotation of a word, how that of a number begins, and an event,
         # what faults of one place have in common.
         self._words: dict[tuple[str, int | str], bytes] = {}
@@ -314,13 +314,13 @@ class PerfettoWriter:
         self._held.pop(key, None)
         self._end(max(begun, self._fault_end[tid]), track)
 
-    def _where(self, ip: int, is_return: bool = False) -> str:
+    def _where(self, image: int, ip: int, is_return: bool = False) -> str:
         """function+0x12. A return address belongs to the call before it."""
-        known = self._locations.get((ip, is_return))
+        known = self._locations.get((image, ip, is_return))
         if known is None:
-            found = self._symbols.lookup(ip - is_return)
+            found = self._symbols.lookup(image, ip - is_return)
             known = hex(ip) if found is None else f"{printable(found[0])}+{found[1] + is_return:#x}"
-            self._locations[ip, is_return] = known
+            self._locations[image, ip, is_return] = known
         return known
 
     def _fault(self, row: Row) -> None:
@@ -348,13 +348,14 @@ class PerfettoWriter:
     def _in_common(self, row: Row) -> bytes:
         """The annotations that many faults share: of the instruction, and of how it was served."""
         ip, code, flags, vma, path, reason, served, _, holder, result, function = row[6:8] + row[9:18]
-        key = ip, code, flags, vma, path, reason, served, holder, result, function, row[20]
+        image = self._symbols.image(row[2])
+        key = image, ip, code, flags, vma, path, reason, served, holder, result, function, row[20]
         known = self._common.get(key)
         if known is not None:
             return known
         args: dict[str, int | str] = {}
         if ip:
-            args |= {"ip": ip, "symbol": self._where(ip)}
+            args |= {"ip": ip, "symbol": self._where(image, ip)}
         if function:
             args["function"] = function
         args |= {
@@ -362,14 +363,14 @@ class PerfettoWriter:
             "reason": Reason(reason).name.lower(), "vma": vma, "flags": flags, "result": result, "holder": holder,
         }  # fmt: skip
         if row[20]:
-            args["stack"] = self._stack(row[20])
+            args["stack"] = self._stack(image, row[20])
         known = b"".join([self._annotation(name, value) for name, value in args.items()])
         self._remember(key, known)
         return known
 
-    def _stack(self, stack: tuple[int, ...]) -> str:
+    def _stack(self, image: int, stack: tuple[int, ...]) -> str:
         """A call stack, innermost first."""
-        return " < ".join(self._where(at, index > 0) for index, at in enumerate(stack))
+        return " < ".join(self._where(image, at, index > 0) for index, at in enumerate(stack))
 
     def _syscall(self, row: Row) -> None:
         time, _, pid, tid, kind, _, ip, code = row[:8]
@@ -393,7 +394,7 @@ class PerfettoWriter:
             self._waiting += 1
             args: dict[str, int | str] = {"lock": lock, "holder": row[15], "flags": row[9], "write": row[7]}
             if row[20]:
-                args["stack"] = self._stack(row[20])
+                args["stack"] = self._stack(self._symbols.image(pid), row[20])
             self._put(time, _BEGIN, track, f"wait for {row[17] or 'lock'}", "lock", **args)
         elif self._waits[tid]:
             self._waits[tid] -= 1
@@ -487,13 +488,15 @@ class PerfettoWriter:
         if kind in (Kind.SIGNAL_GENERATE, Kind.SIGNAL_DELIVER):
             args = {"sig": code, "code": row[16], "address": (row[18] or (0,))[0], "ip": ip}
         elif kind == Kind.EXEC:
-            self._comms.exec(tid, row[17] or "")
+            self._comms.follow(row)
+            self._symbols.follow(row)
             self._rename(pid, tid)
             args = {"filename": row[17] or "", "entry": ip, "load_bias": address}
         elif kind == Kind.EXIT:
             args = {"status": row[16]}
         elif kind == Kind.SCHED_PROCESS_FORK:
-            self._comms.fork(tid, code)
+            self._comms.follow(row)
+            self._symbols.follow(row)
             self._thread(row[8] or code, code)
             args = {"child_tid": code, "child_pid": row[8], "clone_flags": row[9]}
         elif kind == Kind.TLB_FLUSH:

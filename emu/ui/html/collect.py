@@ -9,17 +9,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from emu.trace.reader import Trace
-from emu.tracepoint import Kind, Path, Reason, Served
+from emu.trace.scan import Scan
+from emu.tracepoint import Kind
 
 Array = npt.NDArray[Any]
 Columns = dict[str, Array]
 
-_ENUMS = {"kind": Kind, "path": Path, "reason": Reason, "served": Served}
-_CODE_OF = {name: {member.name.lower(): int(member) for member in enum} for name, enum in _ENUMS.items()}
 _PIECES = 64
+_PIECE = 1 << 18  # events that are looked at together
 _WHO = ("time", "cpu", "pid", "tid", "kind")
 
 # subject: (kinds of event, columns besides _WHO)
@@ -77,13 +76,6 @@ class Events:
             raise AttributeError(name) from None
 
 
-def _plain(column: Any, dtype: Any) -> Array:
-    """An Arrow column of numbers as numpy; nulls are 0."""
-    if column.null_count:
-        column = column.fill_null(0)
-    return column.to_numpy(zero_copy_only=False).astype(dtype, copy=False)  # type: ignore[no-any-return]
-
-
 class _Parts:
     """One column in pieces. Small ones are joined early: many small arrays leave memory that cannot be given back."""
 
@@ -104,72 +96,47 @@ class _Parts:
         return np.concatenate(pieces) if pieces else np.zeros(0, dtype)
 
 
-class _Reader:
-    def __init__(self) -> None:
-        self.numbers: dict[str, int] = {"": 0}
-        self.texts = [""]
-
-    def enum(self, name: str, column: Any) -> Array:
-        """A dictionary column as the values of its enum; a name that is none of its members is 0."""
-        codes = _CODE_OF[name]
-        names = column.dictionary.to_pylist()
-        table = np.array([codes.get(found, 0) for found in names] or [0], np.int8)
-        return table[_plain(column.indices, np.int64)]
-
-    def text(self, column: Any, chosen: Array) -> Array:
-        """The texts of the chosen rows, as indices into `texts`."""
-        codes = _plain(column.indices, np.int64)[chosen]
-        used, inverse = np.unique(codes, return_inverse=True)
-        numbers = []
-        dictionary = column.dictionary
-        for code in used.tolist():
-            found = dictionary[code].as_py() if 0 <= code < len(dictionary) else None
-            found = found or ""
-            number = self.numbers.get(found)
-            if number is None:
-                number = self.numbers[found] = len(self.texts)
-                self.texts.append(found)
-            numbers.append(number)
-        return np.array(numbers, np.int32)[inverse] if numbers else np.zeros(0, np.int32)
-
-
 def collect(trace: Trace) -> Events:
     """Everything that the pictures of a trace need, as far as the file goes."""
     events = Events(trace.metadata)
-    reader = _Reader()
     parts: dict[str, dict[str, _Parts]] = {
         name: {column: _Parts() for column in (*_WHO, *extra)} for name, (_, extra) in SUBJECTS.items()
     }
-    subject_of = {int(kind): name for name, (kinds, _) in SUBJECTS.items() for kind in kinds}
+    names = list(SUBJECTS)
+    subject_of = np.full(256, -1, np.int8)
+    for number, (kinds, _) in enumerate(SUBJECTS.values()):
+        subject_of[[int(kind) for kind in kinds]] = number
     first, last = None, 0
-    for batch in trace.batches():
-        if not batch.num_rows:
+    scan = Scan(trace, list(_TYPES))
+    for piece in scan.pieces(_PIECE):
+        if not piece.num_rows:
             continue
-        kind = reader.enum("kind", batch.column("kind"))
-        time = _plain(batch.column("time"), np.int64)
-        duration = _plain(batch.column("duration"), np.int64)
-        events.total += batch.num_rows
+        columns = {name: piece.column(name).to_numpy().astype(_TYPES[name], copy=False) for name in scan.columns}
+        kind, time = columns["kind"], columns["time"]
         low, high = int(time.min()), int(time.max())
         first = low if first is None else min(first, low)
-        faults = (kind == Kind.PAGE_FAULT_USER) | (kind == Kind.PAGE_FAULT_KERNEL)
-        if faults.any():  # the time of a fault is its begin
-            high = max(high, int((time[faults] + duration[faults]).max()))
+        subject = subject_of[kind.view(np.uint8)]
+        faults = np.flatnonzero(subject == names.index("faults"))
+        if len(faults):  # the time of a fault is its begin
+            high = max(high, int((time[faults] + columns["duration"][faults]).max()))
         last = max(last, high)
-        present = np.bincount(kind.astype(np.int64) & 0xFF, minlength=256)
+        present = np.bincount(kind.view(np.uint8), minlength=256)
         for value in np.flatnonzero(present).tolist():
             events.kinds[value] += int(present[value])
-        _count_vma_locks(events, reader, batch, kind)
-        for name in {subject_of[value] for value in np.flatnonzero(present).tolist() if value in subject_of}:
-            chosen = np.flatnonzero(np.isin(kind, np.array(SUBJECTS[name][0], np.int8)))
-            for column, found in parts[name].items():
-                found.add(_column(reader, batch, column, chosen, kind))
+        _count_vma_locks(events, columns["reason"], kind)
+        for number in np.unique(subject).tolist():
+            if number >= 0:
+                chosen = np.flatnonzero(subject == number)
+                for column, found in parts[names[number]].items():
+                    found.add(columns[column][chosen])
+    events.total = scan.events
     events.problem = trace.problem
     events.first, events.last = first or 0, max(last, first or 0)
-    events.texts = reader.texts
-    for name, columns in parts.items():
+    events.texts = scan.strings
+    for name, of_subject in parts.items():
         joined = {}
-        for column in list(columns):  # one by one, so that what was joined is let go
-            joined[column] = columns.pop(column).join(_TYPES[column])
+        for column in list(of_subject):  # one by one, so that what was joined is let go
+            joined[column] = of_subject.pop(column).join(_TYPES[column])
         if (np.diff(joined["time"]) < 0).any():  # CPUs may be out of order by a little
             order = np.argsort(joined["time"], kind="stable")
             joined = {column: values[order] for column, values in joined.items()}
@@ -177,22 +144,8 @@ def collect(trace: Trace) -> Events:
     return events
 
 
-def _column(reader: _Reader, batch: pa.RecordBatch, name: str, chosen: Array, kind: Array) -> Array:
-    if name == "kind":
-        return kind[chosen]
-    column = batch.column(name)
-    if name == "text":
-        return reader.text(column, chosen)
-    if name in _CODE_OF:
-        return reader.enum(name, column)[chosen]
-    return _plain(column, _TYPES[name])[chosen]
-
-
-def _count_vma_locks(events: Events, reader: _Reader, batch: pa.RecordBatch, kind: Array) -> None:
-    ours = np.isin(kind, np.array([Kind.VMA_LOCK_READ, Kind.VMA_LOCK_READ_FAILED, Kind.VMA_LOCK_WRITE], np.int8))
-    if not ours.any():
-        return
-    reason = reader.enum("reason", batch.column("reason"))[ours].astype(np.int64)
-    keys, counts = np.unique((kind[ours].astype(np.int64) << 8) | reason, return_counts=True)
-    for key, count in zip(keys.tolist(), counts.tolist()):
-        events.vma_locks[key >> 8, key & 0xFF] += count
+def _count_vma_locks(events: Events, reason: Array, kind: Array) -> None:
+    ours = (kind >= Kind.VMA_LOCK_READ) & (kind <= Kind.VMA_LOCK_WRITE) & (kind != Kind.VMA_LOCK_RELEASED)
+    counts = np.bincount((kind[ours].astype(np.int64) << 8) | reason[ours])
+    for key in np.flatnonzero(counts).tolist():
+        events.vma_locks[key >> 8, key & 0xFF] += int(counts[key])

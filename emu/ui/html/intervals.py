@@ -138,12 +138,10 @@ def runs(events: Events) -> Columns:
         until = np.concatenate([columns["time"][ours], [events.last]])
         after = np.concatenate([[0], comes])  # who runs after the switch before; 0 before the first one: not known
         tid = np.where(np.concatenate([leaves, [0]]) != 0, np.concatenate([leaves, [0]]), after)
-        for index in np.flatnonzero((after != tid) & (tid != 0)).tolist():
-            woken = starts.last(int(tid[index]), int(until[index]))
-            if woken is not None and woken >= since[index]:
-                since[index] = woken
-            elif index:
-                since[index] = until[index]
+        told = np.flatnonzero((after != tid) & (tid != 0))
+        woken = starts.last(tid[told], until[told])
+        begun = np.where(told > 0, until[told], since[told])  # where nothing woke it
+        since[told] = np.where(woken >= since[told], woken, begun)
         parts.append((since, until, np.full(len(tid), cpu, np.int32), tid))
     if not parts:
         seen = {
@@ -177,8 +175,12 @@ class _Starts:
         ends = np.append(first[1:], len(order))
         self._range = {int(tid): (int(low), int(high)) for tid, low, high in zip(tids, first, ends)}
 
-    def last(self, tid: int, time: int) -> int | None:
-        """The last time up to `time` that a task was woken or made."""
-        low, high = self._range.get(tid, (0, 0))
-        at = low + int(np.searchsorted(self._times[low:high], time, "right")) - 1
-        return int(self._times[at]) if at >= low else None
+    def last(self, tids: Array, times: Array) -> Array:
+        """The last time up to each of `times` that a task was woken or made; -1: never."""
+        found = np.full(len(tids), -1, np.int64)
+        for tid in np.unique(tids).tolist():
+            low, high = self._range.get(tid, (0, 0))
+            ours = np.flatnonzero(tids == tid)
+            at = np.searchsorted(self._times[low:high], times[ours], "right") - 1
+            found[ours[at >= 0]] = self._times[low:high][at[at >= 0]]
+        return found

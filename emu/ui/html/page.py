@@ -10,8 +10,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import os
 import re
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
@@ -19,8 +19,10 @@ import numpy as np
 
 from emu import __version__
 from emu.trace.escape import printable
+from emu.trace.export.output import Output
 from emu.trace.reader import Trace
 from emu.ui.html import palette
+from emu.ui.html.cells import encode
 from emu.ui.html.collect import Array
 from emu.ui.html.pack import Pack, script_json
 from emu.ui.html.picture import Picture, make_picture
@@ -32,21 +34,18 @@ _AXIS = 10**9  # places on the address axis are stored as integers below this
 
 
 def write_html(trace: Trace, path: str, program: str | None = None) -> int:
-    """Write the page of a trace to `path`: its size in bytes. `program`: see Images. OSError when it
+    """Write the page of a trace to `path`: its size in bytes. `program`: see Images. ExportError when it
     cannot be written."""
-    return write_text(path, page(make_picture(trace, program=program)))
+    return write_text(path, lambda: page(make_picture(trace, program=program)))
 
 
-def write_text(path: str, text: str) -> int:
-    """Write a whole file in UTF-8: its size. Where that fails an incomplete regular file is taken away again."""
-    content = text.encode()
-    try:
-        with open(path, "wb") as file:
-            file.write(content)
-    except OSError:
-        if os.path.isfile(path):
-            os.unlink(path)
-        raise
+def write_text(path: str, make: Callable[[], str]) -> int:
+    """Write a whole file in UTF-8: its size. Whether that can be done is seen before the text is made; where it cannot,
+    a file of that name stays as it was."""
+    with Output(path) as output:
+        output.open()
+        content = make().encode()
+        output.write(content)
     return len(content)
 
 
@@ -127,11 +126,12 @@ def _data(picture: Picture, pack: Pack) -> dict[str, Any]:
         pack.add(f"axis{index}.high", np.round(axis.high * _AXIS), ascending=True)
     texts = _Texts(picture.texts)
     _bands(picture, pack, texts)
-    task = {tid: index for index, tid in enumerate(picture.tids)}
+    tids = np.array(picture.tids, np.int64)
 
     def tasks(column: Array) -> Array:
         """Numbers of tasks from 1; 0 is none."""
-        return np.array([task.get(tid, -1) + 1 for tid in column.tolist()], np.int64)
+        at = np.searchsorted(tids, column)
+        return np.where(tids[np.minimum(at, len(tids) - 1)] == column, at + 1, 0) if len(tids) else np.zeros_like(at)
 
     waits = picture.waits
     for name in ("duration", "cpu", "vma", "write", "address"):
@@ -166,7 +166,7 @@ def _data(picture: Picture, pack: Pack) -> dict[str, Any]:
         "dropped": cells.dropped,
         "tids": picture.tids,
         "cpus": picture.cpus,
-        "lanes": [task[tid] for tid in picture.lanes],
+        "lanes": np.searchsorted(tids, picture.lanes).tolist(),
         "processes": [{"pid": process.pid, "faults": process.faults} for process in picture.processes],
         "symbols": picture.symbols,
         "texts": texts.used,
@@ -187,14 +187,15 @@ class _Texts:
         self.used = [""]
 
     def numbers(self, column: Array) -> Array:
+        codes, values = encode(column)
         found = []
-        for text in column.tolist():
+        for text in values.tolist():
             number = self._number.get(text)
             if number is None:
                 number = self._number[text] = len(self.used)
                 self.used.append(self._texts[text])
             found.append(number)
-        return np.array(found, np.int64)
+        return np.array(found, np.int64)[codes]
 
 
 def _bands(picture: Picture, pack: Pack, texts: _Texts) -> None:

@@ -53,9 +53,9 @@ _FILLS = {
 
 
 def write_svg(trace: Trace, path: str, program: str | None = None) -> int:
-    """Write the picture of a trace to `path`: its size in bytes. `program`: see Images. OSError when it
+    """Write the picture of a trace to `path`: its size in bytes. `program`: see Images. ExportError when it
     cannot be written."""
-    return write_text(path, svg(make_picture(trace, program=program)))
+    return write_text(path, lambda: svg(make_picture(trace, program=program)))
 
 
 def _number(value: float) -> str:

@@ -33,6 +33,7 @@ from emu.ui.top.views import PANES, SORTS, View, lock_rows, name_of, sorting, th
 FRAME = 0.1  # seconds between two pictures, at least
 SHARE = 0.04  # of the run's time that this process may take, to read events and to draw; with all around it 0.05
 DRAW_SHARE = 0.02  # what reading leaves of it for drawing where there are always more events to read
+FIRST_COST = 0.012  # seconds of processor time that the first picture takes, about: a live run has to earn it first
 SELDOM = 1.0  # seconds between two pictures, whatever reading takes
 WORK = 0.05  # seconds of reading events in each frame of a live run, at most
 SEEK_WORK = 0.3  # the same where no guest is held up: keys wait no longer than this
@@ -140,6 +141,9 @@ class Dashboard(App[int]):
         """The empty screen is there: from now on time counts."""
         self._begun = self._ticked_at = time.monotonic()
         self._begun_cpu = self._used = time.process_time()
+        if self.guest is not None and self.guest.poll() is None:
+            self._due, self._frame_cost = False, FIRST_COST
+            self._drawn_at, self._drawn_size = self._begun, self.canvas.size
         self.set_interval(FRAME, self._tick)
         self._tick()
 
@@ -188,7 +192,7 @@ class Dashboard(App[int]):
         if running:
             room = self._used - before + self._frame_cost <= left or now - self._drawn_at >= SELDOM
         else:
-            room = self._frame_cost <= SHARE * (now - self._drawn_at)
+            room = self._frame_cost <= SHARE * (now - self._drawn_at) or not self.frames
         if self._due or room or self.canvas.size != self._drawn_size:
             self._show(now)
 
@@ -245,10 +249,10 @@ class Dashboard(App[int]):
         self.canvas.show(draw(run, player.model, self.view, size.width, size.height))
         self.frames += 1
 
-    def on_resize(self) -> None:
+    def on_resize(self, event: events.Resize) -> None:
         self._due = True
-        if self.guest is not None:
-            self.guest.resize(max(20, self.size.width), max(2, self.size.height // 7))
+        if self.guest is not None:  # `self.size` may still be that of before
+            self.guest.resize(max(20, event.size.width), max(2, event.size.height // 7))
 
     # Keys
 

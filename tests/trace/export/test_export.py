@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -15,8 +16,10 @@ from collections import Counter
 from pathlib import Path
 
 import pyarrow.dataset
+import pyarrow.parquet
 import pytest
 
+from emu.trace import recorder
 from emu.trace.kernel_record import kernel_lines
 from emu.trace.reader import Trace
 from emu.tracepoint import FIELDS, Kind, Reason, Row, Served
@@ -24,6 +27,7 @@ from emu.tracepoint import Path as LockPath
 from tests.guests import ROOT, guest, mmscope
 from tests.trace.export.synthetic import contention, row, write
 from tests.trace.export.trace_processor import TraceProcessor
+from tests.trace.rows import event, write_trace
 
 HOSTILE = "\x1b]0;owned\x07\n# tracer: x\n[red]</script><b>&amp;;a b\"'"
 
@@ -84,6 +88,18 @@ def test_parquet_is_read_back_with_duckdb_and_pyarrow(trace: Path, partition: st
     read = pyarrow.dataset.dataset(out, partitioning="hive").to_table()
     assert sorted(read.column("row").to_pylist()) == list(range(len(rows)))
     assert Counter(read.column("kind").to_pylist()) == kinds
+
+
+@pytest.mark.parametrize("partition", ["kind", "time"])
+def test_parquet_of_a_trace_of_several_batches(partition: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event's row is its place in the trace, and every file has the trace's header."""
+    monkeypatch.setattr(recorder, "BATCH", 3)
+    rows = [event(Kind.PAGE_FAULT_USER, at, address=at) for at in range(10)]
+    out, _ = export("parquet", write_trace(tmp_path / "trace", rows, seed=17), "--partition", partition)
+    read = pyarrow.dataset.dataset(out, partitioning="hive").to_table(columns=["row", "time"]).to_pylist()
+    assert sorted((each["row"], each["time"]) for each in read) == [(at, at) for at in range(10)]
+    for file in out.rglob("*.parquet"):
+        assert json.loads(pyarrow.parquet.read_schema(file).metadata[b"mmscope"])["seed"] == 17
 
 
 def test_parquet_wants_a_new_directory(trace: Path, tmp_path: Path) -> None:
@@ -155,6 +171,14 @@ def test_ftrace_text_is_the_kernels(trace: Path, tmp_path: Path, kind: str) -> N
         for line in kernel_lines(sorted(rows_of(trace), key=lambda r: r[0]), children=True)
         if line[0] == "U"
     ]
+
+
+def test_ftrace_text_tells_waits_that_the_kernels_format_has_no_place_for(tmp_path: Path) -> None:
+    out, _ = export("ftrace", write(tmp_path / "t", contention()))
+    waits = [fields for name, fields in events_of(out.read_text()) if name == "lock_wait"]
+    assert waits == ["lock=0x1 wait=250 holder=0", "lock=0x1 wait=250 holder=1000", "lock=0x1 wait=20 holder=0"]
+    owners = [fields for name, fields in events_of(out.read_text()) if name == "lock_owner"]
+    assert owners == ["lock=0x1 name=mmap_lock holder=1000", "lock=0x1 name=mmap_lock holder=1001"]
 
 
 def test_ftrace_text_is_in_the_order_of_time(tmp_path: Path) -> None:
@@ -286,6 +310,7 @@ def test_folded_weighs_faults_waits_and_times(tmp_path: Path) -> None:
     trace = write(tmp_path / "t", contention())
     out, said = export("folded", trace)
     assert out.read_text() == "program;0x401000 1\n" and "14 events of other kinds" in said
+    assert "1 have no call stack (record --call-graph fp): only their innermost function is shown" in said
     # The fault's wait counts once, though its lock's events tell it again; a wait outside of faults counts by itself.
     out, _ = export("folded", trace, "--weight", "wait")
     assert out.read_text() == "program;0x401000 250\nprogram;0x5;0x401100;mmap_lock_[k] 20\n"

@@ -18,6 +18,7 @@ from emu.trace.reader import Trace
 from emu.trace.symbols import Symbols
 from emu.tracepoint import Kind, Reason, Row, Served
 from emu.tracepoint import Path as LockPath
+from emu.ui.html import picture as picture_module
 from emu.ui.html.axis import MAX_SEGMENTS, make_axis
 from emu.ui.html.bands import bands
 from emu.ui.html.cells import make_cells
@@ -140,6 +141,36 @@ def test_cells_end_where_nothing_is_alike() -> None:
     assert cells.count.sum() == size
     assert cells.dropped == ("vma", "symbol")
     assert (np.diff(cells.time) >= 0).all()
+
+
+def test_the_lead_names_the_longest_wait_and_who_held_the_lock(tmp_path: Path) -> None:
+    lock = {"address": 1, "text": "mmap_lock"}
+    write(tmp_path / "t", [
+        event(Kind.PAGE_FAULT_USER, 1, 5, address=4096, path=int(LockPath.VMA_LOCK)),
+        event(Kind.SYS_ENTER, 10, 7, text="munmap"),
+        event(Kind.CONTENTION_BEGIN, 20, 8, **lock, holder=7), event(Kind.CONTENTION_END, 25, 8, **lock, wait=5),
+        event(Kind.CONTENTION_BEGIN, 30, 9, **lock, holder=7), event(Kind.CONTENTION_END, 90, 9, **lock, wait=60),
+        event(Kind.CONTENTION_BEGIN, 91, 8, **lock, holder=7), event(Kind.CONTENTION_END, 93, 8, **lock, wait=2),
+    ])  # fmt: skip
+    lead = [each.replace("\xa0", " ") for each in make_picture(Trace(str(tmp_path / "t"))).lead]
+    assert "Tasks waited 3 times for locks, 67 ns in all." in lead
+    assert lead[-1] == "Task 9 waited longest: 60 ns in a page fault for mmap_lock, which task 7 held in munmap."
+
+
+def test_intervals_that_are_left_out_are_told_and_the_longest_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(picture_module, "MAX_INTERVALS", 3)
+    rows = []
+    for at in range(5):
+        rows.append(event(Kind.CONTENTION_BEGIN, 100 * at, 8, address=1, text="mmap_lock", holder=7))
+        rows.append(
+            event(Kind.CONTENTION_END, 100 * at + 10 * at + 1, 8, address=1, text="mmap_lock", wait=10 * at + 1)
+        )
+    write(tmp_path / "t", rows)
+    found = make_picture(Trace(str(tmp_path / "t")))
+    assert found.waits["duration"].tolist() == [21, 31, 41]
+    assert "The timelines draw the 3 longest waits of 5." in found.notes
 
 
 def test_waits_and_the_calls_on_both_sides(tmp_path: Path) -> None:
@@ -277,7 +308,7 @@ def test_a_long_trace_keeps_its_shape_rather_than_its_details() -> None:
 def test_addresses_are_those_of_the_program_that_a_process_ran_then(tmp_path: Path) -> None:
     """One address is a function of one program, another one after the next exec; --program stands for the first."""
     programs = [str(guest(name)) for name in ("faults", "workers", "mm_storm")]
-    symbols = [Symbols.of_file(path, 0) for path in programs]
+    symbols = [Symbols.of_file(path) for path in programs]
 
     def names(at: int) -> list[str]:
         return [found[0] for each in symbols if (found := each.lookup(at)) is not None]
@@ -301,7 +332,7 @@ def test_addresses_are_those_of_the_program_that_a_process_ran_then(tmp_path: Pa
 
 
 def test_the_program_that_was_given_names_the_functions_of_a_flame_graph(tmp_path: Path) -> None:
-    row = event(Kind.PAGE_FAULT_USER, 2, ip=Symbols.of_file(str(guest("faults")), 0)._symbols[5][0], address=4096)
+    row = event(Kind.PAGE_FAULT_USER, 2, ip=Symbols.of_file(str(guest("faults")))._symbols[5][0], address=4096)
     trace = write_trace(tmp_path / "trace", [event(Kind.EXEC, 1, text="/no/such/program"), row])
     assert mmscope("report", "--flame", tmp_path / "svg", "--program", guest("faults"), trace).status == 0
-    assert Symbols.of_file(str(guest("faults")), 0)._symbols[5][2] in (tmp_path / "svg").read_text()
+    assert Symbols.of_file(str(guest("faults")))._symbols[5][2] in (tmp_path / "svg").read_text()

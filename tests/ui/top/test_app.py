@@ -11,14 +11,16 @@ from typing import Any, cast
 
 import pyarrow as pa
 import pytest
+from textual.geometry import Size
 
 from emu.trace.follow import Follower
 from emu.ui.top import app
-from emu.ui.top.app import FRAME, SHARE, Dashboard, parse_moment
+from emu.ui.top.app import FIRST_COST, FRAME, SHARE, Dashboard, parse_moment
 from emu.ui.top.guest import Guest
 from emu.ui.top.model import Model
 from emu.ui.top.player import Player, Source
 from emu.ui.top.totals import Filter, totals
+from emu.ui.top.views import View, thread_rows
 from tests.trace.synthetic import storm, write
 
 
@@ -29,6 +31,7 @@ class Stub:
         self.status: int | None = None
         self.printed = 0
         self.datagrams: deque[bytes] = deque()
+        self.sizes: list[tuple[int, int]] = []
 
     def poll(self) -> int | None:
         return self.status
@@ -36,8 +39,8 @@ class Stub:
     def lines(self) -> list[str]:
         return []
 
-    def resize(self, _columns: int, _rows: int) -> None:
-        """It has no terminal."""
+    def resize(self, columns: int, rows: int) -> None:
+        self.sizes.append((columns, rows))
 
 
 def busy(seconds: float) -> None:
@@ -47,9 +50,13 @@ def busy(seconds: float) -> None:
 
 
 @pytest.mark.timing
-@pytest.mark.parametrize("heavy", [False, True])
-def test_drawing_keeps_its_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heavy: bool) -> None:
-    """Every frame differs. With pictures that take long, there are fewer."""
+@pytest.mark.parametrize("pictures", ["plain", "slow", "free"])
+def test_drawing_keeps_its_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: str) -> None:
+    """Every frame differs. With pictures that take long there are fewer, and however little they take no more than ten
+    a second."""
+    heavy = pictures == "slow"
+    if pictures == "free":
+        monkeypatch.setattr(app, "SHARE", 10.0)
     write(tmp_path / "t", storm(2000))
     source = Source(Follower(str(tmp_path / "t")), growing=False)
     source.poll()
@@ -72,8 +79,11 @@ def test_drawing_keeps_its_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             return dashboard.frames, dashboard.draw_seconds, time.monotonic() - begin
 
     frames, spent, seconds = asyncio.run(watch())
-    assert 3 <= frames <= seconds / FRAME + 2
-    assert spent <= SHARE * seconds + 0.2  # the first pictures come at once
+    assert 3 <= frames <= 10 * seconds + 2
+    if pictures == "free":
+        assert frames > 5 * seconds
+        return
+    assert spent <= 0.05 * seconds + 0.2  # the first pictures come at once
     if heavy:
         assert frames <= SHARE * seconds / 0.06 + 3
 
@@ -128,6 +138,96 @@ def test_a_run_is_not_held_up_and_nothing_is_lost(tmp_path: Path, monkeypatch: p
         feed(expected, source.follower.batch(index))
     assert player.model.events == len(rows)
     assert totals(player.model, Filter(), 1e9) == totals(expected, Filter(), 1e9)
+
+
+def test_a_picture_of_another_size_is_drawn_anew_whatever_it_costs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The terminal tells its new size before the canvas has it: what was drawn meanwhile does not stay."""
+    write(tmp_path / "t", storm(2))
+    source = Source(Follower(str(tmp_path / "t")), growing=False)
+    source.poll()
+    monkeypatch.setattr(app, "SHARE", 0.0)  # nothing is drawn but what has to be
+
+    async def watch() -> None:
+        dashboard = Dashboard(Player(source, live=False), "storm")
+        async with dashboard.run_test(size=(80, 24)):
+            await asyncio.sleep(3 * FRAME)
+            frames = dashboard.frames
+            await asyncio.sleep(3 * FRAME)
+            assert dashboard.frames == frames
+            dashboard._drawn, dashboard._drawn_size = None, Size(79, 24)
+            await asyncio.sleep(3 * FRAME)
+            assert dashboard.frames == frames + 1
+            assert dashboard._drawn_size == Size(80, 24)
+
+    asyncio.run(watch())
+
+
+def test_the_guests_terminal_is_as_wide_as_the_dashboard(tmp_path: Path) -> None:
+    write(tmp_path / "t", storm(2))
+    player = Player(Source(Follower(str(tmp_path / "t")), growing=True), live=True)
+    guest = Stub()
+
+    async def watch() -> None:
+        async with Dashboard(player, "storm", cast(Guest, guest)).run_test(size=(80, 24)) as pilot:
+            await pilot.resize_terminal(120, 42)
+            await asyncio.sleep(3 * FRAME)
+
+    asyncio.run(watch())
+    assert guest.sizes[0] == (80, 3), guest.sizes
+    assert guest.sizes[-1] == (120, 6), guest.sizes
+
+
+@pytest.mark.parametrize("key", ["f", "enter"])
+def test_a_thread_that_is_chosen_filters_and_lets_go(tmp_path: Path, key: str) -> None:
+    write(tmp_path / "t", storm(20))
+    source = Source(Follower(str(tmp_path / "t")), growing=False)
+    source.poll()
+
+    async def watch() -> None:
+        dashboard = Dashboard(Player(source, live=False), "storm")
+        async with dashboard.run_test(size=(80, 24)) as pilot:
+            await pilot.press("end")
+            while not dashboard.player.at_end:
+                await asyncio.sleep(0.05)
+            dashboard.view.focus = "threads"
+            await pilot.press("down", key)
+            chosen = thread_rows(dashboard.player.model, totals(dashboard.player.model, Filter(), 1e9), View())[1].tid
+            assert dashboard.view.chosen == Filter(chosen, None)
+            dashboard.view.selected["threads"] = 0  # the one that is left
+            await pilot.press(key)
+            assert dashboard.view.chosen == Filter(None, None)
+
+    asyncio.run(watch())
+
+
+@pytest.mark.timing
+def test_a_short_run_pays_for_no_more_than_its_share(tmp_path: Path) -> None:
+    """The first picture waits until the run has lasted long enough for it; the end of the run is shown at once."""
+    write(tmp_path / "t", storm(20))
+    source = Source(Follower(str(tmp_path / "t")), growing=True)
+    source.poll()
+    guest = Stub()
+
+    async def watch(short: bool) -> None:
+        guest.status = None
+        dashboard = Dashboard(Player(source, live=True), "storm", cast(Guest, guest))
+        async with dashboard.run_test(size=(80, 24)):
+            begin = dashboard._begun or time.monotonic()
+            assert dashboard.frames == 0
+            if short:
+                guest.status = 0
+                await asyncio.sleep(3 * FRAME)
+                assert dashboard.frames > 0
+                return
+            while not dashboard.frames:
+                assert time.monotonic() < begin + 3
+                await asyncio.sleep(0.01)
+            assert time.monotonic() - begin >= FIRST_COST / SHARE
+
+    asyncio.run(watch(True))
+    asyncio.run(watch(False))
 
 
 @pytest.mark.parametrize(

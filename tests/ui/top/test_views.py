@@ -144,3 +144,22 @@ def test_help_fits_into_20_columns() -> None:
     lines = picture(storm(1), View(page=("help", None)), 20, 60)
     text = " ".join(" ".join(lines).split())
     assert "pause, go on" in text and "step to the next page fault" in text
+
+
+def test_of_vmas_with_as_many_faults_those_that_are_unmapped_come_last() -> None:
+    rows = [
+        row(Kind.VMA_CREATE, 1, address=0x10000, size=0x1000, vma=1), row(Kind.VMA_CREATE, 2, address=0x20000,
+        size=0x1000, vma=2), fault(3, MAIN, 0, 0x10000, vma=1), fault(4, MAIN, 0, 0x20000, vma=2),
+        row(Kind.VMA_REMOVE, 5, address=0x10000, size=0x1000, vma=1),
+    ]  # fmt: skip
+    lines = picture(rows)
+    shown = [line.split()[0] for line in lines if re.match(r"[12]0000-", line)]
+    assert shown == ["20000-21000", "10000-11000"]
+
+
+def test_p99_of_a_lock_is_the_wait_that_few_exceed() -> None:
+    rows = storm(100)
+    for at in [at for at, each in enumerate(rows) if each[14] == 4000][-9:]:  # those of the last three rounds
+        rows[at] = (*rows[at][:14], 8000, *rows[at][15:])  # type: ignore[assignment]
+    found = cells(picture(rows), r"^mmap_lock pid 1000 +\d+ +(\d+) +\d+ +.+ us +(.+) us +(.+) us +.+ us 1000 munmap")
+    assert found == ("100", "4.1", "8.0")
