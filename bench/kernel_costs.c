@@ -239,6 +239,14 @@ static void signals(void)
     signal(SIGUSR1, on_signal);
     pid_t self = getpid();
     TIMED("signal_to_self", N, for (int i = 0; i < N; i++) kill(self, SIGUSR1));
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    struct timespec now = {0, 0};
+    TIMED("signal_send_take", N, for (int i = 0; i < N; i++) { kill(self, SIGUSR1); sigtimedwait(&set, NULL, &now); });
+    TIMED("sigtimedwait_none", N, for (int i = 0; i < N; i++) sigtimedwait(&set, NULL, &now));
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
 static void switches(void) // two processes and two pipes on one CPU: half of a round trip has one switch

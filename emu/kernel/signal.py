@@ -222,6 +222,10 @@ def send_signal(task: Task, info: SigInfo, group: bool) -> int:
     pending = process.shared_pending if group else signals.private
     if signo >= 32 and info.code != SI_USER and not _may_queue(task):
         return -errno.EAGAIN
+    if signo < 32 and pending.mask & mask:  # legacy_queue: whoever shall take it has been told
+        return 0
+    sched = task.machine.sched
+    sched.charge(sched.cost.send_signal)
     pending.add(info)
     target = _choose(task, mask, group)
     if target is None:
@@ -233,7 +237,7 @@ def send_signal(task: Task, info: SigInfo, group: bool) -> int:
         signals.private.flush(mask)
         process.kill_all(-signo)
         return 0
-    task.machine.sched.signal_wake(target, signo == SIGKILL)
+    sched.signal_wake(target, signo == SIGKILL)
     return 0
 
 

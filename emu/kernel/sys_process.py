@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from emu.kernel.task import Task
 
 RELEASE = "6.18.0"
+INIT = 1  # the process of this number is outside of the machine, with all rights: orphans and queries know it
 RLIMIT_NOFILE, RLIM_NLIMITS = 7, 16
 CAP_SETGID, CAP_SETUID, CAP_SETPCAP, CAP_SYS_RESOURCE = 6, 7, 8, 24
 _UNCHANGED = 0xFFFFFFFF
@@ -67,14 +68,19 @@ def find_task(task: Task, pid: int) -> Task | None:
     return task if s32(pid) == 0 else task.machine.pids.get(s32(pid))
 
 
+def no_task(pid: int, of_init: int) -> int:
+    """What a query says of a pid that no task has: -ESRCH, but for process 1, which is outside of the machine."""
+    return of_init if s32(pid) == INIT else -errno.ESRCH
+
+
 def sys_getpgid(task: Task, pid: int, *_: int) -> int:
     found = find_task(task, pid)
-    return -errno.ESRCH if found is None else found.pgid
+    return no_task(pid, INIT) if found is None else found.pgid
 
 
 def sys_getsid(task: Task, pid: int, *_: int) -> int:
     found = find_task(task, pid)
-    return -errno.ESRCH if found is None else found.sid
+    return no_task(pid, INIT) if found is None else found.sid
 
 
 def sys_setpgid(task: Task, pid: int, pgid: int, *_: int) -> int:
@@ -274,9 +280,8 @@ def sys_capget(task: Task, header: int, data: int, *_: int) -> int:
     if s32(number) < 0:
         return -errno.EINVAL
     found = task.machine.pids.get(number) if number else task
-    if found is None and number != 1:
+    if found is None and no_task(number, 0):
         return -errno.ESRCH
-    # Process 1 is outside of the machine: it has all capabilities.
     effective, permitted = (found.cred.cap_effective, found.cap_permitted) if found is not None else (CAP_ALL, CAP_ALL)
     words = (effective & _UNCHANGED, permitted & _UNCHANGED, 0, effective >> 32, permitted >> 32, 0)
     return put_struct(task, data, struct.pack(order(task) + "6I", *words))

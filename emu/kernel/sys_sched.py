@@ -8,7 +8,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from emu.kernel.args import order, pack_timespec, put_struct, s32
-from emu.kernel.sys_process import find_task
+from emu.kernel.sys_process import find_task, no_task
 from emu.sched.entity import SCHED_FIFO, SCHED_RR
 from emu.sched.sched import SLICE
 
@@ -70,7 +70,7 @@ def sys_sched_getscheduler(task: Task, pid: int, *_: int) -> int:
         return -errno.EINVAL
     found = find_task(task, pid)
     if found is None:
-        return -errno.ESRCH
+        return no_task(pid, SCHED_NORMAL)
     return found.policy | (SCHED_RESET_ON_FORK if found.sched_reset_on_fork else 0)
 
 
@@ -78,9 +78,10 @@ def sys_sched_getparam(task: Task, pid: int, address: int, *_: int) -> int:
     if s32(pid) < 0 or not address:
         return -errno.EINVAL
     found = find_task(task, pid)
-    if found is None:
+    if found is None and no_task(pid, 0):
         return -errno.ESRCH
-    return put_struct(task, address, struct.pack(order(task) + "i", found.rt_priority))
+    priority = found.rt_priority if found is not None else 0
+    return put_struct(task, address, struct.pack(order(task) + "i", priority))
 
 
 def sys_sched_setscheduler(task: Task, pid: int, policy: int, address: int, *_: int) -> int:

@@ -274,7 +274,17 @@ class Sched:
         """A signal came: end a sleep that lets it in (signal_wake_up)."""
         if task.state == State.INTERRUPTIBLE or (fatal and task.state == State.KILLABLE):
             self.wake(task, -EINTR)
+        elif not task.sigpending:
+            self._kick(task)
         task.sigpending = True
+
+    def _kick(self, task: SchedEntity) -> None:
+        """Interrupt the CPU that runs a task, so that it looks at its signals (kick_process)."""
+        rq = task.rq
+        if rq is not None and rq.curr is task and rq is not self.rq and task.state == State.RUNNING:
+            rq.interrupted += self.cost.ipi_receive
+            if self.current is not self.boot:
+                self.charge(self.cost.ipi)
 
     def resched(self) -> None:
         """The task goes back to guest code: let others run when its slice is used up or it shall yield (schedule)."""

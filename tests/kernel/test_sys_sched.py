@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""sched_setattr with SCHED_DEADLINE: its checks, in the kernel's order."""
+"""sched_setattr with SCHED_DEADLINE: its checks, in the kernel's order; what is asked about process 1."""
 
 from __future__ import annotations
 
 import struct
-from errno import EBUSY, EINVAL, EPERM
+from errno import EBUSY, EINVAL, EPERM, ESRCH
 
 import pytest
 
 from emu.kernel.machine import Machine
+from emu.kernel.sys_process import SYSCALLS as PROCESS
 from emu.kernel.sys_sched import SYSCALLS
 from tests.guests import guest
 
@@ -41,3 +42,16 @@ def test_deadlines(runtime: int, deadline: int, period: int, priority: int, resu
     if result == -EBUSY:
         task.cred.cap_effective = 0
         assert SYSCALLS["sched_setattr"](task, 0, task.cpu.sp - 256, 0) == -EPERM
+
+
+def test_process_1_is_known() -> None:
+    """It is outside of the machine, and the parent of what is in it; of others nothing is known."""
+    program = str(guest("hello"))
+    task = Machine(memory=16 << 20).spawn(program, [program], [])
+    at = task.cpu.sp - 256
+    assert PROCESS["getppid"](task) == 1
+    for pid, expected in ((1, [1, 1, 0, 0]), (77, [-ESRCH] * 4)):
+        found = [PROCESS[name](task, pid) for name in ("getpgid", "getsid")]
+        found += [SYSCALLS["sched_getscheduler"](task, pid), SYSCALLS["sched_getparam"](task, pid, at)]
+        assert found == expected
+    assert SYSCALLS["sched_setscheduler"](task, 1, 0, at) == -ESRCH

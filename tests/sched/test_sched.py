@@ -241,3 +241,28 @@ def test_cpu_time_is_neither_sleep_nor_waiting() -> None:
     box.start(lambda: box.work(200 * US))
     box.run()
     assert 50 * US <= used[0] <= 55 * US
+
+
+def test_signal_interrupts_the_cpu_that_runs_its_task() -> None:
+    """Once: who has a signal already needs no second interrupt. A sender on the same CPU sends none."""
+    box = Threads(3)
+    cost = box.sched.cost
+    spent: list[int] = []
+
+    def busy() -> None:
+        box.work(100 * US)
+        box.sched.sync()
+
+    def send() -> None:
+        for target in (busy_one, busy_one, box.sched.current):
+            before = box.sched.clock
+            box.sched.signal_wake(target, False)
+            spent.append(box.sched.clock - before)
+        rq = busy_one.rq
+        assert rq is not None
+        spent.append(rq.interrupted)
+
+    busy_one = box.start(busy)
+    box.start(send)
+    box.run()
+    assert spent == [cost.ipi, 0, 0, cost.ipi_receive]
