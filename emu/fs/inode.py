@@ -241,6 +241,36 @@ class StoredInode(Inode):
         return self.ino
 
 
+class NamelessFs(SuperBlock):
+    """Where inodes live that no directory holds: those of pipes, of sockets."""
+
+    def __init__(self, name: str, s_dev: int, s_magic: int) -> None:
+        super().__init__(name, s_dev, s_magic)
+        self._ino = 0
+
+    def next_ino(self) -> int:
+        self._ino += 1
+        return self._ino
+
+
+class NamelessInode(StoredInode):
+    """An inode in such a file system."""
+
+    __slots__ = ("gid", "stamp", "uid")
+
+    def __init__(self, sb: NamelessFs, mode: int, uid: int, gid: int, now: int) -> None:
+        super().__init__(sb)
+        self.ino = sb.next_ino()
+        self.mode = mode
+        self.uid = uid
+        self.gid = gid
+        self.stamp = now
+
+    def getattr(self) -> Kstat | int:
+        now = self.stamp
+        return Kstat(self.s_dev, self.ino, self.mode, 1, self.uid, self.gid, atime=now, mtime=now, ctime=now)
+
+
 def capable(cred: Cred, capability: int) -> bool:
     """Has it CAP_*."""
     return bool(cred.cap_effective >> capability & 1)

@@ -28,7 +28,7 @@ from emu.fs.consts import (
 )
 from emu.fs.dcache import Dentry
 from emu.fs.file import File, kiocb
-from emu.fs.inode import Kstat, Setattr, StoredInode, SuperBlock
+from emu.fs.inode import NamelessFs, NamelessInode, Setattr
 from emu.fs.iov_iter import iov_iter
 from emu.locking.mutex import mutex
 from emu.locking.wait import wait_queue_head
@@ -88,34 +88,20 @@ class Pipe:
         return sum(len(b.data) for b in self.buffers)
 
 
-class PipeFs(SuperBlock):
+class PipeFs(NamelessFs):
     """Where pipes have their inodes."""
 
     def __init__(self) -> None:
         super().__init__("pipefs", 0xE, PIPEFS_MAGIC)
-        self._ino = 0
-
-    def next_ino(self) -> int:
-        self._ino += 1
-        return self._ino
 
 
-class PipeInode(StoredInode):
+class PipeInode(NamelessInode):
     """The inode of an anonymous pipe."""
 
-    __slots__ = ("gid", "stamp", "uid")
+    __slots__ = ()
 
     def __init__(self, sb: PipeFs, uid: int, gid: int, now: int) -> None:
-        super().__init__(sb)
-        self.ino = sb.next_ino()
-        self.mode = S_IFIFO | 0o600
-        self.uid = uid
-        self.gid = gid
-        self.stamp = now
-
-    def getattr(self) -> Kstat | int:
-        now = self.stamp
-        return Kstat(self.s_dev, self.ino, self.mode, 1, self.uid, self.gid, atime=now, mtime=now, ctime=now)
+        super().__init__(sb, S_IFIFO | 0o600, uid, gid, now)
 
     def setattr(self, dentry: Dentry, change: Setattr, task: Current) -> int:
         if change.mode is not None:

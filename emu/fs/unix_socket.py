@@ -25,7 +25,7 @@ from emu.fs.consts import (
 )
 from emu.fs.dcache import Dentry
 from emu.fs.file import File, kiocb
-from emu.fs.inode import Kstat, StoredInode, SuperBlock
+from emu.fs.inode import NamelessFs, NamelessInode
 from emu.fs.iov_iter import iov_iter
 from emu.locking.mutex import mutex
 from emu.locking.wait import wait_queue_head
@@ -97,37 +97,23 @@ class Received:
     files: list[File] = field(default_factory=list)
 
 
-class SockFs(SuperBlock):
+class SockFs(NamelessFs):
     """Where sockets have their inodes, and which names they have."""
 
     def __init__(self) -> None:
         super().__init__("sockfs", 0x8, SOCKFS_MAGIC)
-        self._ino = 0
         self.autobind = 0
         self.abstract: dict[bytes, UnixSocket] = {}
         self.bound: dict[object, UnixSocket] = {}  # by the inode of the path
 
-    def next_ino(self) -> int:
-        self._ino += 1
-        return self._ino
 
-
-class SocketInode(StoredInode):
+class SocketInode(NamelessInode):
     """The inode of a socket."""
 
-    __slots__ = ("gid", "stamp", "uid")
+    __slots__ = ()
 
     def __init__(self, sb: SockFs, uid: int, gid: int, now: int) -> None:
-        super().__init__(sb)
-        self.ino = sb.next_ino()
-        self.mode = S_IFSOCK | 0o777
-        self.uid = uid
-        self.gid = gid
-        self.stamp = now
-
-    def getattr(self) -> Kstat | int:
-        now = self.stamp
-        return Kstat(self.s_dev, self.ino, self.mode, 1, self.uid, self.gid, atime=now, mtime=now, ctime=now)
+        super().__init__(sb, S_IFSOCK | 0o777, uid, gid, now)
 
     def open(self, dentry: Dentry, flags: int, task: Current) -> File | int:
         """Through /proc/self/fd: a socket cannot be opened (sock_no_open)."""

@@ -143,6 +143,13 @@ def _put_address(task: Task, name: bytes | None, address: int, length_at: int) -
     return 0 if task.access.put_user(length_at, len(data), 4) else -errno.EFAULT
 
 
+def _put_sender(task: Task, found: Received, address: int, length_at: int) -> int:
+    """Store the name of who sent a message, a length of 0 where that has none: 0 or -errno."""
+    if found.address is not None:
+        return _put_address(task, found.address, address, length_at)
+    return 0 if task.access.put_user(length_at, 0, 4) else -errno.EFAULT
+
+
 def _name(task: Task, data: bytes) -> bytes | int:
     """sun_path of an address: b"" for an unnamed one, as it stands with a NUL first, else up to its NUL, which it
     keeps (unix_validate_addr, unix_mkname_bsd)."""
@@ -502,11 +509,7 @@ def _recvmsg(task: Task, sock: UnixSocket, at: int, flags: int) -> int:
         return _drop(found.files, result)
     used, lost = _put_control(task, sock, found, head.control, head.controllen, flags)
     if head.name:
-        error = 0
-        if found.address is not None:
-            error = _put_address(task, found.address, head.name, head.namelen_at)
-        elif not task.access.put_user(head.namelen_at, 0, 4):
-            error = -errno.EFAULT
+        error = _put_sender(task, found, head.name, head.namelen_at)
         if error:
             return error
     out = found.flags | lost | flags & MSG_CMSG_CLOEXEC
@@ -529,15 +532,8 @@ def sys_recvfrom(task: Task, fd: int, buffer: int, size: int, flags: int, addres
         return sock
     result, found = sock.recvmsg(task, iov_iter(task.access, [(buffer, size)]), flags & 0xFFFFFFFF)
     _drop(found.files, 0)
-    if result >= 0 and address:
-        error = 0
-        if found.address is not None:
-            error = _put_address(task, found.address, address, length)
-        elif not task.access.put_user(length, 0, 4):
-            error = -errno.EFAULT
-        if error:
-            return error
-    return result
+    error = _put_sender(task, found, address, length) if result >= 0 and address else 0
+    return error or result
 
 
 def sys_recv(task: Task, fd: int, buffer: int, size: int, flags: int, *_: int) -> int:
