@@ -40,7 +40,8 @@ def mmscope(*arguments: str | Path, stdin: bytes = b"", timeout: float = 120) ->
 
 
 def record(trace: Path, program: Path, *arguments: str, timeout: float = 120, **options: object) -> Ran:
-    """Record a guest on a machine made with `options` (Machine's arguments)."""
+    """Record a guest on a machine made with `options` (Machine's arguments; `rt_priority`: of a guest that is
+    SCHED_FIFO)."""
     return run_preloaded("record", [str(trace), options, [str(program), *arguments]], b"", timeout)
 
 

@@ -41,12 +41,16 @@ def run_recorded(arguments: list[Any]) -> int:
     """Record a guest on a machine made with Machine's own arguments: [trace, options, argv]."""
     from emu import __version__
     from emu.kernel.machine import Machine
+    from emu.sched.entity import SCHED_FIFO
     from emu.trace.recorder import Recorder
     from emu.trace.schema import header
 
     trace, options, argv = arguments
+    rt_priority = options.pop("rt_priority", 0)
     machine = Machine(**options)
-    machine.spawn(argv[0], argv, [])
+    task = machine.spawn(argv[0], argv, [])
+    if rt_priority:
+        machine.sched.set_scheduler(task, SCHED_FIFO, rt_priority, 0)
     recorder = Recorder(trace)
     machine.tp.on = True
     recorder.start(machine.tp, header(machine, argv[0], argv, [], __version__))

@@ -212,7 +212,7 @@ def _global_stat(task: Any) -> str:
         busy.append(max(0, now - slept) // 10_000_000)
     lines = [f"cpu  {sum(busy)} 0 0 {sum(idle)} 0 0 0 0 0 0"]
     lines += [f"cpu{cpu} {b} 0 0 {i} 0 0 0 0 0 0" for cpu, (b, i) in enumerate(zip(busy, idle))]
-    running = sum(rq.curr is not None for rq in sched.rqs) + sum(len(rq.queue) for rq in sched.rqs)
+    running = sum((rq.curr is not None) + rq.waiting for rq in sched.rqs)
     lines += [
         f"ctxt {sum(rq.nr_switches for rq in sched.rqs)}", f"btime {machine.boot_time // 10**9}",
         f"processes {sched.forks}", f"procs_running {max(1, running)}", "procs_blocked 0",
@@ -223,7 +223,7 @@ def _global_stat(task: Any) -> str:
 def _loadavg(task: Any) -> str:
     """Averages are not kept; running and existing threads, and the last pid, are true."""
     machine = task.machine
-    running = sum(rq.curr is not None for rq in machine.sched.rqs) + sum(len(rq.queue) for rq in machine.sched.rqs)
+    running = sum((rq.curr is not None) + rq.waiting for rq in machine.sched.rqs)
     return f"0.00 0.00 0.00 {max(1, running)}/{machine.sched.tasks} {machine.last_pid}\n"
 
 

@@ -155,6 +155,9 @@ def copy_process(
     if task.sched_reset_on_fork:
         child.nice = 0 if child.rt_priority else max(0, child.nice)
         child.policy, child.rt_priority = 0 if child.rt_priority else child.policy, 0
+    else:
+        child.custom_slice = task.custom_slice
+    child.weight = child.prio_weight()
     child.rseq = (0, 0) if flags & CLONE_VM else task.rseq
     child.rq = task.rq
     child.start_time = machine.clock()

@@ -398,7 +398,7 @@ class Machine:
                 continue
             until = sched.user_deadline()
             if sched.clock >= until or task.need_resched:
-                if task.need_resched or (sched.rq.queue and sched.clock >= sched.rq.slice_end):
+                if task.need_resched or (sched.rq.waiting and sched.clock >= sched.rq.slice_end):
                     sched.resched()
                     continue
                 sched.sync()

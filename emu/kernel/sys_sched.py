@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from emu.kernel.args import order, pack_timespec, put_struct, s32
 from emu.kernel.sys_process import find_task, no_task
 from emu.sched.entity import SCHED_FIFO, SCHED_RR
-from emu.sched.sched import SLICE
+from emu.sched.fair import TICK_NSEC
+from emu.sched.rq import RR_TIMESLICE
 
 if TYPE_CHECKING:
     from emu.kernel.task import Task
@@ -22,7 +23,7 @@ SCHED_RESET_ON_FORK = 0x40000000  # in the policy of sched_setscheduler
 SCHED_FLAG_RESET_ON_FORK, SCHED_FLAG_KEEP_POLICY, SCHED_FLAG_KEEP_PARAMS, SCHED_FLAG_UTIL_CLAMP = 1, 8, 0x10, 0x60
 SCHED_FLAG_ALL = 0x7F
 SCHED_ATTR_SIZE_VER0, SCHED_ATTR_SIZE = 48, 56
-RR_TIMESLICE = 100_000_000  # ns
+MIN_SLICE, MAX_SLICE = 100_000, 100_000_000  # ns that sched_runtime of a fair task may be (__setparam_fair)
 
 
 def sys_sched_yield(task: Task, *_: int) -> int:
@@ -104,9 +105,9 @@ def _setscheduler(task: Task, pid: int, policy: int | None, address: int) -> int
         return -errno.ESRCH
     (priority,) = struct.unpack(order(task) + "i", data)
     if policy is None:
-        return _sched_setscheduler(task, found, found.policy, priority, None, found.sched_reset_on_fork)
+        return _sched_setscheduler(task, found, found.policy, priority, found.nice, found.sched_reset_on_fork)
     reset = bool(policy & SCHED_RESET_ON_FORK)
-    return _sched_setscheduler(task, found, policy & ~SCHED_RESET_ON_FORK, priority, None, reset)
+    return _sched_setscheduler(task, found, policy & ~SCHED_RESET_ON_FORK, priority, found.nice, reset)
 
 
 def _is_rt(policy: int) -> bool:
@@ -118,27 +119,29 @@ def _can_nice(found: Task, nice: int) -> bool:
     return 20 - nice <= found.rlimit(RLIMIT_NICE)
 
 
-def _sched_setscheduler(task: Task, found: Task, policy: int, priority: int, nice: int | None, reset: bool) -> int:
-    """Give a task a policy, a real-time priority and, unless it is None, a nice value: 0, -EINVAL, -EPERM."""
+def _sched_setscheduler(
+    task: Task, found: Task, policy: int, priority: int, nice: int, reset: bool, slice_ns: int | None = None
+) -> int:
+    """Give a task a policy, a real-time priority, a nice value and (None: leave it) the time it asks for at once, 0 for
+    the usual one: 0, -EINVAL, -EPERM."""
     if policy not in (SCHED_NORMAL, SCHED_FIFO, SCHED_RR, SCHED_BATCH, SCHED_IDLE):
         return -errno.EINVAL
     if not 0 <= priority <= 99 or _is_rt(policy) != bool(priority):
         return -errno.EINVAL
     if not task.capable(CAP_SYS_NICE) and not _may_set(task, found, policy, priority, nice, reset):
         return -errno.EPERM
-    found.policy, found.rt_priority, found.sched_reset_on_fork = policy, priority, reset
-    if nice is not None and not _is_rt(policy):
-        found.nice = nice
+    found.sched_reset_on_fork = reset
+    task.machine.sched.set_scheduler(found, policy, priority, found.nice if _is_rt(policy) else nice, slice_ns)
     return 0
 
 
-def _may_set(task: Task, found: Task, policy: int, priority: int, nice: int | None, reset: bool) -> bool:
+def _may_set(task: Task, found: Task, policy: int, priority: int, nice: int, reset: bool) -> bool:
     """user_check_sched_setscheduler for one without CAP_SYS_NICE."""
     if _is_rt(policy):
         limit = found.rlimit(RLIMIT_RTPRIO)
         if (policy != found.policy and not limit) or (priority > found.rt_priority and priority > limit):
             return False
-    elif nice is not None and nice < found.nice and not _can_nice(found, nice):
+    elif nice < found.nice and not _can_nice(found, nice):
         return False
     if found.policy == SCHED_IDLE and policy != SCHED_IDLE and not _can_nice(found, found.nice):
         return False
@@ -205,7 +208,8 @@ def sys_sched_setattr(task: Task, pid: int, address: int, flags: int, *_: int) -
     if policy == SCHED_DEADLINE:
         return _set_deadline(task, priority, *attr[5:8])
     reset = bool(wanted & SCHED_FLAG_RESET_ON_FORK)
-    return _sched_setscheduler(task, found, policy, priority, max(-20, min(19, nice)), reset)
+    runtime = None if wanted & SCHED_FLAG_KEEP_PARAMS else attr[5] and max(MIN_SLICE, min(MAX_SLICE, attr[5]))
+    return _sched_setscheduler(task, found, policy, priority, max(-20, min(19, nice)), reset, runtime)
 
 
 def sys_sched_getattr(task: Task, pid: int, address: int, size: int, flags: int, *_: int) -> int:
@@ -219,9 +223,13 @@ def sys_sched_getattr(task: Task, pid: int, address: int, size: int, flags: int,
     rt = _is_rt(found.policy)
     data = struct.pack(
         order(task) + "IIQiIQQQII", size, found.policy, int(found.sched_reset_on_fork), 0 if rt else found.nice,
-        found.rt_priority, 0 if rt else SLICE, 0, 0, 0, 0,
+        found.rt_priority, 0 if rt else _slice_of(found), 0, 0, 0, 0,
     )  # fmt: skip
     return put_struct(task, address, data[:size])
+
+
+def _slice_of(found: Task) -> int:
+    return found.custom_slice or found.machine.sched.rq.cfs.base_slice
 
 
 def _rr_get_interval(task: Task, pid: int, address: int, size: int | None) -> int:
@@ -230,7 +238,8 @@ def _rr_get_interval(task: Task, pid: int, address: int, size: int | None) -> in
     found = find_task(task, pid)
     if found is None:
         return -errno.ESRCH
-    interval = {SCHED_RR: RR_TIMESLICE, SCHED_FIFO: 0}.get(found.policy, SLICE)
+    fair = _slice_of(found) // TICK_NSEC * TICK_NSEC  # whole jiffies (get_rr_interval_fair)
+    interval = {SCHED_RR: RR_TIMESLICE, SCHED_FIFO: 0}.get(found.policy, fair)
     return put_struct(task, address, pack_timespec(task, interval, size))
 
 
@@ -295,7 +304,7 @@ def sys_setpriority(task: Task, which: int, who: int, nice: int, *_: int) -> int
             error = -errno.EACCES
         else:
             error = 0 if error == -errno.ESRCH else error
-            found.nice = value
+            task.machine.sched.set_scheduler(found, found.policy, found.rt_priority, value)
     return error
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from emu.sched.cacheline import CacheLine
+from emu.sched.fair import tick_after
 from emu.tracepoint import Kind
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
 # Flags of contention_begin (LCB_F_*).
 LCB_F_SPIN, LCB_F_READ, LCB_F_WRITE, LCB_F_RT, LCB_F_PERCPU, LCB_F_MUTEX = 1, 2, 4, 8, 16, 32
-TICK_NS = 1_000_000  # the timer interrupt of CONFIG_HZ=1000: when a spinning task learns that another one is due
 
 
 class Lock:
@@ -68,12 +68,12 @@ class Lock:
 
 def need_resched(sched: Sched) -> bool:
     """Is another task due on this CPU."""
-    return sched.current.need_resched or (bool(sched.rq.queue) and sched.clock >= sched.rq.slice_end)
+    return sched.current.need_resched or (sched.rq.waiting > 0 and sched.clock >= sched.rq.slice_end)
 
 
 def next_tick(sched: Sched) -> int:
-    """The moment of this CPU's next timer interrupt, in ns."""
-    return (sched.clock // TICK_NS + 1) * TICK_NS
+    """The moment of this CPU's next timer interrupt, in ns: when a spinning task learns that another one is due."""
+    return tick_after(sched.clock + 1)
 
 
 def owner_on_cpu(owner: SchedEntity) -> bool:

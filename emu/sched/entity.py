@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 SCHED_NORMAL, SCHED_FIFO, SCHED_RR, SCHED_BATCH, SCHED_IDLE = 0, 1, 2, 3, 5
 ALL_CPUS = -1
+NICE_0_LOAD = 1024
+WEIGHT_IDLEPRIO = 3
+# sched_prio_to_weight for nice -20 ... 19, by its rule: a factor of 1.25 for each step.
+_WEIGHTS = tuple(round(NICE_0_LOAD / 1.25**nice) for nice in range(-20, 20))
 
 
 class State(IntEnum):
@@ -36,13 +40,18 @@ class SchedEntity:
         self.mm: Any = None  # the address space in which it runs
         self.state = State.RUNNING
         self.rq: Rq | None = None  # where it runs or ran last
-        self.on_rq = False  # waits in rq.queue
+        self.on_rq = False  # is runnable and waits for `rq`
         self.spinning = False  # sleeps without giving up its CPU
         self.wake_result = 0
         self.affinity = ALL_CPUS  # a bit for each CPU
         self.policy = SCHED_NORMAL
         self.rt_priority = 0
         self.nice = 0
+        self.weight = NICE_0_LOAD  # by policy and nice; Sched.set_scheduler changes it
+        self.vruntime = self.deadline = self.vlag = self.vprot = 0  # virtual time: emu/sched/fair.py
+        self.slice = self.custom_slice = 0  # ns that it asks for at a time; as sched_setattr said, 0 = it did not
+        self.rel_deadline = False  # `deadline` counts from `vruntime`
+        self.sched_delayed = False  # sleeps, but competes for its CPU until it is eligible
         self.need_resched = False
         self.sigpending = False  # look for signals before going back to guest code (TIF_SIGPENDING)
         self.waits = Waits()
@@ -55,6 +64,10 @@ class SchedEntity:
         self.maj_flt = 0
         self.nvcsw = 0  # voluntary and involuntary context switches
         self.nivcsw = 0
+
+    def prio_weight(self) -> int:
+        """The weight that policy and nice give (set_load_weight)."""
+        return WEIGHT_IDLEPRIO if self.policy == SCHED_IDLE else _WEIGHTS[self.nice + 20]
 
     def signal_pending(self) -> bool:
         """Is there a signal that an interruptible sleep must end for."""

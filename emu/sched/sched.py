@@ -23,18 +23,16 @@ from greenlet import getcurrent
 
 from emu.sched.cacheline import CacheLine
 from emu.sched.cost import ICELAKE, Cost
-from emu.sched.entity import SCHED_FIFO, SCHED_RR, SchedEntity, State
+from emu.sched.entity import SchedEntity, State
+from emu.sched.fair import base_slice, reweight
 from emu.sched.rq import Rq
 from emu.sched.topology import Topology
 from emu.tracepoint import Kind, Tracepoints
 
 INFINITY = 1 << 62
-SLICE = 3_000_000  # ns that a task runs while others wait (sysctl_sched_base_slice)
 LOOKAHEAD = 20_000  # ns that guest code may run ahead of other CPUs
 RUN_AHEAD = 2_000  # ns that kernel code may run ahead of other CPUs with what they do not use: about two faults
 JITTER = 200  # ns by which a seed delays a CPU at a scheduling point, at most
-# sched_prio_to_weight for nice -20 ... 19, by its rule: a factor of 1.25 for each step, 1024 for nice 0.
-_WEIGHTS = tuple(round(1024 / 1.25**nice) for nice in range(-20, 20))
 
 
 class _Counter(Protocol):
@@ -66,7 +64,7 @@ class Sched:
     def __init__(self, tp: Tracepoints, cpus: int = 1, seed: int = 0, cost: Cost = ICELAKE) -> None:
         self.tp = tp
         tp.source = self
-        self.rqs = [Rq(number) for number in range(cpus)]
+        self.rqs = [Rq(number, base_slice(cpus)) for number in range(cpus)]
         self.rq = self.rqs[0]
         self.boot = SchedEntity(0, "swapper")  # who runs before the first task does, and in timers
         self.boot.rq = self.rq
@@ -148,7 +146,7 @@ class Sched:
             if self._noise:
                 until += self.noise(LOOKAHEAD)
         else:
-            self.alone = not self.rq.queue
+            self.alone = not self.rq.waiting
             until = INFINITY
         if until > self.end:
             if self.clock >= self.end:
@@ -158,7 +156,7 @@ class Sched:
             until = self.end
         if timers and timers[0][0] < until:
             until = timers[0][0]
-        if self.rq.queue and self.rq.slice_end < until:
+        if self.rq.waiting and self.rq.slice_end < until:
             until = self.rq.slice_end
         return until
 
@@ -239,7 +237,7 @@ class Sched:
             self.rq.clock = self.clock
         else:
             task.nvcsw += 1
-            self._put_prev(1)
+            self._put_prev(1, sleep=True)
             for spinner in task.spinners:
                 self.wake(spinner)
         self._dispatch(task)
@@ -265,7 +263,7 @@ class Sched:
             return True
         if self.current is not self.boot:
             self.charge(self.cost.wakeup)
-        target = self._enqueue(task, delay)
+        target = self._wait_on(task.rq, task) if task.sched_delayed and task.rq else self._enqueue(task, delay)
         if self.tp.on:
             self.tp.emit(Kind.SCHED_WAKEUP, code=task.pid, size=target.id)
         return True
@@ -293,16 +291,15 @@ class Sched:
             task.need_resched = False
             self._move_away()
             return
-        if not rq.queue:
+        following = rq.pick(self.clock, task) if rq.waiting else task
+        if following is task:
             task.need_resched = False
-            rq.slice_end = self.clock + self._slice(task)
+            rq.update_slice_end(self.clock)
             self.sync()
             return
         task.nivcsw += 1
-        task.need_resched = False
-        task.on_rq = True
-        rq.queue.append(task)
-        self._put_prev(0)
+        rq.put_prev(self.clock)
+        self._switch_to(following, 0)
         self._dispatch(task)
 
     @property
@@ -326,7 +323,7 @@ class Sched:
         task = self.current
         task.state = State.DEAD
         self.tasks -= 1
-        self._put_prev(2)
+        self._put_prev(2, sleep=True, special=True)
         successor = self._pick()
         if successor.greenlet:
             task.greenlet.parent = successor.greenlet
@@ -352,32 +349,59 @@ class Sched:
         if task is self.current:
             self._move_away()
         elif task.on_rq:
-            rq.queue.remove(task)
-            task.on_rq = False
+            rq.remove(task, self._clock_of(rq))
             self._enqueue(task, 0)
+        elif task.sched_delayed:
+            rq.cfs.finish_delayed_dequeue_entity(task, self._clock_of(rq))
         else:
             task.need_resched = True  # runs, or spins, on that CPU: it moves when it comes back to guest code
 
     def _move_away(self) -> None:
         """The running task leaves its CPU for one that it may use."""
         task = self.current
-        self._put_prev(0)
+        self._put_prev(0, sleep=False)
         self._enqueue(task, 0)
         self._dispatch(task)
+
+    def set_scheduler(
+        self, task: SchedEntity, policy: int, rt_priority: int, nice: int, custom_slice: int | None = None
+    ) -> None:
+        """Change what decides when a task runs, wherever it is now; `custom_slice`: ns that it asks for at a time,
+        0 = as the others, None = as it is (__sched_setscheduler)."""
+        rq = task.rq
+        now = self.clock if rq is None else self._clock_of(rq)
+        waits, runs = task.on_rq, rq is not None and rq.curr is task
+        before = task.rt_priority, -task.nice
+        if rq is not None:
+            if task.sched_delayed:
+                rq.cfs.finish_delayed_dequeue_entity(task, now)
+            elif runs:
+                rq.dequeue_curr(now, sleep=False)
+            elif waits:
+                rq.remove(task, now)
+        task.policy, task.rt_priority, task.nice = policy, rt_priority, nice
+        if custom_slice is not None:
+            task.custom_slice = custom_slice
+        reweight(task)
+        if rq is not None and (runs or waits):
+            rq.enqueue(task, now)
+            if waits:
+                rq.wakeup_preempt(task, now)
+            else:
+                rq.set_next(task, now)
+                task.need_resched = rq.waiting > 0 and (rt_priority, -nice) < before
 
     def yield_task(self) -> None:
         """sched_yield: behind all that wait for this CPU."""
         self.sync()
         self.charge(self.cost.schedule)
-        if self.rq.queue:
+        if self.rq.waiting:
+            self.rq.cfs.yield_task(self.clock)
             self.resched()
 
-    def _slice(self, task: SchedEntity) -> int:
-        if task.policy == SCHED_FIFO:
-            return INFINITY
-        if task.policy == SCHED_RR:
-            return 100_000_000
-        return SLICE * _WEIGHTS[task.nice + 20] // 1024
+    def _clock_of(self, rq: Rq) -> int:
+        """The time on a CPU: the running one's is in `clock`."""
+        return self.clock if rq is self.rq and rq.curr is self.current else rq.clock
 
     def _allowed(self, task: SchedEntity, rq: Rq) -> bool:
         return bool(task.affinity >> rq.id & 1)
@@ -391,28 +415,26 @@ class Sched:
             place = self.topology.for_new if new else self.topology.for_woken
             number = place(self._idle, task.affinity, before)
             if number >= 0:
-                return self._start_on(self.rqs[number], task, delay)
+                return self._start_on(self.rqs[number], task, delay, new)
         if prev is None or not self._allowed(task, prev):
-            prev = min((rq for rq in self.rqs if self._allowed(task, rq)), key=lambda rq: (len(rq.queue), rq.id))
-        task.rq = prev
-        task.on_rq = True
-        if not prev.queue:
-            prev.slice_end = max(prev.slice_end, min(prev.slice_end + SLICE, self.clock + SLICE))
-        prev.queue.append(task)
-        curr = prev.curr
-        if curr is not None and prev.preempted_by(task):
-            curr.need_resched = True
-            prev.slice_end = 0
-        return prev
+            prev = min((rq for rq in self.rqs if self._allowed(task, rq)), key=lambda rq: (rq.waiting, rq.id))
+        return self._wait_on(prev, task, new)
 
-    def _start_on(self, rq: Rq, task: SchedEntity, delay: int) -> Rq:
+    def _wait_on(self, rq: Rq, task: SchedEntity, new: bool = False) -> Rq:
+        """A runnable task waits for a busy CPU, or makes room for itself there."""
+        now = self._clock_of(rq)
+        rq.enqueue(task, now, new)
+        rq.wakeup_preempt(task, now)
+        return rq
+
+    def _start_on(self, rq: Rq, task: SchedEntity, delay: int, new: bool) -> Rq:
         """Wake an idle CPU for a task."""
-        task.rq = rq
         self._idle &= ~(1 << rq.id)
         wake_ns = self.cost.idle_exit
         woken = self.clock + wake_ns + delay + self.noise(wake_ns)
         rq.idle_ns += max(0, woken - rq.clock)
         rq.clock = max(rq.clock, woken)
+        rq.enqueue(task, rq.clock, new)
         self._set_curr(rq, task)
         self._push(rq)
         return rq
@@ -423,23 +445,22 @@ class Sched:
             self.horizon = rq.clock
 
     def _set_curr(self, rq: Rq, task: SchedEntity) -> None:
-        rq.curr = task
         if rq.sibling is not None:
             rq.sibling.rate = self._slowdown
-        rq.last = task
         rq.nr_switches += 1
-        rq.slice_end = rq.clock + self._slice(task)
-        task.rq = rq
-        task.exec_start = rq.clock
+        rq.set_next(task, rq.clock)
 
-    def _put_prev(self, why: int) -> None:
-        """The running task leaves its CPU: the next of its queue, or of another CPU's, takes over, or the CPU idles."""
-        rq, prev = self.rq, self.current
-        prev.sum_exec_runtime += self.clock - prev.exec_start
-        prev.exec_start = self.clock
-        task = rq.pick() or self._steal(rq)
+    def _put_prev(self, why: int, sleep: bool, special: bool = False) -> None:
+        """The running task leaves its CPU: one that waits for it, or for another CPU, takes over, or the CPU idles."""
+        rq = self.rq
+        rq.dequeue_curr(self.clock, sleep, special)
+        self._switch_to(rq.pick(self.clock) or self._steal(rq), why)
+
+    def _switch_to(self, task: SchedEntity | None, why: int) -> None:
+        """Another task runs on this CPU, or none."""
+        rq = self.rq
         rq.clock = self.clock
-        if self.tp.on and task is not prev:
+        if self.tp.on:
             self.tp.emit(Kind.SCHED_SWITCH, code=task.pid if task is not None else 0, result=why)
         if task is None:
             rq.curr = None
@@ -447,23 +468,22 @@ class Sched:
                 rq.sibling.rate = 100
             self._idle |= 1 << rq.id
             return
-        if task is not prev:
-            rq.clock += self.cost.context_switch
+        rq.clock += self.cost.context_switch
         self._set_curr(rq, task)
         heappush(self._busy, (rq.clock, rq.id))
 
     def _steal(self, rq: Rq) -> SchedEntity | None:
-        """A task that waits for a busier CPU (newidle_balance)."""
+        """A task that waits for a busier CPU (newidle_balance); it waits for this one then."""
         busiest: Rq | None = None
         for other in self.rqs:
-            if other.queue and (busiest is None or len(other.queue) > len(busiest.queue)):
-                if any(self._allowed(task, rq) for task in other.queue):
+            if other.waiting and (busiest is None or other.waiting > busiest.waiting):
+                if any(self._allowed(task, rq) for task in other.queue()):
                     busiest = other
         if busiest is None:
             return None
-        task = next(task for task in busiest.queue if self._allowed(task, rq))
-        busiest.queue.remove(task)
-        task.on_rq = False
+        task = next(task for task in busiest.queue() if self._allowed(task, rq))
+        busiest.remove(task, self._clock_of(busiest))
+        rq.enqueue(task, self.clock)
         return task
 
     def _dispatch(self, me: SchedEntity) -> None:

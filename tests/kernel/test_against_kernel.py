@@ -18,7 +18,7 @@ from emu.trace.script import from_entry
 from tests.guests import BUILD, ROOT, record
 
 sys.path.insert(0, str(ROOT / "traces"))
-from record import FAULTS_ONLY, THREADS, VVAR, places
+from record import CHILDREN, FAULTS_ONLY, THREADS, VVAR, places
 
 RECORDS = sorted((ROOT / "traces" / "kernel").glob("*/*.txt"))
 SETS = sorted((ROOT / "traces" / "kernel").glob("*/*.set"))
@@ -49,15 +49,20 @@ def comparable(lines: list[str]) -> Iterator[str]:
         yield f"K {parts[1]} {parts[3]}" if parts[0] == "K" else line
 
 
+def policy(program: Path) -> dict[str, object]:
+    """How it was scheduled when it was recorded, as an option of `record`."""
+    return {"rt_priority": 10} if program.stem in CHILDREN else {}
+
+
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_trace_equals_the_kernels(path: Path, tmp_path: Path) -> None:
     program, cpu, expected = read_record(path)
     trace = tmp_path / "trace"
     with places(program) as (place, arguments):
-        ran = record(trace, place, *arguments, writable=arguments, cpu=cpu)
+        ran = record(trace, place, *arguments, writable=arguments, cpu=cpu, **policy(program))
     assert ran.out == path.with_suffix(".out").read_bytes(), ran.err
     rows = from_entry(Trace(str(trace)).rows())
-    lines = list(kernel_lines(rows, children="# children yes" in path.read_text()))
+    lines = list(kernel_lines(rows, children=program.stem in CHILDREN))
     assert list(comparable(lines)) == list(comparable(expected))
 
 
@@ -69,7 +74,7 @@ def test_the_same_bytes_however_faults_are_served(path: Path, tmp_path: Path) ->
     traces = []
     for number, options in enumerate(ways):
         with places(program) as (place, arguments):
-            record(tmp_path / str(number), place, *arguments, writable=arguments, cpu=cpu, **options)
+            record(tmp_path / str(number), place, *arguments, writable=arguments, cpu=cpu, **policy(program), **options)
         traces.append((tmp_path / str(number)).read_bytes())
     assert traces[0] == traces[1], "served inside or outside"
     assert traces[0] == traces[2], "with and without the C extension"

@@ -160,7 +160,7 @@ def test_woken_in_turn_real_time_tasks_first(world: World) -> None:
     def waiter(task: FakeTask) -> None:
         task.after(1000 * (task.pid - 99))
         if task.pid == 102:
-            task.policy, task.rt_priority = SCHED_FIFO, 10
+            task.machine.sched.set_scheduler(task, SCHED_FIFO, 10, 0)
         assert task.futex(world.words, WAIT | PRIVATE, 0) == 0
         world.log.append(task.pid)
 

@@ -8,11 +8,13 @@ from errno import EINTR, ETIMEDOUT
 import pytest
 
 from emu.sched.entity import SCHED_FIFO, State
-from emu.sched.sched import SLICE, Sched
+from emu.sched.fair import TICK_NSEC, base_slice
+from emu.sched.sched import Sched
 from emu.tracepoint import Tracepoints
 from tests.locking.threads import KThread, Threads
 
 US = 1000
+SLICE = base_slice(1)
 
 
 def test_the_cpu_with_the_smallest_clock_goes_on() -> None:
@@ -90,8 +92,8 @@ def test_tasks_of_one_cpu_take_turns_of_a_slice() -> None:
 
     def spin(name: str) -> None:
         for _ in range(8):
-            box.work(SLICE // 2 + 1)
-            if box.sched.clock >= box.sched.rq.slice_end:
+            box.work(TICK_NSEC // 2 + 1)
+            if box.sched.rq.waiting and box.sched.clock >= box.sched.rq.slice_end:
                 box.sched.resched()
             box.note(name)
 
@@ -103,20 +105,23 @@ def test_tasks_of_one_cpu_take_turns_of_a_slice() -> None:
     assert log.count("a") == log.count("b") == 8
 
 
-def test_niceness_makes_slices_shorter() -> None:
-    times: list[int] = []
-    for nice in (0, 10):
-        box = Threads(1)
-        box.start(lambda: None)
+def test_a_nicer_task_gets_less_of_the_cpu() -> None:
+    box = Threads(1)
+    ran = {0: 0, 5: 0}
 
-        def measure(box: Threads = box, nice: int = nice) -> None:
-            box.sched.current.nice = nice
-            box.sched.resched()
-            times.append(box.sched.rq.slice_end - box.sched.clock)
+    def spin(nice: int) -> None:
+        sched = box.sched
+        sched.set_scheduler(sched.current, 0, 0, nice)
+        while sched.clock < 2000 * TICK_NSEC:
+            box.work(TICK_NSEC // 4)
+            ran[nice] += TICK_NSEC // 4
+            if sched.current.need_resched or (sched.rq.waiting and sched.clock >= sched.rq.slice_end):
+                sched.resched()
 
-        box.start(measure)
-        box.run()
-    assert times[0] == SLICE and times[1] < SLICE // 4
+    for nice in ran:
+        box.start(lambda nice=nice: spin(nice))
+    box.run()
+    assert ran[0] / ran[5] == pytest.approx(1.25**5, rel=0.02)
 
 
 def test_a_real_time_task_runs_first() -> None:
@@ -125,7 +130,7 @@ def test_a_real_time_task_runs_first() -> None:
     for name, priority in (("low", 0), ("ten", 10), ("twenty", 20)):
         task = box.start(lambda name=name: box.note(name))
         if priority:
-            task.policy, task.rt_priority = SCHED_FIFO, priority
+            box.sched.set_scheduler(task, SCHED_FIFO, priority, 0)
     assert box.run() == ["twenty", "ten", "low"]
 
 
