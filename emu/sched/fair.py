@@ -3,10 +3,10 @@
 the one whose request must be met first.
 
 A task's `vruntime` is the time that it ran, in ns, divided by its weight (nice 0: 1). V, the average of all that
-compete for a CPU by their weights, is what each should have had: one at or below V is eligible. A request is for `slice`
-ns; its `deadline` is where vruntime will be when it is met. A task that leaves keeps its lag, V - vruntime, and comes
-back with it: one that slept before it had its share finds the one that runs ineligible, and takes its place at once; one
-that had more than its share sleeps on in the queue until V has come up to it (`sched_delayed`).
+compete for a CPU by their weights, is what each should have had: one at or below V is eligible. A request is for
+`slice` ns; its `deadline` is where vruntime will be when it is met. A task that leaves keeps its lag, V - vruntime, and
+comes back with it: one that slept before it had its share finds the one that runs ineligible, and takes its place at
+once; one that had more than its share sleeps on in the queue until V has come up to it (`sched_delayed`).
 
 Features are as 6.18 has them by default: PLACE_LAG, PLACE_DEADLINE_INITIAL, PLACE_REL_DEADLINE, RUN_TO_PARITY,
 PREEMPT_SHORT, DELAY_DEQUEUE, DELAY_ZERO, WAKEUP_PREEMPTION; no NEXT_BUDDY. Integers do not overflow here, so sums of
