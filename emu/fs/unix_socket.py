@@ -204,6 +204,12 @@ class UnixSocket(File):
         if self.kind == SOCK_DGRAM:
             peer.others.append(self)
 
+    def forget_peer(self) -> None:
+        """Be connected to nobody."""
+        if self.peer is not None and self in self.peer.others:
+            self.peer.others.remove(self)
+        self.peer = None
+
     def take_error(self) -> int:
         """What went wrong since somebody asked, once (sock_error)."""
         error, self.error = self.error, 0

@@ -212,9 +212,7 @@ def sys_connect(task: Task, fd: int, address: int, length: int, *_: int) -> int:
     if len(data) < 2:
         return -errno.EINVAL
     if sock.kind == SOCK_DGRAM and struct.unpack(order(task) + "H", data[:2])[0] == AF_UNSPEC:
-        if sock.peer is not None and sock in sock.peer.others:
-            sock.peer.others.remove(sock)
-        sock.peer = None
+        sock.forget_peer()
         sock.flush_queue()
         return 0
     name = _name(task, data)
@@ -231,8 +229,7 @@ def sys_connect(task: Task, fd: int, address: int, length: int, *_: int) -> int:
         return sock.connect(task, target, Creds(task.tgid, task.cred.euid, task.cred.egid))
     if target.peer is not None and target.peer is not sock:
         return -errno.EPERM
-    if sock.peer is not None and sock in sock.peer.others:
-        sock.peer.others.remove(sock)
+    sock.forget_peer()
     sock.set_peer(target)
     sock.state = 1
     return 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from errno import EACCES, EEXIST, EINVAL, ENOENT, ENOSPC
-from typing import TYPE_CHECKING, Generic, TypeVar
+from errno import EACCES, EEXIST, EFAULT, EINVAL, ENOENT, ENOSPC, EPERM
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from emu.kernel.args import order
 
@@ -45,6 +45,18 @@ class IpcObject:
 
 
 T = TypeVar("T", bound=IpcObject)
+
+
+class Stat(NamedTuple):
+    """One of the commands that ask for an object's structure."""
+
+    by_index: bool  # the number is an index, not an identifier
+    anybody: bool  # no right to read is needed
+
+
+def stats(stat: int, stat_any: int) -> dict[int, Stat]:
+    """These commands: IPC_STAT, and a kind's own two."""
+    return {IPC_STAT: Stat(False, False), stat: Stat(True, False), stat_any: Stat(True, True)}
 
 
 class IpcIds(Generic[T]):
@@ -91,6 +103,25 @@ class IpcIds(Generic[T]):
         """The object that has a key."""
         return next((found for found in self.objects.values() if found.perm.key == key), None)
 
+    def controlled(self, task: Task, number: int) -> T | int:
+        """The object that the task is to remove or to change, or -errno (ipcctl_obtain_check)."""
+        found = self.by_id(number)
+        if found is None:
+            return -EINVAL
+        return found if may_control(task, found.perm) else -EPERM
+
+    def stat(self, task: Task, number: int, ask: Stat, buffer: int, pack: Callable[[Task, T], bytes], copy: str) -> int:
+        """*_STAT: what `pack` makes of an object to `buffer`, by the kernel function `copy`. 0, or with `ask.by_index`
+        the identifier; -errno."""
+        found = self.by_index(number) if ask.by_index else self.by_id(number)
+        if found is None:
+            return -EINVAL
+        if not ask.anybody and not ipcperms(task, found.perm, 0o444):
+            return -EACCES
+        if not task.access.copy_to_user(buffer, pack(task, found), copy):
+            return -EFAULT
+        return found.perm.id if ask.by_index else 0
+
     @property
     def highest(self) -> int:
         """The highest index in use, 0 when there is none."""
@@ -124,7 +155,7 @@ def ipcperms(task: Task, perm: Perm, flags: int) -> bool:
 
 
 def may_control(task: Task, perm: Perm) -> bool:
-    """May the task remove the object or change its rights (ipcctl_obtain_check)."""
+    """May the task remove the object or change its rights."""
     return task.cred.euid in (perm.cuid, perm.uid) or task.capable(CAP_SYS_ADMIN)
 
 

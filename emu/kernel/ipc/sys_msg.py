@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import struct
-from errno import EACCES, EFAULT, EINVAL, EPERM
+from errno import EFAULT, EINVAL, EPERM
 from typing import TYPE_CHECKING
 
 from emu.kernel.args import order, s32, slong
@@ -12,12 +12,10 @@ from emu.kernel.ipc.ids import (
     IPC_INFO,
     IPC_RMID,
     IPC_SET,
-    IPC_STAT,
-    ipcperms,
-    may_control,
     pack_perm,
     pack_times,
     perm_from_user,
+    stats,
     update_perm,
 )
 from emu.kernel.ipc.msg import MSGMAX, MSGMNB, MSGMNI, do_msgrcv, do_msgsnd, msg_msg, msg_queue, msgget
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from emu.kernel.task import Task
 
 MSG_STAT, MSG_INFO, MSG_STAT_ANY = 11, 12, 13
+STATS = stats(MSG_STAT, MSG_STAT_ANY)
 MSGSSZ, MSGSEG = 16, 0xFFFF
 MSGPOOL = MSGMNI * MSGMNB // 1024
 CAP_SYS_RESOURCE = 24
@@ -58,15 +57,8 @@ def ksys_msgctl(task: Task, number: int, command: int, buffer: int) -> int:
     if command in (IPC_INFO, MSG_INFO):
         data = _msginfo(task, command == MSG_INFO)
         return msg.ids.highest if task.access.copy_to_user(buffer, data, "ksys_msgctl") else -EFAULT
-    if command in (IPC_STAT, MSG_STAT, MSG_STAT_ANY):
-        queue = msg.ids.by_id(number) if command == IPC_STAT else msg.ids.by_index(number)
-        if queue is None:
-            return -EINVAL
-        if command != MSG_STAT_ANY and not ipcperms(task, queue.perm, 0o444):
-            return -EACCES
-        if not task.access.copy_to_user(buffer, _msqid64_ds(task, queue), "copy_msqid_to_user"):
-            return -EFAULT
-        return 0 if command == IPC_STAT else queue.perm.id
+    if command in STATS:
+        return msg.ids.stat(task, number, STATS[command], buffer, _msqid64_ds, "copy_msqid_to_user")
     qbytes = 0
     given = None
     if command == IPC_SET:
@@ -78,11 +70,9 @@ def ksys_msgctl(task: Task, number: int, command: int, buffer: int) -> int:
         qbytes = told
     elif command != IPC_RMID:
         return -EINVAL
-    queue = msg.ids.by_id(number)
-    if queue is None:
-        return -EINVAL
-    if not may_control(task, queue.perm):
-        return -EPERM
+    queue = msg.ids.controlled(task, number)
+    if isinstance(queue, int):
+        return queue
     if command == IPC_RMID:
         msg.remove(queue)
         return 0

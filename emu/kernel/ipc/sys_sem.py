@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import struct
-from errno import E2BIG, EACCES, EFAULT, EINVAL, EPERM, ERANGE
+from errno import E2BIG, EACCES, EFAULT, EINVAL, ERANGE
 from typing import TYPE_CHECKING
 
 from emu.kernel.args import get_timespec, order, s32, timespec_ns
@@ -12,12 +12,11 @@ from emu.kernel.ipc.ids import (
     IPC_INFO,
     IPC_RMID,
     IPC_SET,
-    IPC_STAT,
     ipcperms,
-    may_control,
     pack_perm,
     pack_times,
     perm_from_user,
+    stats,
     update_perm,
 )
 from emu.kernel.ipc.sem import (
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 
 GETPID, GETVAL, GETALL, GETNCNT, GETZCNT, SETVAL, SETALL = range(11, 18)
 SEM_STAT, SEM_INFO, SEM_STAT_ANY = 18, 19, 20
+STATS = stats(SEM_STAT, SEM_STAT_ANY)
 SEMUSZ = 20
 
 
@@ -66,15 +66,8 @@ def ksys_semctl(task: Task, number: int, which: int, command: int, arg: int) -> 
             order(task) + "10i", SEMMNS, SEMMNI, SEMMNS, SEMMNS, SEMMSL, SEMOPM, SEMOPM, users[0], SEMVMX, users[1]
         )
         return sem.ids.highest if task.access.copy_to_user(arg, data, "semctl_info") else -EFAULT
-    if command in (IPC_STAT, SEM_STAT, SEM_STAT_ANY):
-        array = sem.ids.by_id(number) if command == IPC_STAT else sem.ids.by_index(number)
-        if array is None:
-            return -EINVAL
-        if command != SEM_STAT_ANY and not ipcperms(task, array.perm, 0o444):
-            return -EACCES
-        if not task.access.copy_to_user(arg, _semid64_ds(task, array), "copy_semid_to_user"):
-            return -EFAULT
-        return 0 if command == IPC_STAT else array.perm.id
+    if command in STATS:
+        return sem.ids.stat(task, number, STATS[command], arg, _semid64_ds, "copy_semid_to_user")
     if command in (GETALL, GETVAL, GETPID, GETNCNT, GETZCNT, SETALL):
         return _values(task, number, which, command, arg)
     if command == SETVAL:
@@ -86,11 +79,9 @@ def ksys_semctl(task: Task, number: int, which: int, command: int, arg: int) -> 
             return -EFAULT
     elif command != IPC_RMID:
         return -EINVAL
-    array = sem.ids.by_id(number)
-    if array is None:
-        return -EINVAL
-    if not may_control(task, array.perm):
-        return -EPERM
+    array = sem.ids.controlled(task, number)
+    if isinstance(array, int):
+        return array
     if command == IPC_RMID:
         sem.remove(array)
         return 0

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import struct
-from errno import EACCES, EFAULT, EINVAL, ENOSYS, EPERM
+from errno import EFAULT, EINVAL, ENOSYS
 from typing import TYPE_CHECKING
 
 from emu.kernel.args import order, s32
@@ -14,11 +14,10 @@ from emu.kernel.ipc.ids import (
     IPC_RMID,
     IPC_SET,
     IPC_STAT,
-    ipcperms,
-    may_control,
     pack_perm,
     pack_times,
     perm_from_user,
+    stats,
     update_perm,
 )
 from emu.kernel.ipc.shm import (
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from emu.kernel.task import Task
 
 SHM_LOCK, SHM_UNLOCK, SHM_STAT, SHM_INFO, SHM_STAT_ANY = 11, 12, 13, 14, 15
+STATS = stats(SHM_STAT, SHM_STAT_ANY)
 IPC_64 = 0x100
 # Calls of ipc(2)
 SEMOP, SEMGET, SEMCTL, SEMTIMEDOP = 1, 2, 3, 4
@@ -77,37 +77,27 @@ def ksys_shmctl(task: Task, number: int, command: int, buffer: int) -> int:
     if command < 0 or number < 0:
         return -EINVAL
     shm = task.machine.shm
-    put = task.access.copy_to_user
     if command in (IPC_INFO, SHM_INFO):
         data = _shminfo64(task) if command == IPC_INFO else _shm_info(task)
-        return shm.ids.highest if put(buffer, data, "ksys_shmctl") else -EFAULT
-    if command in (IPC_STAT, SHM_STAT, SHM_STAT_ANY):
-        segment = shm.ids.by_id(number) if command == IPC_STAT else shm.ids.by_index(number)
-        if segment is None:
-            return -EINVAL
-        if command != SHM_STAT_ANY and not ipcperms(task, segment.perm, 0o444):
-            return -EACCES
-        if not put(buffer, _shmid64_ds(task, segment), "copy_shmid_to_user"):
-            return -EFAULT
-        return 0 if command == IPC_STAT else segment.perm.id
+        return shm.ids.highest if task.access.copy_to_user(buffer, data, "ksys_shmctl") else -EFAULT
+    if command in STATS:
+        return shm.ids.stat(task, number, STATS[command], buffer, _shmid64_ds, "copy_shmid_to_user")
     if command == IPC_SET:
         given = perm_from_user(task, buffer, 104 if task.word == 4 else 112)
         if given is None:
             return -EFAULT
-        segment = shm.ids.by_id(number)
-        if segment is None:
-            return -EINVAL
-        if not may_control(task, segment.perm):
-            return -EPERM
+        segment = shm.ids.controlled(task, number)
+        if isinstance(segment, int):
+            return segment
         error = update_perm(segment.perm, *given)
         if not error:
             segment.ctime = segment.now()
         return error
     if command in (IPC_RMID, SHM_LOCK, SHM_UNLOCK):
-        segment = shm.ids.by_id(number)
-        if segment is None:
+        target = shm.ids.by_id(number)
+        if target is None:
             return -EINVAL
-        return shm_rmid(task, segment) if command == IPC_RMID else shm_lock(task, segment, command == SHM_LOCK)
+        return shm_rmid(task, target) if command == IPC_RMID else shm_lock(task, target, command == SHM_LOCK)
     return -EINVAL
 
 
