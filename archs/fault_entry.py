@@ -32,6 +32,7 @@ class RecordedFaultEntry:
         self.entry_ns = mm.memory.costs.entry
         self.smp = mm.memory.costs.batches is not None
         self.deadline = 0
+        self.pkru = 0  # of the task
         self.path = 0
         self.reason = 0
         self.flags = 0

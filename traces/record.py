@@ -37,7 +37,7 @@ BUILD = HERE.parent / "guestprogs" / "build"
 KERNEL = HERE / "kernel"
 NOT_RECORDED = {"compute", "hard_ends", "misbehave", "touch", "syscalls"}  # benchmarks, and what ends badly
 PIE = ("hello", "faults", "segv", "brk")
-CHILDREN = ("exec_self", "fork_tree", "forks")  # whose children are recorded
+CHILDREN = ("exec_self", "fork_tree", "forks", "pkeys")  # whose children are recorded
 TRIES = 6
 THREADS = {
     "atomics": (), "exec_ways": (), "fork_threads": (), "malloc1": ("threads", "4", "40"),

@@ -28,6 +28,7 @@ class Arm64Arch:
     audit_arch = 0xC00000B7
     vdso = signal.SIGPAGE
     cpu_model = ""
+    init_pkru = 0
     models: Mapping[str, Arch] = {}
 
     def make_cpu(self, ram: Ram, native: bool, serve_inside: bool) -> Arm64Cpu:

@@ -25,6 +25,7 @@ class PowerPcArch:
     """archs.base.Arch for one word size and byte order."""
 
     cpu_model = ""
+    init_pkru = 0
     models: Mapping[str, Arch] = {}
 
     def __init__(self, name: str, machine: str, target: ElfTarget, audit_arch: int) -> None:

@@ -27,6 +27,7 @@ from archs.x86.mm.pgtable import X86PageTableFormat
 from archs.x86.syscalls import SYSCALLS
 from emu.hw.ram import Ram
 from emu.mm.mm_types import mm_struct
+from emu.mm.pkeys import INIT_PKRU
 
 ARCH_SET_GS, ARCH_SET_FS, ARCH_GET_FS, ARCH_GET_GS = 0x1001, 0x1002, 0x1003, 0x1004
 ARCH_GET_CPUID, ARCH_SET_CPUID = 0x1011, 0x1012
@@ -38,7 +39,6 @@ class X86Arch:
 
     name = "x86_64"
     uname_machine = "x86_64"
-    format = X86PageTableFormat()
     syscalls = SYSCALLS
     audit_arch = 0xC000003E
     vdso = vdso.build()
@@ -48,6 +48,8 @@ class X86Arch:
         self.model = model
         self.cpu_model = model.name
         self.elf = target(model)
+        self.format = X86PageTableFormat(16 if model.pkru_at else 1)
+        self.init_pkru = INIT_PKRU if model.pkru_at else 0
 
     def make_cpu(self, ram: Ram, native: bool, serve_inside: bool) -> X86Cpu:
         return X86Cpu(ram, native, serve_inside, self.model)

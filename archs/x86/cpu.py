@@ -139,6 +139,7 @@ class X86Cpu:
             )
         )
         self._result = self.engine.batch((UC_X86_REG_RAX, UC_X86_REG_RCX, UC_X86_REG_R11))
+        self._pkru_operands = self.engine.batch((UC_X86_REG_RAX, UC_X86_REG_RCX, UC_X86_REG_RDX))
         self._sp = self.engine.batch((UC_X86_REG_RSP,))
         self._pc = self.engine.batch((UC_X86_REG_RIP,))
         self._segments = self.engine.batch((UC_X86_REG_FS_BASE, UC_X86_REG_GS_BASE))
@@ -265,6 +266,10 @@ class X86Cpu:
         if vector in _CONTRIBUTORY:
             self.engine.clear_exception()
         if vector == TRAP_ILLEGAL or vector == 6:
+            if self.model.pkru_at:
+                done = self._pkru_instruction(ip)
+                if done is not None:
+                    return done
             self.trap_number = 6
             self.trap_signal = SigInfo(SIGILL, ILL_ILLOPN, addr=ip)
         elif vector == 0:
@@ -288,6 +293,23 @@ class X86Cpu:
             self.trap_number = 13
             self.trap_signal = SigInfo(SIGSEGV, SI_KERNEL)
         return TrapKind.SIGNAL
+
+    def _pkru_instruction(self, ip: int) -> TrapKind | None:
+        """RDPKRU and WRPKRU (Intel SDM volume 2), which the engine does not know; None when it is none of them."""
+        code = instruction_bytes(self.engine.ram, self.engine.root, ip)
+        rex = int(code[:1] != b"" and code[0] & 0xF0 == 0x40)
+        if code[rex : rex + 2] != b"\x0f\x01" or code[rex + 2 : rex + 3] not in (b"\xee", b"\xef"):
+            return None
+        rax, rcx, rdx = self._pkru_operands.read()
+        write = code[rex + 2] == 0xEF
+        if rcx & 0xFFFFFFFF or (write and rdx & 0xFFFFFFFF):
+            return self._exception(13)
+        if write:
+            self.task.set_pkru(rax & 0xFFFFFFFF)
+        else:
+            self._pkru_operands.write((self.task.pkru, rcx, 0))
+        self.pc = ip + rex + 3
+        return TrapKind.EMULATED
 
     def _fpe_code(self, vector: int) -> int:
         """fpu__exception_code: the unmasked exception of the x87 or the SSE unit."""

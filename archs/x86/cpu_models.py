@@ -35,6 +35,7 @@ class CpuModel:
     model_name: str
     xstate_features: int  # XCR0 as a signal frame names it: what the kernel's XSAVE saves for a user
     xstate_size: int  # bytes of that area (CPUID leaf 0xd of a kernel's user features)
+    pkru_at: int  # where in it PKRU is, 0 on a CPU without protection keys
     minsigstksz: int  # AT_MINSIGSTKSZ
     hwcap: int  # AT_HWCAP: CPUID.1:EDX
     cpuid: dict[tuple[int, int], Leaf]
@@ -74,6 +75,7 @@ EMERALD_RAPIDS = CpuModel(
     model_name="Intel Xeon Processor",
     xstate_features=0xE7,
     xstate_size=2688,  # x87, SSE, AVX, the hole that MPX left, AVX-512; the recording guest had no PKRU
+    pkru_at=0,
     minsigstksz=3632,
     hwcap=FEATURES_1[1],
     cpuid={
@@ -94,7 +96,8 @@ MILAN = CpuModel(
     stepping=1,
     model_name="AMD EPYC",
     xstate_features=0x207,
-    xstate_size=2440,  # x87, SSE, AVX, PKRU at 2432
+    xstate_size=2440,  # x87, SSE, AVX, PKRU
+    pkru_at=2432,
     minsigstksz=3376,
     hwcap=FEATURES_1[1],
     cpuid={

@@ -13,10 +13,12 @@ from typing import Any, Protocol
 
 from archs.base import SI_QUEUE, SI_TIMER, SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SigFrameContext, SigInfo
 from archs.x86.cpu import EFLAGS_FIXED, EFLAGS_USER, X86Cpu
+from emu.mm.pkeys import INIT_PKRU
 
 FP_XSTATE_MAGIC1 = 0x46505853
 FP_XSTATE_MAGIC2 = 0x46505845
 XFEATURES = 0x3  # x87 and SSE: what the saved state holds
+XFEATURE_PKRU = 0x200  # and this, on a CPU with protection keys
 FRAME_SIZE = 440  # struct rt_sigframe: pretcode 8, ucontext 304, siginfo 128
 USER_CS, USER_DS = 0x33, 0x2B
 UC_STRICT_RESTORE_SS = 4
@@ -87,7 +89,7 @@ def fxrstor(cpu: X86Cpu, image: bytes) -> bool:
     return True
 
 
-def _save_fpstate(cpu: X86Cpu, access: Access, fx: int) -> bool:
+def _save_fpstate(cpu: X86Cpu, access: Access, fx: int, pkru: int) -> bool:
     """copy_fpstate_to_sigframe: header, then all of the state with page faults disabled, pages brought in where that
     fails."""
     where = "copy_fpstate_to_sigframe"
@@ -96,6 +98,9 @@ def _save_fpstate(cpu: X86Cpu, access: Access, fx: int) -> bool:
     image = fxsave(cpu)
     size = cpu.model.xstate_size
     state = image + struct.pack("<Q", XFEATURES) + bytes(size - 520)
+    if cpu.model.pkru_at:
+        state = image + struct.pack("<Q", XFEATURES | XFEATURE_PKRU) + bytes(cpu.model.pkru_at - 520)
+        state += struct.pack("<I", pkru).ljust(size - len(state), b"\0")
     mm = access.mm
     while True:
         mm.pagefault_disabled += 1
@@ -113,7 +118,19 @@ def _save_fpstate(cpu: X86Cpu, access: Access, fx: int) -> bool:
 
 
 def setup_rt_frame(cpu: X86Cpu, access: Access, frame: SigFrameContext) -> bool:
-    """x64_setup_rt_frame: False when the frame cannot be written."""
+    """Build the frame, no protection key forbidding that; the handler begins with those of a new program
+    (setup_rt_frame in handle_signal, sig_prepare_pkru). False when the frame cannot be written."""
+    if not cpu.model.pkru_at:
+        return _x64_setup_rt_frame(cpu, access, frame, 0)
+    task = cpu.task
+    pkru = task.pkru
+    task.set_pkru(0)
+    built = _x64_setup_rt_frame(cpu, access, frame, pkru)
+    task.set_pkru(INIT_PKRU if built else pkru)
+    return built
+
+
+def _x64_setup_rt_frame(cpu: X86Cpu, access: Access, frame: SigFrameContext, pkru: int) -> bool:
     action = frame.action
     if not action.flags & SA_RESTORER:
         return False
@@ -128,7 +145,7 @@ def setup_rt_frame(cpu: X86Cpu, access: Access, frame: SigFrameContext) -> bool:
     base = (fx - FRAME_SIZE & -16) - 8
     if (nested or entering) and not stack_base < base <= stack_base + stack_size:
         return False
-    if base < 0 or not _save_fpstate(cpu, access, fx):
+    if base < 0 or not _save_fpstate(cpu, access, fx, pkru):
         return False
 
     where = "x64_setup_rt_frame"
@@ -190,11 +207,35 @@ def is_canonical(address: int) -> bool:
     return address >> 47 in (0, (1 << 17) - 1)
 
 
+def _saved_pkru(cpu: X86Cpu, access: Access, fx: int, image: bytes) -> int | None:
+    """PKRU as the state at `fx`, which begins with `image`, has it; None when it cannot be read."""
+    magic, _, features = struct.unpack_from("<IIQ", image, 464)
+    if magic != FP_XSTATE_MAGIC1 or not features & XFEATURE_PKRU:
+        return INIT_PKRU
+    present = access.copy_from_user(fx + 512, 8, "restore_fpregs_from_user")
+    saved = access.copy_from_user(fx + cpu.model.pkru_at, 4, "restore_fpregs_from_user")
+    if present is None or saved is None:
+        return None
+    return int.from_bytes(saved, "little") if int.from_bytes(present, "little") & XFEATURE_PKRU else 0
+
+
 def rt_sigreturn(cpu: X86Cpu, access: Access) -> tuple[int, tuple[int, int, int]] | None:
-    """sys_rt_sigreturn: (blocked mask, (ss_sp, ss_size, ss_flags)), or None for a frame that is no good.
+    """sys_rt_sigreturn: (blocked mask, (ss_sp, ss_size, ss_flags)), or None for a frame that is no good. Protection
+    keys do not keep the kernel from reading it.
 
     Registers that no program may have are there all the same: the signal that comes of them shows them.
     """
+    task, before = cpu.task, 0
+    if cpu.model.pkru_at:
+        before = task.pkru
+        task.set_pkru(0)
+    restored = _rt_sigreturn(cpu, access)
+    if restored is None and before:
+        task.set_pkru(before)
+    return restored
+
+
+def _rt_sigreturn(cpu: X86Cpu, access: Access) -> tuple[int, tuple[int, int, int]] | None:
     base = cpu.sp - 8
     where = "__do_sys_rt_sigreturn"
     head = access.copy_from_user(base + 8, 40, where)
@@ -210,12 +251,17 @@ def rt_sigreturn(cpu: X86Cpu, access: Access) -> tuple[int, tuple[int, int, int]
     current = int(cpu.general.read()[FLAGS])
     regs[FLAGS] = current & ~EFLAGS_USER | words[FLAGS] & EFLAGS_USER | EFLAGS_FIXED
     fx = words[23]
+    pkru: int | None = INIT_PKRU
     if fx:
         if fx & 63:
             return None
         image = access.copy_from_user(fx, 512, where)
         if image is None or not fxrstor(cpu, image):
             return None
+        if cpu.model.pkru_at:
+            pkru = _saved_pkru(cpu, access, fx, image)
+            if pkru is None:
+                return None
     cpu.general.write(regs)
     cpu.pc = regs[IP]
     # IRET raises #GP for what no program may have: an address that is not canonical, the segments of others.
@@ -224,4 +270,6 @@ def rt_sigreturn(cpu: X86Cpu, access: Access) -> tuple[int, tuple[int, int, int]
         return None
     if strict and words[18] >> 48 | 3 != USER_DS:
         return None
+    if cpu.model.pkru_at:
+        cpu.task.set_pkru(pkru)
     return struct.unpack("<Q", mask)[0], (sp_base, sp_size, sp_flags & 0xFFFFFFFF)

@@ -12,8 +12,11 @@ from emu.fs.file import File, kiocb
 from emu.fs.iov_iter import iov_iter
 from emu.fs.seq_file import SeqOperations
 from emu.mm import mm_types as m
+from emu.mm.filemap import address_space
 from emu.mm.mm_types import PAGE_SHIFT, PAGE_SIZE, mm_struct, vm_area_struct
 from emu.mm.mmap_lock import mmap_read_lock, mmap_read_unlock
+from emu.mm.pkeys import arch_max_pkey, vma_pkey
+from emu.mm.rmap import anon_vma
 from emu.mm.vma import vma_name, vma_place
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ _GATE = 1 << 63  # the position of the x86-64 gate area, behind all VMAs
 VSYSCALL = b"ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]\n"
 _PAGEMAP_CHUNK = 2 << 20
 PM_SOFT_DIRTY, PM_MMAP_EXCLUSIVE, PM_FILE, PM_PRESENT = 1 << 55, 1 << 56, 1 << 61, 1 << 63
+
+PSS_SHIFT = 12
 
 
 def show_map_vma(vma: vm_area_struct) -> bytes:
@@ -49,8 +54,9 @@ class Usage:
 
     def __init__(self) -> None:
         self.rss = self.shared_clean = self.shared_dirty = self.private_clean = self.private_dirty = 0
-        self.referenced = self.anonymous = self.lazyfree = self.locked = 0
-        self.pss = 0.0
+        self.referenced = self.anonymous = self.lazyfree = 0
+        # Shares of pages that several map, in bytes << PSS_SHIFT: of all, and of those that are dirty, by kind, locked.
+        self.pss = self.pss_dirty = self.pss_anon = self.pss_file = self.pss_shmem = self.pss_locked = 0
 
     def add(self, vma: vm_area_struct) -> None:
         """Count the pages that a VMA maps."""
@@ -66,16 +72,25 @@ class Usage:
                 continue
             self.rss += PAGE_SIZE
             dirty = format.pte_dirty(pte) or frame.dirty
-            anonymous = not hasattr(frame.mapping, "host")
+            anonymous = isinstance(frame.mapping, anon_vma)
             if format.pte_young(pte):
                 self.referenced += PAGE_SIZE
             if anonymous:
                 self.anonymous += PAGE_SIZE
                 if not dirty:
                     self.lazyfree += PAGE_SIZE
-            self.pss += PAGE_SIZE / frame._mapcount
+            share = (PAGE_SIZE << PSS_SHIFT) // frame._mapcount
+            self.pss += share
+            if dirty:
+                self.pss_dirty += share
+            if anonymous:
+                self.pss_anon += share
+            elif isinstance(frame.mapping, address_space) and frame.mapping.shmem:
+                self.pss_shmem += share
+            else:
+                self.pss_file += share
             if vma.vm_flags & m.VM_LOCKED:
-                self.locked += PAGE_SIZE
+                self.pss_locked += share
             if frame._mapcount > 1:
                 if dirty:
                     self.shared_dirty += PAGE_SIZE
@@ -86,13 +101,21 @@ class Usage:
             else:
                 self.private_clean += PAGE_SIZE
 
-    def show(self) -> str:
-        """The lines of smaps from Rss on."""
+    def show(self, rollup: bool = False) -> str:
+        """The lines of smaps from Rss on (__show_smap). There are no huge pages and no swap, and KSM never runs."""
+        kinds = (
+            ("Pss_Anon", self.pss_anon >> PSS_SHIFT), ("Pss_File", self.pss_file >> PSS_SHIFT),
+            ("Pss_Shmem", self.pss_shmem >> PSS_SHIFT),
+        )  # fmt: skip
         rows = (
-            ("Rss", self.rss), ("Pss", int(self.pss)), ("Shared_Clean", self.shared_clean),
+            ("Rss", self.rss), ("Pss", self.pss >> PSS_SHIFT), ("Pss_Dirty", self.pss_dirty >> PSS_SHIFT),
+            *(kinds if rollup else ()),
+            ("Shared_Clean", self.shared_clean),
             ("Shared_Dirty", self.shared_dirty), ("Private_Clean", self.private_clean),
             ("Private_Dirty", self.private_dirty), ("Referenced", self.referenced), ("Anonymous", self.anonymous),
-            ("LazyFree", self.lazyfree), ("Swap", 0), ("SwapPss", 0), ("Locked", self.locked),
+            ("KSM", 0), ("LazyFree", self.lazyfree), ("AnonHugePages", 0), ("ShmemPmdMapped", 0), ("FilePmdMapped", 0),
+            ("Shared_Hugetlb", 0), ("Private_Hugetlb", 0), ("Swap", 0), ("SwapPss", 0),
+            ("Locked", self.pss_locked >> PSS_SHIFT),
         )  # fmt: skip
         return "".join(f"{name + ':':16}{value >> 10:8d} kB\n" for name, value in rows)
 
@@ -101,10 +124,18 @@ def show_smap(vma: vm_area_struct) -> bytes:
     """The record of one VMA in smaps."""
     usage = Usage()
     usage.add(vma)
-    size = vma.vm_end - vma.vm_start >> 10
-    flags = "".join(f"{short} " for name, short in m.VM_FLAG_LETTERS if vma.vm_flags & getattr(m, name, 0))
-    text = f"{'Size:':16}{size:8d} kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\n{usage.show()}"
-    return show_map_vma(vma) + f"{text}VmFlags: {flags}\n".encode()
+    key = vma_pkey(vma) if arch_max_pkey(vma.vm_mm) > 1 else -1
+    return show_map_vma(vma) + _details(vma.vm_end - vma.vm_start, usage, vma.vm_flags, key)
+
+
+def _details(size: int, usage: Usage, vm_flags: int, pkey: int) -> bytes:
+    """The lines of smaps below the one of maps; `pkey`: -1 on a CPU without protection keys."""
+    text = f"{'Size:':16}{size >> 10:8d} kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\n{usage.show()}"
+    text += "THPeligible:           0\n"
+    if pkey >= 0:
+        text += f"ProtectionKey:  {pkey:8d}\n"
+    flags = "".join(f"{short} " for name, short in m.VM_FLAG_LETTERS if vm_flags & getattr(m, name, 0))
+    return f"{text}VmFlags: {flags}\n".encode()
 
 
 def smaps_rollup(mm: mm_struct) -> str:
@@ -117,7 +148,7 @@ def smaps_rollup(mm: mm_struct) -> str:
         end = vma.vm_end
         usage.add(vma)
     mmap_read_unlock(mm)
-    return f"{start:08x}-{end:08x} ---p 00000000 00:00 0 ".ljust(NAME_COLUMN) + "[rollup]\n" + usage.show()
+    return f"{start:08x}-{end:08x} ---p 00000000 00:00 0 ".ljust(NAME_COLUMN) + "[rollup]\n" + usage.show(rollup=True)
 
 
 class MapsRecords(SeqOperations):
@@ -143,7 +174,12 @@ class MapsRecords(SeqOperations):
             return None
         vma = None if position == _GATE else next(self.mm.mm_mt.iterate(position), None)
         if vma is None:
-            return (VSYSCALL, _END) if self.gate else None
+            if not self.gate:
+                return None
+            if not self.details:
+                return VSYSCALL, _END
+            key = 0 if arch_max_pkey(self.mm) > 1 else -1
+            return VSYSCALL + _details(PAGE_SIZE, Usage(), m.VM_EXEC, key), _END
         return (show_smap(vma) if self.details else show_map_vma(vma)), vma.vm_end
 
     def at_end(self, position: int) -> bool:

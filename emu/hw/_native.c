@@ -51,6 +51,7 @@ struct engine {
     uint64_t pc;           /* where the last run stopped */
     int32_t error;         /* of emu_start */
     int32_t identity;      /* addresses are physical ones: translated code of a frame is being dropped */
+    uint32_t pkru;         /* x86: what the protection keys forbid */
 };
 
 static uint64_t load64(const uint8_t *ram, uint64_t at) { uint64_t v; memcpy(&v, ram + at, 8); return v; }
@@ -58,8 +59,10 @@ static void store64(uint8_t *ram, uint64_t at, uint64_t v) { memcpy(ram + at, &v
 static uint64_t load64be(const uint8_t *ram, uint64_t at) { return __builtin_bswap64(load64(ram, at)); }
 static uint32_t load32be(const uint8_t *ram, uint64_t at) { uint32_t v; memcpy(&v, ram + at, 4); return __builtin_bswap32(v); }
 
-/* Intel SDM volume 3, 4.5: four-level paging, with NX, SMEP and SMAP apart. The error code is that of #PF. */
-static int walk_x86(uint8_t *ram, uint64_t root, uint64_t va, int access, int user, uint64_t *paddr, int *perms, uint64_t *syndrome)
+/* Intel SDM volume 3, 4.5 and 4.6.2: four-level paging, with NX and protection keys, SMEP and SMAP apart. The error code
+ * is that of #PF. */
+static int walk_x86(uint8_t *ram, uint64_t root, uint64_t va, int access, int user, uint32_t pkru, uint64_t *paddr, int *perms,
+                    uint64_t *syndrome)
 {
     const uint64_t frame = 0x000ffffffffff000ull;
     uint64_t code = (user ? 4 : 0) | (access == WRITE ? 2 : 0) | (access == FETCH ? 0x10 : 0);
@@ -73,7 +76,12 @@ static int walk_x86(uint8_t *ram, uint64_t root, uint64_t va, int access, int us
         rw &= e >> 1 & 1; us &= e >> 2 & 1; nx |= e >> 63;
         table = e & frame;
     }
-    if ((user && !us) || (access == WRITE && !rw) || (access == FETCH && nx)) { *syndrome = code | 1; return 0; }
+    int denied = us ? pkru >> 2 * (e >> 59 & 15) & 3 : 0; /* 1: any access to data, 2: writes */
+    int key = access == READ ? denied & 1 : access == WRITE ? denied : 0;
+    if (key || (user && !us) || (access == WRITE && !rw) || (access == FETCH && nx)) {
+        *syndrome = code | 1 | (key ? 0x20 : 0);
+        return 0;
+    }
     for (int level = 0; level < 3; level++) {
         uint64_t up = load64(ram, slots[level]);
         if (!(up & 0x20)) store64(ram, slots[level], up | 0x20);
@@ -81,7 +89,7 @@ static int walk_x86(uint8_t *ram, uint64_t root, uint64_t va, int access, int us
     uint64_t marked = e | 0x20 | (access == WRITE ? 0x40 : 0);
     if (marked != e) store64(ram, slots[3], marked);
     *paddr = e & frame;
-    *perms = PERM_READ | (rw && (marked & 0x40) ? PERM_WRITE : 0) | (nx ? 0 : PERM_EXEC);
+    *perms = (denied & 1 ? 0 : PERM_READ) | (rw && !denied && (marked & 0x40) ? PERM_WRITE : 0) | (nx ? 0 : PERM_EXEC);
     return 1;
 }
 
@@ -160,11 +168,11 @@ static int walk_ppc32(uint8_t *ram, uint64_t root, uint64_t va, int access, int 
     return 1;
 }
 
-int mmscope_walk(int format, uint8_t *ram, uint64_t root, uint64_t va, int access, int user,
+int mmscope_walk(int format, uint8_t *ram, uint64_t root, uint64_t va, int access, int user, uint32_t pkru,
                  uint64_t *paddr, int *perms, uint64_t *syndrome)
 {
     switch (format) {
-    case X86_64: return walk_x86(ram, root, va, access, user, paddr, perms, syndrome);
+    case X86_64: return walk_x86(ram, root, va, access, user, pkru, paddr, perms, syndrome);
     case ARM64: return walk_arm64(ram, root, va, access, user, paddr, perms, syndrome);
     case PPC64_RADIX: return walk_radix(ram, root, va, access, user, paddr, perms, syndrome);
     default: return walk_ppc32(ram, root, va, access, user, paddr, perms, syndrome);
@@ -236,7 +244,7 @@ static bool modifies_at(struct engine *e, uint64_t ip)
     while (got < 15) {
         uint64_t va = ip + got;
         int count = 4096 - (int)(va & 4095) < 15 - got ? 4096 - (int)(va & 4095) : 15 - got;
-        if (!walk_x86(e->ram, e->root, va, FETCH, 1, &paddr, &perms, &syndrome))
+        if (!walk_x86(e->ram, e->root, va, FETCH, 1, e->pkru, &paddr, &perms, &syndrome))
             break;
         memcpy(code + got, e->ram + paddr + (va & 4095), count);
         got += count;
@@ -254,7 +262,7 @@ bool mmscope_fill(void *uc, uint64_t page, int type, tlb_entry *entry, struct en
     }
     e->fills++;
     for (;;) {
-        if (mmscope_walk(e->format, e->ram, e->root, page, access, 1, &entry->paddr, &entry->perms, &e->syndrome)) {
+        if (mmscope_walk(e->format, e->ram, e->root, page, access, 1, e->pkru, &entry->paddr, &entry->perms, &e->syndrome)) {
             if (access == FETCH)
                 e->code_map[entry->paddr >> 12] = 1;
             return true;

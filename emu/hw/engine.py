@@ -117,6 +117,7 @@ class _EngineState(ctypes.Structure):
         ("pc", ctypes.c_uint64),
         ("error", ctypes.c_int32),
         ("identity", ctypes.c_int32),
+        ("pkru", ctypes.c_uint32),
     )
 
 
@@ -431,6 +432,7 @@ class Engine:
         self.serve = False  # may `on_fault` be called inside the MMU callback
         self._pending: BaseException | None = None
         self._watched = False  # `stop_before` was called
+        self.pkru = 0
         self.pc = 0
         self.error = 0
         self.trap_number = 0
@@ -536,7 +538,7 @@ class Engine:
             return True
         state.fills += 1
         while True:
-            paddr, perms, syndrome = walk(state.format, self.ram, state.root, page, access, True)
+            paddr, perms, syndrome = walk(state.format, self.ram, state.root, page, access, True, state.pkru)
             if paddr >= 0:
                 if access == FETCH:
                     self.ram.code_map[paddr >> 12] = 1
@@ -608,6 +610,12 @@ class Engine:
     def root(self, paddr: int) -> None:
         self._state.root = paddr
         self.flush_tlb()
+
+    def set_pkru(self, value: int) -> None:
+        """x86-64: what the protection keys forbid to data accesses, two bits a key (Intel SDM volume 3, 4.6.2)."""
+        if value != self.pkru:
+            self.pkru = self._state.pkru = value
+            self.flush_tlb()
 
     @property
     def tlb_fills(self) -> int:

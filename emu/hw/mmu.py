@@ -35,8 +35,9 @@ Walk = tuple[int, int, int]
 """(physical address of the page, permissions that a TLB may keep, 0), or (-1, 0, syndrome)."""
 
 
-def walk_x86(ram: Ram, root: int, va: int, access: int, user: bool) -> Walk:
-    """Four-level paging (Intel SDM volume 3, 4.5). The syndrome is the error code of #PF."""
+def walk_x86(ram: Ram, root: int, va: int, access: int, user: bool, pkru: int = 0) -> Walk:
+    """Four-level paging with protection keys (Intel SDM volume 3, 4.5 and 4.6.2). The syndrome is the error code of
+    #PF."""
     entries = ram.u64
     code = (4 if user else 0) | (2 if access == WRITE else 0) | (0x10 if access == FETCH else 0)
     table = root
@@ -56,15 +57,21 @@ def walk_x86(ram: Ram, root: int, va: int, access: int, user: bool) -> Walk:
         us &= e >> 2 & 1
         nx |= e >> 63
         table = e & 0x000F_FFFF_FFFF_F000
-    if (user and not us) or (access == WRITE and not rw) or (access == FETCH and nx):
-        return -1, 0, code | 1
+    denied = pkru >> 2 * (e >> 59 & 15) & 3 if us else 0  # 1: any access to data, 2: writes
+    key = denied & 1 if access == READ else denied if access == WRITE else 0
+    if key or (user and not us) or (access == WRITE and not rw) or (access == FETCH and nx):
+        return -1, 0, code | 1 | (0x20 if key else 0)
     for slot in slots[:3]:
         if not entries[slot] & 0x20:
             entries[slot] |= 0x20
     marked = e | 0x20 | (0x40 if access == WRITE else 0)
     if marked != e:
         entries[slots[3]] = marked
-    perms = PERM_READ | (PERM_WRITE if rw and marked & 0x40 else 0) | (0 if nx else PERM_EXEC)
+    perms = (
+        (0 if denied & 1 else PERM_READ)
+        | (PERM_WRITE if rw and not denied and marked & 0x40 else 0)
+        | (0 if nx else PERM_EXEC)
+    )
     return e & 0x000F_FFFF_FFFF_F000, perms, 0
 
 
@@ -170,19 +177,22 @@ _WALKS = (walk_x86, walk_arm64, walk_radix, walk_ppc32)
 
 _RADIX_LEAF = 0xC000_0000_0000_0100  # valid, a leaf, R set
 SETTLED = {
-    PageTableFormat.X86_64: ((0x21, 0x21), (0x63, 0x63)),
+    PageTableFormat.X86_64: ((0xF << 59 | 0x21, 0x21), (0xF << 59 | 0x63, 0x63)),  # of key 0
     PageTableFormat.ARM64: ((0x403, 0x403), (0x483, 0x403)),
     PageTableFormat.PPC64_RADIX: ((_RADIX_LEAF | 4,) * 2, (_RADIX_LEAF | 0x82,) * 2),
     PageTableFormat.PPC32: ((0x105, 0x105), (0x581, 0x581)),
 }
 """(mask, value) for a read and a write by the kernel: where the lowest-level entry has this value under the mask,
-`walk` finds the page, and changes no entry of that level."""
+`walk` finds the page, and changes no entry of that level, if no protection key forbids it."""
 
 
-def walk(format: int, ram: Ram, root: int, va: int, access: int, user: bool = True) -> Walk:
-    """Translate one access. Sets accessed and dirty bits where the hardware does.
+def walk(format: int, ram: Ram, root: int, va: int, access: int, user: bool = True, pkru: int = 0) -> Walk:
+    """Translate one access. Sets accessed and dirty bits where the hardware does. `pkru`: x86-64's register of what
+    protection keys forbid.
 
     `permissions` never hold write while the hardware would still have to mark the page dirty, so that the first write
     comes back here.
     """
+    if pkru and format == PageTableFormat.X86_64:
+        return walk_x86(ram, root, va, access, user, pkru)
     return _WALKS[format](ram, root, va, access, user)

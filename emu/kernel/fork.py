@@ -158,6 +158,7 @@ def copy_process(
     else:
         child.custom_slice = task.custom_slice
     child.weight = child.prio_weight()
+    child.set_pkru(task.pkru)
     child.rseq = (0, 0) if flags & CLONE_VM else task.rseq
     child.rq = task.rq
     child.start_time = machine.clock()

@@ -219,6 +219,8 @@ class Machine:
             cpu.task = task
             if task.context is not None:
                 cpu.restore(task.context)
+            if cpu.engine.pkru != task.pkru:
+                cpu.engine.set_pkru(task.pkru)
             cpu.engine.on_fault = task.entry.user_fault
         return cpu
 

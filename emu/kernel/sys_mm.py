@@ -3,13 +3,20 @@
 
 from __future__ import annotations
 
-from errno import EBADF, EINTR, EINVAL, ENOMEM, EPERM
+from errno import EBADF, EINTR, EINVAL, ENOMEM, ENOSPC, EPERM
 from typing import TYPE_CHECKING
 
 from emu.kernel.args import s32
 from emu.mm import madvise, mincore, mlock, mmap, mprotect, mremap, msync
 from emu.mm.mm_types import PAGE_SIZE
-from emu.mm.mmap_lock import mmap_write_lock_killable, mmap_write_unlock
+from emu.mm.mmap_lock import mmap_write_lock, mmap_write_lock_killable, mmap_write_unlock
+from emu.mm.pkeys import (
+    PKEY_DISABLE_ACCESS,
+    PKEY_DISABLE_WRITE,
+    arch_set_user_pkey_access,
+    mm_pkey_alloc,
+    mm_pkey_free,
+)
 
 if TYPE_CHECKING:
     from emu.kernel.task import Task
@@ -74,19 +81,32 @@ def sys_mprotect(task: Task, start: int, length: int, prot: int, *_: int) -> int
 
 
 def sys_pkey_mprotect(task: Task, start: int, length: int, prot: int, pkey: int, *_: int) -> int:
-    if pkey & 0xFFFFFFFF not in (0, 0xFFFFFFFF):
-        return -EINVAL  # no protection keys on this CPU
-    return mprotect.do_mprotect_pkey(task.mm, start, length, prot)
+    return mprotect.do_mprotect_pkey(task.mm, start, length, prot, s32(pkey))
 
 
 def sys_pkey_alloc(task: Task, flags: int, rights: int, *_: int) -> int:
-    if flags or rights & ~3:
+    """A protection key that the thread may not use as `rights` say."""
+    if flags or rights & ~(PKEY_DISABLE_ACCESS | PKEY_DISABLE_WRITE):
         return -EINVAL
-    return -28  # ENOSPC: there are none
+    mm = task.mm
+    mmap_write_lock(mm)
+    pkey = mm_pkey_alloc(mm)
+    if pkey < 0:
+        pkey = -ENOSPC
+    else:
+        error = arch_set_user_pkey_access(mm, pkey, rights)
+        if error:
+            mm_pkey_free(mm, pkey)
+            pkey = error
+    mmap_write_unlock(mm)
+    return pkey
 
 
 def sys_pkey_free(task: Task, pkey: int, *_: int) -> int:
-    return -EINVAL
+    mmap_write_lock(task.mm)
+    error = mm_pkey_free(task.mm, s32(pkey))
+    mmap_write_unlock(task.mm)
+    return error
 
 
 def sys_mseal(task: Task, start: int, length: int, flags: int, *_: int) -> int:

@@ -29,6 +29,7 @@ from emu.mm.mm_types import (
     VM_SHARED,
     page,
     vm_area_struct,
+    vm_get_page_prot,
     vm_operations_struct,
 )
 from emu.mm.mmap_lock import mmap_read_unlock
@@ -356,7 +357,7 @@ def vma_wants_writenotify(vma: vm_area_struct) -> bool:
 
 def vma_set_page_prot(vma: vm_area_struct) -> None:
     """Compute vm_page_prot from vm_flags (vma_set_page_prot)."""
-    flags = vma.vm_flags & 15
+    flags = vma.vm_flags
     if vma_wants_writenotify(vma):
         flags &= ~VM_SHARED
-    vma.vm_page_prot = vma.vm_mm.pgtable.format.protection_map[flags]
+    vma.vm_page_prot = vm_get_page_prot(vma.vm_mm, flags)

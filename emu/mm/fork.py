@@ -36,7 +36,7 @@ COPIED_FIELDS = (
     "vdso", "start_code", "end_code", "start_data", "end_data", "start_brk", "brk", "start_stack",
     "arg_start", "arg_end", "env_start", "env_end",
     "rlimit", "capable_ipc_lock", "privileged", "fatal_signal_pending",
-    "membarrier_state", "read_implies_exec",
+    "membarrier_state", "read_implies_exec", "pkey_allocation_map", "execute_only_pkey",
 )  # fmt: skip
 """Fields of an mm_struct that a child has from its parent (the owner's among them hold until the child's task sets its
 own). The other ones begin anew, or dup_mmap builds them."""

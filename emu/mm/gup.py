@@ -32,9 +32,10 @@ from emu.mm.mm_types import (
     vm_area_struct,
 )
 from emu.mm.mmap_lock import mmap_read_lock, mmap_read_unlock
+from emu.mm.pkeys import arch_vma_access_permitted
 
 
-def _check_vma_flags(vma: vm_area_struct, write: bool, force: bool) -> int:
+def _check_vma_flags(vma: vm_area_struct, write: bool, force: bool, foreign: bool = False) -> int:
     flags = vma.vm_flags
     if flags & (VM_IO | VM_PFNMAP):
         return -EFAULT
@@ -43,18 +44,25 @@ def _check_vma_flags(vma: vm_area_struct, write: bool, force: bool) -> int:
             return -EFAULT
     elif not flags & VM_READ and (not force or not flags & VM_MAYREAD):
         return -EFAULT
-    return 0
+    return 0 if foreign or arch_vma_access_permitted(vma, write) else -EFAULT
 
 
 def _get_user_pages(
-    mm: mm_struct, vma: vm_area_struct, start: int, end: int, write: bool, force: bool, unlockable: bool = True
+    mm: mm_struct,
+    vma: vm_area_struct,
+    start: int,
+    end: int,
+    write: bool,
+    force: bool,
+    unlockable: bool = True,
+    foreign: bool = False,
 ) -> tuple[int, bool]:
     """Make every page of [start, end) present (and writable for `write`): pages done, or -errno when it is the first
     that fails; and whether mmap_lock was given away meanwhile. Where it may be (`unlockable`), it is by a fault that
     ends with VM_FAULT_COMPLETED or VM_FAULT_RETRY; then it is taken again, and the page is looked at once more, in what
     may be another mapping by now (__get_user_pages_locked)."""
     dropped = False
-    error = _check_vma_flags(vma, write, force)
+    error = _check_vma_flags(vma, write, force, foreign)
     if error:
         return error, dropped
     table = mm.pgtable
@@ -82,7 +90,7 @@ def _get_user_pages(
                 dropped = True
                 tried = FAULT_FLAG_TRIED
                 again = mm.mm_mt.load(address)
-                if again is None or _check_vma_flags(again, write, force):
+                if again is None or _check_vma_flags(again, write, force, foreign):
                     return done or -EFAULT, dropped
                 vma = again
         done += 1
@@ -168,12 +176,13 @@ def get_user_page_remote(
 ) -> page | int:
     """The page at `address` of any address space, faulted in (for writing) if need be, with `force` against the
     protection of a private mapping; -EFAULT, -ENOMEM (get_user_pages_remote for one page). mmap_lock held; a fault
-    gives it away only where that is allowed."""
+    gives it away only where that is allowed (`unlockable`), which is for who works in its own address space: protection
+    keys bind that one alone."""
     vma = mm.mm_mt.load(address)
     if vma is None:
         return -EFAULT
     start = address & PAGE_MASK
-    got, _ = _get_user_pages(mm, vma, start, start + PAGE_SIZE, write, force, unlockable)
+    got, _ = _get_user_pages(mm, vma, start, start + PAGE_SIZE, write, force, unlockable, not unlockable)
     return got if got < 0 else _page_of(mm, mm.pgtable.get(mm.pgtable.slot(address)))
 
 
@@ -186,7 +195,7 @@ def _page_of(mm: mm_struct, pte: int) -> page:
 def fixup_user_fault(mm: mm_struct, address: int, write: bool) -> int:
     """Serve a fault that kernel code took on behalf of the guest: 0, -EFAULT, -ENOMEM. mmap_lock held for read."""
     vma = mm.mm_mt.load(address)
-    if vma is None or not vma.vm_flags & (VM_WRITE if write else VM_READ):
+    if vma is None or not vma.vm_flags & (VM_WRITE if write else VM_READ) or not arch_vma_access_permitted(vma, write):
         return -EFAULT
     mm.memory.costs.without_exception()
     ret = handle_mm_fault(vma, address & PAGE_MASK, FAULT_FLAG_WRITE if write else 0)

@@ -54,6 +54,9 @@ VM_MIXEDMAP = 0x10000000
 VM_HUGEPAGE = 0x20000000
 VM_NOHUGEPAGE = 0x40000000
 VM_MERGEABLE = 0x80000000
+PKEY_SHIFT = 32  # where the protection key of a VMA stands: VM_PKEY_SHIFT
+VM_PKEY_BIT0, VM_PKEY_BIT1, VM_PKEY_BIT2, VM_PKEY_BIT3 = (1 << PKEY_SHIFT + bit for bit in range(4))
+ARCH_VM_PKEY_FLAGS = 15 << PKEY_SHIFT
 VM_DROPPABLE = 1 << 40
 VM_SEALED = 1 << 42
 VM_ACCESS_FLAGS = VM_READ | VM_WRITE | VM_EXEC
@@ -209,7 +212,7 @@ class vm_area_struct:
         self.vm_end = end  # the first byte after it
         self.vm_pgoff = pgoff  # in pages: within vm_file, or vm_start >> PAGE_SHIFT at creation when anonymous
         self.vm_flags = flags
-        self.vm_page_prot = mm.pgtable.format.protection_map[flags & 15]
+        self.vm_page_prot = vm_get_page_prot(mm, flags)
         self.vm_file: file | None = None
         self.vm_ops: vm_operations_struct | None = None  # None: anonymous (vma_is_anonymous)
         self.vm_private_data: Any = None
@@ -273,10 +276,21 @@ class mm_struct:
         self.capable_ipc_lock = False
         self.privileged = False  # CAP_SYS_ADMIN of the owner
         self.pagefault_disabled = 0  # depth of pagefault_disable(): a kernel access must fail rather than fault
+        self.pkey_allocation_map = 1  # protection keys that are given out, a bit each
+        self.execute_only_pkey = -1  # the key of memory that may only be executed
         self.membarrier_state = 0  # MEMBARRIER_CMD_REGISTER_* that were given
         self.stack_grown = False  # the last lock_mm_and_find_vma grew a stack
         self.served = 0  # what the last fault turned out to be: emu.tracepoint.Served
         self.fatal_signal_pending: Callable[[], bool] = lambda: False
+
+
+def vm_get_page_prot(mm: mm_struct, vm_flags: int) -> int:
+    """The bits of a page-table entry that a VMA's flags ask for."""
+    format = mm.pgtable.format
+    prot = format.protection_map[vm_flags & 15]
+    if vm_flags & ARCH_VM_PKEY_FLAGS:
+        prot |= (vm_flags >> PKEY_SHIFT & 15) << format.pkey_shift
+    return prot
 
 
 def mmgrab(mm: mm_struct) -> None:

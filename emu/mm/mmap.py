@@ -11,6 +11,7 @@ from emu.mm.mm_types import (
     PAGE_MASK,
     PAGE_SHIFT,
     PAGE_SIZE,
+    PKEY_SHIFT,
     VM_ACCOUNT,
     VM_DONTDUMP,
     VM_DROPPABLE,
@@ -41,6 +42,7 @@ from emu.mm.mmap_lock import (
     mmap_write_unlock,
 )
 from emu.mm.overcommit import OVERCOMMIT_NEVER, vm_unacct_memory
+from emu.mm.pkeys import execute_only_pkey
 from emu.mm.vma import (
     RLIMIT_DATA,
     RLIMIT_MEMLOCK,
@@ -213,6 +215,8 @@ def do_mmap(
         return addr, 0
     if flags & MAP_FIXED_NOREPLACE and next(mm.mm_mt.iterate(addr, addr + length), None) is not None:
         return -EEXIST, 0
+    if prot == PROT_EXEC:
+        vm_flags |= max(0, execute_only_pkey(mm)) << PKEY_SHIFT
     if flags & MAP_LOCKED and not mm.capable_ipc_lock and mm.rlimit(RLIMIT_MEMLOCK) == 0:
         return -EPERM, 0
     if not mlock_future_ok(mm, vm_flags, length):

@@ -9,9 +9,11 @@ from emu.mm.filemap import vma_set_page_prot, vma_wants_writenotify
 from emu.mm.gup import populate_vma_page_range
 from emu.mm.memory import change_protection
 from emu.mm.mm_types import (
+    ARCH_VM_PKEY_FLAGS,
     PAGE_MASK,
     PAGE_SHIFT,
     PAGE_SIZE,
+    PKEY_SHIFT,
     VM_ACCESS_FLAGS,
     VM_ACCOUNT,
     VM_EXEC,
@@ -30,6 +32,7 @@ from emu.mm.mm_types import (
 )
 from emu.mm.mmap_lock import mmap_write_lock_killable, mmap_write_unlock
 from emu.mm.overcommit import vm_enough_memory, vm_unacct_memory
+from emu.mm.pkeys import arch_override_mprotect_pkey, mm_pkey_is_allocated
 from emu.mm.vma import may_expand_vm, trace_vma_modify, vm_stat_account, vma_modify
 
 PROT_SEM = 8
@@ -78,8 +81,8 @@ def mprotect_fixup(vma: vm_area_struct, start: int, end: int, newflags: int) -> 
     return 0
 
 
-def do_mprotect_pkey(mm: mm_struct, start: int, length: int, prot: int) -> int:
-    """mprotect: 0 or -errno; what came before a refusal stays changed."""
+def do_mprotect_pkey(mm: mm_struct, start: int, length: int, prot: int, pkey: int = -1) -> int:
+    """mprotect, and pkey_mprotect with a key: 0 or -errno; what came before a refusal stays changed."""
     grows = prot & (PROT_GROWSDOWN | PROT_GROWSUP)
     prot &= ~(PROT_GROWSDOWN | PROT_GROWSUP)
     if grows == PROT_GROWSDOWN | PROT_GROWSUP or start & PAGE_SIZE - 1:
@@ -95,12 +98,14 @@ def do_mprotect_pkey(mm: mm_struct, start: int, length: int, prot: int) -> int:
         return -EINVAL
     if mmap_write_lock_killable(mm):
         return -EINTR
-    error = _mprotect_locked(mm, start, end, prot, grows)
+    error = -EINVAL
+    if pkey == -1 or mm_pkey_is_allocated(mm, pkey):
+        error = _mprotect_locked(mm, start, end, prot, grows, pkey)
     mmap_write_unlock(mm)
     return error
 
 
-def _mprotect_locked(mm: mm_struct, start: int, end: int, prot: int, grows: int) -> int:
+def _mprotect_locked(mm: mm_struct, start: int, end: int, prot: int, grows: int, pkey: int) -> int:
     vma = mm.mm_mt.find(start)
     if vma is None or vma.vm_start >= end:
         return -ENOMEM
@@ -121,7 +126,9 @@ def _mprotect_locked(mm: mm_struct, start: int, end: int, prot: int, grows: int)
         wanted = prot
         if mm.read_implies_exec and prot & VM_READ and vma.vm_flags & VM_MAYEXEC:
             wanted |= VM_EXEC
-        newflags = wanted & VM_ACCESS_FLAGS | vma.vm_flags & ~VM_ACCESS_FLAGS
+        key = arch_override_mprotect_pkey(vma, wanted, pkey)
+        newflags = wanted & VM_ACCESS_FLAGS | key << PKEY_SHIFT
+        newflags |= vma.vm_flags & ~(VM_ACCESS_FLAGS | ARCH_VM_PKEY_FLAGS)
         if newflags & ~(newflags >> 4) & VM_ACCESS_FLAGS:
             return -EACCES
         stop = min(vma.vm_end, end)

@@ -28,6 +28,8 @@ class PageTableFormat(Protocol):
     bits: tuple[int, ...]  # number of index bits of each level, from the top: (9, 9, 9, 9)
     task_size: int
     pfn_mask: int  # bits of an entry that hold the frame's physical address
+    pkeys: int  # protection keys that there are: 1 where the CPU has none (arch_max_pkey)
+    pkey_shift: int  # where a key stands in an entry
     # Protections by vm_flags & 15 (VM_READ|VM_WRITE|VM_EXEC|VM_SHARED), as in protection_map: present and accessed,
     # never writable for private mappings. A new entry is `pfn << 12 | protection`.
     protection_map: tuple[int, ...]

@@ -54,6 +54,7 @@ class SchedEntity:
         self.sched_delayed = False  # sleeps, but competes for its CPU until it is eligible
         self.need_resched = False
         self.sigpending = False  # look for signals before going back to guest code (TIF_SIGPENDING)
+        self.pkru = 0  # what protection keys forbid it (thread.pkru); `set_pkru` changes it
         self.waits = Waits()
         self.spinners: list[SchedEntity] = []  # who spins for a lock as long as this task, its owner, runs
         self.waiting_for = ""  # what a sleeping task waits for, for reports
@@ -68,6 +69,10 @@ class SchedEntity:
     def prio_weight(self) -> int:
         """The weight that policy and nice give (set_load_weight)."""
         return WEIGHT_IDLEPRIO if self.policy == SCHED_IDLE else _WEIGHTS[self.nice + 20]
+
+    def set_pkru(self, value: int) -> None:
+        """Change what protection keys forbid."""
+        self.pkru = value
 
     def signal_pending(self) -> bool:
         """Is there a signal that an interruptible sleep must end for."""

@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 
 from archs.arm64.mm.pgtable import Arm64PageTableFormat
 from archs.powerpc.mm.pgtable import Ppc32Format, RadixFormat
-from archs.x86.mm.pgtable import X86PageTableFormat
+from archs.x86.mm.pgtable import PAGE_USER, X86PageTableFormat
 from emu.hw.mmu import FETCH, READ, SETTLED, WRITE, PageTableFormat, walk
 from emu.hw.native import library
 from emu.hw.ram import Ram
 from emu.mm.memory_manager import MemoryManager
+from emu.mm.pkeys import INIT_PKRU
 from emu.tracepoint import Tracepoints
 
 PAGES = 64
-FORMATS = (X86PageTableFormat(), Arm64PageTableFormat(), RadixFormat(), Ppc32Format())
+FORMATS = (X86PageTableFormat(16), Arm64PageTableFormat(), RadixFormat(), Ppc32Format())
 SHIFTS = {
     PageTableFormat.X86_64: (39, 30, 21, 12),
     PageTableFormat.ARM64: (39, 30, 21, 12),
@@ -29,12 +30,14 @@ SHIFTS = {
 }
 
 
-def native_walk(format: int, ram: Ram, root: int, va: int, access: int, user: bool) -> tuple[int, int, int]:
+def native_walk(
+    format: int, ram: Ram, root: int, va: int, access: int, user: bool, pkru: int = 0
+) -> tuple[int, int, int]:
     assert library is not None
     paddr, perms, syndrome = ctypes.c_uint64(), ctypes.c_int(), ctypes.c_uint64()
     found = library.mmscope_walk(
         format, ctypes.c_void_p(ram.address), ctypes.c_uint64(root), ctypes.c_uint64(va), access, int(user),
-        ctypes.byref(paddr), ctypes.byref(perms), ctypes.byref(syndrome),
+        ctypes.c_uint32(pkru), ctypes.byref(paddr), ctypes.byref(perms), ctypes.byref(syndrome),
     )  # fmt: skip
     return (paddr.value, perms.value, 0) if found else (-1, 0, syndrome.value)
 
@@ -83,7 +86,8 @@ def test_c_and_python_agree(format: PageTableFormat, data: st.DataObject) -> Non
     twin.write(0, ram.read(0, PAGES << 12))
     access = data.draw(st.sampled_from((READ, WRITE, FETCH)))
     user = data.draw(st.booleans())
-    assert walk(format, ram, root, va, access, user) == native_walk(format, twin, root, va, access, user)
+    pkru = data.draw(st.one_of(st.just(0), st.integers(0, (1 << 32) - 1)))
+    assert walk(format, ram, root, va, access, user, pkru) == native_walk(format, twin, root, va, access, user, pkru)
     assert ram.read(0, PAGES << 12) == twin.read(0, PAGES << 12), "they set other bits"
 
 
@@ -95,13 +99,17 @@ def test_what_is_settled_needs_no_walk(format: object, noise: int) -> None:
     bits = table.format
     slot = table.alloc(0x1234_5000)
     for access, (mask, value) in zip((READ, WRITE), SETTLED[PageTableFormat(bits.hw)]):
-        settled = value | (noise & ~mask & ~bits.pfn_mask & (1 << 8 * bits.entry_size) - 1)
+        settled = (
+            value
+            | (PAGE_USER if bits.pkeys > 1 else 0)
+            | (noise & ~mask & ~bits.pfn_mask & (1 << 8 * bits.entry_size) - 1)
+        )
         table.set(slot, settled | 0x3000)
-        assert walk(bits.hw, memory.ram, table.root, 0x1234_5678, access, False)[::2] == (0x3000, 0)
+        assert walk(bits.hw, memory.ram, table.root, 0x1234_5678, access, False, INIT_PKRU)[::2] == (0x3000, 0)
         assert table.get(slot) == settled | 0x3000
         for bit in (1 << n for n in range(64) if mask >> n & 1):  # each of these bits tells
             table.set(slot, settled ^ bit | 0x3000)
-            found = walk(bits.hw, memory.ram, table.root, 0x1234_5678, access, False)
+            found = walk(bits.hw, memory.ram, table.root, 0x1234_5678, access, False, INIT_PKRU)
             assert found[0] < 0 or table.get(slot) != settled ^ bit | 0x3000
 
 
@@ -155,3 +163,28 @@ def test_radix_quadrants(va: int, vector: int) -> None:
     ram = Ram(PAGES << 12)
     assert walk(PageTableFormat.PPC64_RADIX, ram, 0x10000, va, READ)[2] >> 32 == vector
     assert walk(PageTableFormat.PPC64_RADIX, ram, 0x10000, va, FETCH)[2] >> 32 == vector + 0x100
+
+
+@pytest.mark.parametrize("user", [True, False])
+def test_protection_keys(user: bool) -> None:
+    """Two bits of PKRU a key, for the program's accesses and the kernel's own; fetches are free (SDM 4.6.2). What is
+    allowed now may not be more in a TLB."""
+    memory = MemoryManager(Ram(4 << 20), Tracepoints(), "6.18")
+    table = memory.new_mm(X86PageTableFormat(16)).pgtable
+    table.set(table.alloc(0x5000), 0x3000 | 5 << 59 | 0x67)
+    code = 0x21 | (4 if user else 0)
+    for rights, read, write in ((0, True, True), (1, False, False), (2, True, False), (3, False, False)):
+        pkru = rights << 10 | (0xFFFFFFFF & ~(3 << 10))
+
+        def ask(access: int, pkru: int = pkru) -> tuple[int, int, int]:
+            return walk(0, memory.ram, table.root, 0x5678, access, user, pkru)
+
+        assert ask(READ)[2] == (0 if read else code)
+        assert ask(WRITE)[2] == (0 if write else code | 2)
+        assert ask(FETCH) == (0x3000, (1 if read else 0) | (2 if write else 0) | 4, 0)
+    table.set(table.slot(0x5000), 0x3000 | 5 << 59 | 0x65)
+    assert walk(0, memory.ram, table.root, 0x5678, WRITE, user, 2 << 10)[2] == code | 2, "read-only besides"
+    assert walk(0, memory.ram, table.root, 0x5678, WRITE, user, 0)[2] == code & ~0x20 | 2
+    if user:
+        table.set(table.slot(0x5000), 0x3000 | 5 << 59 | 0x63)
+        assert walk(0, memory.ram, table.root, 0x5678, READ, user, 1 << 10)[2] == 5, "a page of the kernel has no key"

@@ -48,6 +48,8 @@ class Arm64PageTableFormat:
 
     hw = int(Hw.ARM64)
     entry_size = 8
+    pkeys = 1
+    pkey_shift = 0
     big_endian = False
     shifts = (39, 30, 21, 12)
     bits = (9, 9, 9, 9)

@@ -84,6 +84,8 @@ class RadixFormat(_PteBits):
 
     hw = int(Hw.PPC64_RADIX)
     entry_size = 8
+    pkeys = 1
+    pkey_shift = 0
     big_endian = True
     shifts = (39, 30, 21, 12)
     bits = (13, 9, 9, 9)
@@ -116,6 +118,8 @@ class Ppc32Format(_PteBits):
 
     hw = int(Hw.PPC32)
     entry_size = 4
+    pkeys = 1
+    pkey_shift = 0
     big_endian = True
     shifts = (22, 12)
     bits = (10, 10)

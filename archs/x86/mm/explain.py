@@ -4,11 +4,13 @@ do_user_addr_fault."""
 
 from __future__ import annotations
 
+from archs.base import SEGV_PKUERR, SIGSEGV
 from archs.explain import Bit, Check, Facts, flag_bits
 from archs.x86.mm import fault as f
 from archs.x86.mm import pgtable as p
-from emu.mm.mm_types import VM_ACCESS_FLAGS, VM_WRITE
+from emu.mm.mm_types import PKEY_SHIFT, VM_ACCESS_FLAGS, VM_WRITE
 
+_PKUERR = (SIGSEGV, SEGV_PKUERR)
 _CODE = (
     ("P", 0, "no present entry", "an entry is present and forbids the access"),
     ("W", 1, "a read", "a write"),
@@ -64,6 +66,12 @@ class X86Explainer:
         checks = [Check("access_error: no protection key refused it", not code & f.X86_PF_PK)]
         if code & f.X86_PF_PK:
             return checks
+        pkey = flags >> PKEY_SHIFT & 15
+        if pkey or facts.signal == _PKUERR:
+            permitted = facts.signal != _PKUERR
+            checks.append(Check(f"access_error: the thread may use the VMA's protection key {pkey}", permitted))
+            if not permitted:
+                return checks
         if code & f.X86_PF_WRITE:
             return [*checks, Check("access_error: a write, and the VMA has VM_WRITE", bool(flags & VM_WRITE))]
         present = bool(code & f.X86_PF_PROT)

@@ -16,6 +16,7 @@ from emu.mm.mm_types import (
     FAULT_FLAG_USER,
     FAULT_FLAG_VMA_LOCK,
     FAULT_FLAG_WRITE,
+    PKEY_SHIFT,
     VM_ACCESS_FLAGS,
     VM_FAULT_COMPLETED,
     VM_FAULT_ERROR,
@@ -28,6 +29,7 @@ from emu.mm.mm_types import (
     vm_area_struct,
 )
 from emu.mm.mmap_lock import lock_mm_and_find_vma, mmap_read_unlock
+from emu.mm.pkeys import pkru_allows
 from emu.tracepoint import Path, Reason, Served
 
 X86_PF_PROT = 1 << 0
@@ -36,7 +38,6 @@ X86_PF_USER = 1 << 2
 X86_PF_RSVD = 1 << 3
 X86_PF_INSTR = 1 << 4
 X86_PF_PK = 1 << 5
-VM_PKEY_SHIFT = 32
 
 TASK_SIZE_MAX = 0x7FFF_FFFF_F000
 X86_TRAP_PF = 14
@@ -106,11 +107,11 @@ class FaultEntry(RecordedFaultEntry):
                 if scheme.signals_under_vma_lock:
                     self.vma_id = vma.id
                     self.path = _VMA_LOCK
-                    pkey = vma.vm_flags >> VM_PKEY_SHIFT & 15
+                    vm_flags = vma.vm_flags
                     scheme.vma_end_read(vma)
                     self.vmstat["vma_lock_success"] += 1
                     self.flags = flags | FAULT_FLAG_VMA_LOCK
-                    return self.bad_area_access_error(address, error_code, pkey, user)
+                    return self.bad_area_access_error(address, error_code, vm_flags, user)
                 scheme.vma_end_read(vma)
                 self.reason = Reason.ACCESS_ERROR
             else:
@@ -145,9 +146,9 @@ class FaultEntry(RecordedFaultEntry):
                 return self.bad_area_nosemaphore(address, error_code, user)
             self.vma_id = vma.id
             if self.access_error(error_code, vma):
-                pkey = vma.vm_flags >> VM_PKEY_SHIFT & 15
+                vm_flags = vma.vm_flags
                 mmap_read_unlock(mm)
-                return self.bad_area_access_error(address, error_code, pkey, user)
+                return self.bad_area_access_error(address, error_code, vm_flags, user)
             fault = handle_mm_fault(vma, address, flags)
             self.served = mm.served
             self.result = fault
@@ -168,13 +169,19 @@ class FaultEntry(RecordedFaultEntry):
         """Does the VMA forbid the access (access_error). An instruction fetch has no check of its own: a page that is
         not there
         is brought in first, and the fetch faults again with PROT set."""
-        if error_code & X86_PF_PK:
+        if error_code & X86_PF_PK or (self.pkru and not self.key_permits(error_code, vma.vm_flags)):
             return True
         if error_code & X86_PF_WRITE:
             return not vma.vm_flags & VM_WRITE
         if error_code & X86_PF_PROT:
             return True
         return not vma.vm_flags & VM_ACCESS_FLAGS
+
+    def key_permits(self, error_code: int, vm_flags: int) -> bool:
+        """Does the protection key in a VMA's flags let the task do this: executing it always does
+        (arch_vma_access_permitted)."""
+        pkey = vm_flags >> PKEY_SHIFT & 15
+        return bool(error_code & X86_PF_INSTR) or pkru_allows(self.pkru, pkey, bool(error_code & X86_PF_WRITE))
 
     def mm_fault_error(self, address: int, error_code: int, user: bool, fault: int) -> bool:
         """VM_FAULT_ERROR: out of memory, or a signal."""
@@ -187,10 +194,10 @@ class FaultEntry(RecordedFaultEntry):
             return self.signal(SIGBUS, BUS_ADRERR, address, error_code, user)
         return self.bad_area_nosemaphore(address, error_code, user)
 
-    def bad_area_access_error(self, address: int, error_code: int, pkey: int, user: bool) -> bool:
-        """There is a VMA, and it or its protection key forbids the access. (The emulated CPU has no keys: it never sets
-        X86_PF_PK.)"""
-        if error_code & X86_PF_PK:  # bad_area_access_from_pkeys
+    def bad_area_access_error(self, address: int, error_code: int, vm_flags: int, user: bool) -> bool:
+        """There is a VMA, and it or its protection key forbids the access."""
+        if error_code & X86_PF_PK or (self.pkru and not self.key_permits(error_code, vm_flags)):
+            pkey = vm_flags >> PKEY_SHIFT & 15  # bad_area_access_from_pkeys
             return self.signal(SIGSEGV, SEGV_PKUERR, address, error_code, user, pkey)
         return self.signal(SIGSEGV, SEGV_ACCERR, address, error_code, user)
 

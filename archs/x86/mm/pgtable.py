@@ -12,6 +12,7 @@ PAGE_ACCESSED = 1 << 5
 PAGE_DIRTY = 1 << 6
 PAGE_PROTNONE = 1 << 8  # the global bit, where PAGE_PRESENT is clear
 PAGE_SPECIAL = 1 << 9
+PAGE_PKEY_SHIFT = 59  # of the four bits of the protection key
 PAGE_NX = 1 << 63
 PFN_MASK = 0x000F_FFFF_FFFF_F000
 
@@ -28,10 +29,14 @@ _TABLE = PAGE_PRESENT | PAGE_RW | PAGE_USER | PAGE_ACCESSED | PAGE_DIRTY
 
 
 class X86PageTableFormat:
-    """emu.mm.pgtable.PageTableFormat for x86-64."""
+    """emu.mm.pgtable.PageTableFormat for x86-64; `pkeys`: 16 on a CPU with protection keys, else 1."""
+
+    def __init__(self, pkeys: int = 1) -> None:
+        self.pkeys = pkeys
 
     hw = int(Hw.X86_64)
     entry_size = 8
+    pkey_shift = PAGE_PKEY_SHIFT
     big_endian = False
     shifts = (39, 30, 21, 12)
     bits = (9, 9, 9, 9)
