@@ -191,6 +191,39 @@ def test_help_filter_and_sort(replay: Terminal) -> None:
     replay.wait("locks by contended")
 
 
+def test_the_output_scrolls() -> None:
+    first, last = "anonymous write: 4", "beyond the end of the file"
+    with Terminal("top", guest("faults")) as terminal:
+        terminal.wait("guest ended: status 0", 60)
+        text = terminal.wait(last)
+        assert first not in text
+        terminal.press("shift+tab", *["up"] * 40)
+        text = terminal.wait(first)
+        assert last not in text
+        terminal.press(*["down"] * 3)
+        terminal.wait(lambda text: first not in text and last not in text)
+        terminal.press(*["down"] * 60)
+        terminal.wait(last)
+
+
+def click(terminal: Terminal, text: str, times: int = 1) -> None:
+    """The left button of the mouse where `text` stands on the screen (SGR mouse reports)."""
+    row = next(number for number, line in enumerate(terminal.screen.display) if text in line)
+    place = f"{terminal.screen.display[row].index(text) + 1};{row + 1}"
+    os.write(terminal.fd, f"\x1b[<0;{place}M\x1b[<0;{place}m".encode() * times)
+
+
+def test_a_click_selects_and_a_double_click_opens(replay: Terminal) -> None:
+    at_end(replay)
+    click(replay, "7f0000-800000")
+    replay.press("f")
+    replay.wait("only VMA 9")
+    replay.press("escape")
+    replay.wait(lambda text: "only VMA" not in text)
+    click(replay, "10000-110000", times=2)
+    replay.wait("VMA 7: 10000-110000 [heap]")
+
+
 def test_no_color_has_no_colours(trace: Path) -> None:
     for env, coloured in (({"NO_COLOR": "1"}, False), ({}, True)):
         with Terminal("top", "--replay", trace, env=env) as terminal:
