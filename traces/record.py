@@ -19,6 +19,7 @@ printed. CPU is the model of the machine's CPU (archs/x86/cpu_models.py).
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
@@ -52,7 +53,7 @@ VVAR = range(0x7FFFF7FF7000, 0x7FFFF7FFD000)
 _MARK = hashlib.sha256(os.fsencode(BUILD)).hexdigest()  # so that two working copies do not meet
 LINK = Path(f"/tmp/mmscope-{_MARK[:6]}")
 DIRECTORY = Path(f"/tmp/mmscope-{_MARK[:5]}")
-WRITABLE = {"files", "folios", "holes"}  # given the empty directory DIRECTORY as argument
+WRITABLE = {"directories", "files", "folios", "holes"}  # given the empty directory DIRECTORY as argument
 
 
 def cases() -> list[tuple[str, Path]]:
@@ -75,7 +76,8 @@ def has_tasks(name: str) -> bool:
 
 @contextmanager
 def places(program: Path) -> Iterator[tuple[Path, list[str]]]:
-    """The path under which a program runs for the comparison, and its arguments."""
+    """The path under which a program runs for the comparison, and its arguments. The directory that some get is one for
+    all, since its name is in the record: one at a time has it."""
     if not LINK.is_symlink() or LINK.readlink() != BUILD:
         LINK.unlink(missing_ok=True)
         LINK.symlink_to(BUILD)
@@ -83,12 +85,14 @@ def places(program: Path) -> Iterator[tuple[Path, list[str]]]:
     if program.stem not in WRITABLE:
         yield path, []
         return
-    shutil.rmtree(DIRECTORY, ignore_errors=True)
-    DIRECTORY.mkdir()
-    try:
-        yield path, [str(DIRECTORY)]
-    finally:
+    with open(f"{DIRECTORY}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         shutil.rmtree(DIRECTORY, ignore_errors=True)
+        DIRECTORY.mkdir()
+        try:
+            yield path, [str(DIRECTORY)]
+        finally:
+            shutil.rmtree(DIRECTORY, ignore_errors=True)
 
 
 def from_entry(lines: list[str], program: Path) -> list[str]:

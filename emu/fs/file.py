@@ -74,6 +74,7 @@ class File:
         self.f_flags = flags & ~(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC)
         self.f_pos = 0
         self.f_count = 1
+        self.listed: list[tuple[bytes, int, int]] = []  # a directory: its entries, by their positions
         self.f_ep: list[epitem] | None = None
         if flags & O_PATH:
             self.f_mode = FMODE_PATH
@@ -137,6 +138,20 @@ class File:
     def write_iter(self, task: Current, iocb: kiocb, source: iov_iter) -> int:
         """Write at iocb.pos, advancing it; bytes or -errno."""
         return -errno.EINVAL
+
+    def list_entries(self, task: Current) -> list[tuple[bytes, int, int] | None] | int:
+        """The entries of a directory by position, as `readdir` has them; None for one that is gone. They keep their
+        positions until the directory is read from its begin again, so that who removes what it reads misses nothing."""
+        found = self.readdir(task)
+        if isinstance(found, int):
+            return found
+        if self.f_pos == 0 or not self.listed:
+            self.listed = found
+            return list(found)
+        known = {entry[0] for entry in self.listed}
+        self.listed = self.listed + [entry for entry in found if entry[0] not in known]
+        present = {entry[0]: entry for entry in found}
+        return [present.get(entry[0]) for entry in self.listed]
 
     def readdir(self, task: Current) -> list[tuple[bytes, int, int]] | int:
         """All entries of a directory: (name, inode number, DT_*)."""

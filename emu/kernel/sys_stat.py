@@ -248,7 +248,7 @@ def _getdents(task: Task, fd: int, buffer: int, size: int, wide: bool) -> int:
         return -errno.ENOTDIR
     if not file.f_mode & FMODE_READ:
         return -errno.EBADF
-    entries = file.readdir(task)
+    entries = file.list_entries(task)
     if isinstance(entries, int):
         return entries
     size &= 0xFFFFFFFF
@@ -257,7 +257,11 @@ def _getdents(task: Task, fd: int, buffer: int, size: int, wide: bool) -> int:
     head = 19 if wide else 2 * word + 2
     where, last = buffer, 0
     index = file.f_pos
-    for name, ino, kind in entries[index:]:
+    for entry in entries[index:]:
+        if entry is None:
+            index += 1
+            continue
+        name, ino, kind = entry
         length = head + len(name) + (1 if wide else 2)
         length = length + word - 1 & -word
         if where + length > buffer + size:

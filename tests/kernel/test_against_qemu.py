@@ -48,6 +48,7 @@ def arguments_of(name: str, directory: Path) -> list[str]:
     """What a guest program wants: some a directory, the benchmarks a small size."""
     place = [str(directory)]
     return {
+        "directories": place,
         "files": place,
         "folios": place,
         "holes": place,
