@@ -53,7 +53,7 @@ VVAR = range(0x7FFFF7FF7000, 0x7FFFF7FFD000)
 _MARK = hashlib.sha256(os.fsencode(BUILD)).hexdigest()  # so that two working copies do not meet
 LINK = Path(f"/tmp/mmscope-{_MARK[:6]}")
 DIRECTORY = Path(f"/tmp/mmscope-{_MARK[:5]}")
-WRITABLE = {"directories", "files", "folios", "holes"}  # given the empty directory DIRECTORY as argument
+WRITABLE = {"directories", "files", "folios", "holes", "sparse"}  # given the empty directory DIRECTORY as argument
 
 
 def cases() -> list[tuple[str, Path]]:

@@ -34,6 +34,7 @@ from emu.fs.consts import (
 from emu.fs.dcache import Dentry, d_path
 from emu.fs.inode import Inode
 from emu.locking.wait import wait_queue_head
+from emu.mm.readahead import file_ra_state
 
 if TYPE_CHECKING:
     from emu.fs.current import Current
@@ -75,6 +76,7 @@ class File:
         self.f_pos = 0
         self.f_count = 1
         self.listed: list[tuple[bytes, int, int]] = []  # a directory: its entries, by their positions
+        self.f_ra = file_ra_state()
         self.f_ep: list[epitem] | None = None
         if flags & O_PATH:
             self.f_mode = FMODE_PATH

@@ -26,14 +26,17 @@ from emu.mm.mm_types import (
     VM_FAULT_OOM,
     VM_FAULT_RETRY,
     VM_FAULT_SIGBUS,
+    VM_FAULT_UNLOCKED,
+    VM_RAND_READ,
     VM_SHARED,
     page,
     vm_area_struct,
     vm_get_page_prot,
     vm_operations_struct,
+    vma_pages,
 )
 from emu.mm.mmap_lock import mmap_read_unlock
-from emu.mm.readahead import Absent, do_sync_mmap_readahead, page_cache_sync_ra
+from emu.mm.readahead import Absent, do_sync_mmap_readahead, page_cache_async_ra, page_cache_sync_ra
 from emu.mm.rmap import folio_mkclean
 
 if TYPE_CHECKING:
@@ -224,19 +227,28 @@ def mm_counter_file(mapping: address_space) -> int:
 def filemap_fault(vmf: vm_fault) -> int:
     """Find the page of the file that the fault is for: vmf.page with a reference, and VM_FAULT_LOCKED; SIGBUS beyond
     the end."""
-    assert vmf.vma.vm_file is not None
-    mapping = vmf.vma.vm_file.f_mapping
+    vma = vmf.vma
+    assert vma.vm_file is not None
+    mapping = vma.vm_file.f_mapping
     if vmf.pgoff << PAGE_SHIFT >= mapping.host.i_size:
         return VM_FAULT_SIGBUS
     major = 0
-    if mapping.absent.ranges and vmf.pgoff in mapping.absent:
+    absent = mapping.absent
+    if absent.ranges and vmf.pgoff in absent:
         mapping.memory.vmstat["pgmajfault"] += 1
         major = VM_FAULT_MAJOR
-        pages = do_sync_mmap_readahead(mapping.absent, vmf.pgoff, vmf.vma.vm_flags)
+        pages = do_sync_mmap_readahead(mapping, vma.vm_file.f_ra, vmf.pgoff, vma.vm_flags)
         dropped = maybe_unlock_mmap_for_io(vmf)
         mapping.brought_in(pages)
         if dropped:
-            return major | VM_FAULT_RETRY
+            return major | VM_FAULT_RETRY | VM_FAULT_UNLOCKED
+    elif absent.marks and not vmf.flags & FAULT_FLAG_TRIED and not vma.vm_flags & VM_RAND_READ:
+        head, order = mapping.folios.find(vmf.pgoff) or (vmf.pgoff, 0)
+        if head in absent.marks:
+            dropped = maybe_unlock_mmap_for_io(vmf)
+            mapping.brought_in(page_cache_async_ra(mapping, vma.vm_file.f_ra, head, 1 << order))
+            if dropped:
+                return VM_FAULT_RETRY | VM_FAULT_UNLOCKED
     found = mapping.read_cache_page(vmf.pgoff)
     if isinstance(found, int):
         return VM_FAULT_OOM if found == -12 else VM_FAULT_SIGBUS
@@ -282,12 +294,15 @@ def filemap_map_pages(vmf: vm_fault, start_pgoff: int, end_pgoff: int) -> int:
     mapped = 0
     ptl = table.pte_lock(first)
     absent = mapping.absent if mapping.absent.ranges else ()
+    marks = mapping.absent.marks
     indices: Iterable[int] = range(start_pgoff, end_pgoff + 1)
     if mapping.folios.large:
         indices = whole_folios(vma, mapping.folios, start_pgoff, end_pgoff, file_end)
     for pgoff in indices:
         if pgoff in absent:
             continue
+        if marks and (mapping.folios.find(pgoff) or (pgoff, 0))[0] in marks:
+            continue  # a fault is to come here, and to read ahead
         if mapping.shmem:
             found: page | int | None = mapping.pages.get(pgoff)
         else:
@@ -312,20 +327,55 @@ def filemap_map_pages(vmf: vm_fault, start_pgoff: int, end_pgoff: int) -> int:
 
 def whole_folios(vma: vm_area_struct, folios: Folios, start_pgoff: int, end_pgoff: int, file_end: int) -> Iterator[int]:
     """The pages start..end, and with each one all of its folio, where that lies within the file (whose last page is
-    `file_end`), the VMA and one page table (filemap_map_folio_range)."""
+    `file_end`), the VMA and one page table (filemap_map_folio_range). Of one that fills page tables the pages of the
+    first such table that is touched: Linux maps a huge page there (filemap_map_pmd)."""
     shift = vma.vm_mm.pgtable.leaf_shift
+    full = 1 << shift - PAGE_SHIFT
     pgoff = start_pgoff
     while pgoff <= end_pgoff:
         head, order = folios.find(pgoff) or (pgoff, 0)
+        if 1 << order > full:
+            head, order = pgoff & -full, full.bit_length() - 1
         last = head + (1 << order) - 1
         low = vma.vm_start + (head - vma.vm_pgoff << PAGE_SHIFT)
         high = low + (1 << order + PAGE_SHIFT)
-        if last < file_end and vma.vm_start <= low and high <= vma.vm_end and low >> shift == high - 1 >> shift:
+        inside = last <= file_end if order == full.bit_length() - 1 else last < file_end
+        if inside and vma.vm_start <= low and high <= vma.vm_end and low >> shift == high - 1 >> shift:
             yield from range(head, last + 1)
         else:
             last = min(last, end_pgoff)
             yield from range(pgoff, last + 1)
         pgoff = last + 1
+
+
+def mappable_folio(vmf: vm_fault) -> range | None:
+    """The pages of the large folio that vmf.page is of, where all of them can be mapped at once: they lie in the file,
+    the VMA and one page table, which has no entries for them yet (finish_fault). Of a folio that fills page tables
+    those of one. Else None."""
+    vma = vmf.vma
+    assert vmf.page is not None
+    mapping = vmf.page.mapping
+    if not isinstance(mapping, address_space) or not mapping.folios.large:
+        return None
+    found = mapping.folios.find(vmf.pgoff)
+    if found is None or not found[1]:
+        return None
+    head, order = found
+    table = vma.vm_mm.pgtable
+    full = table.leaf_shift - PAGE_SHIFT
+    if order > full:
+        head, order = vmf.pgoff >> full << full, full
+    count = 1 << order
+    before = vmf.pgoff - head
+    at = vmf.slot & table.leaf_mask
+    first = vmf.pgoff - vma.vm_pgoff - before  # within the VMA
+    if first < 0 or first + count > vma_pages(vma) or at < before or at - before + count > 1 << full:
+        return None
+    if head + count > mapping.host.i_size + PAGE_SIZE - 1 >> PAGE_SHIFT:
+        return None
+    if any(table.get(slot) for slot in range(vmf.slot - before, vmf.slot - before + count)):
+        return None
+    return range(head, head + count)
 
 
 def filemap_page_mkwrite(vmf: vm_fault) -> int:

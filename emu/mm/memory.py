@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from emu.mm.filemap import maybe_unlock_mmap_for_io, mm_counter_file
+from emu.mm.filemap import mappable_folio, maybe_unlock_mmap_for_io, mm_counter_file
 from emu.mm.mm_types import (
     FAULT_FLAG_RETRY_NOWAIT,
     FAULT_FLAG_SPECULATIVE,
@@ -35,6 +35,7 @@ from emu.mm.mm_types import (
     VM_FAULT_RETRY,
     VM_FAULT_SIGBUS,
     VM_FAULT_SIGSEGV,
+    VM_FAULT_UNLOCKED,
     VM_MAYSHARE,
     VM_MAYWRITE,
     VM_READ,
@@ -98,8 +99,10 @@ def handle_mm_fault(vma: vm_area_struct, address: int, flags: int) -> int:
             return ret
     ret = handle_pte_fault(vm_fault(vma, address, flags))
     if ret & VM_FAULT_RETRY:
-        if flags & FAULT_FLAG_VMA_LOCK and mm.scheme.callee_drops_lock and not ret & VM_FAULT_MAJOR:
-            mm.scheme.vma_end_read(vma)  # who waits has done so before
+        if ret & VM_FAULT_UNLOCKED:
+            ret &= ~VM_FAULT_UNLOCKED
+        elif flags & FAULT_FLAG_VMA_LOCK and mm.scheme.callee_drops_lock:
+            mm.scheme.vma_end_read(vma)
         if mm.scheme.counts_retried_faults:
             mm.memory.vmstat["pgfault"] += 1
         return ret
@@ -470,11 +473,14 @@ def finish_fault(vmf: vm_fault) -> int:
         pte_unmap_unlock(vmf)
         return VM_FAULT_NOPAGE
     format = table.format
-    entry = target.pfn << PAGE_SHIFT | vma.vm_page_prot
+    prot = vma.vm_page_prot
     if write:
-        entry = format.pte_mkdirty(entry)
+        prot = format.pte_mkdirty(prot)
         if vma.vm_flags & VM_WRITE:
-            entry = format.pte_mkwrite(entry)
+            prot = format.pte_mkwrite(prot)
+    entry = target.pfn << PAGE_SHIFT | prot
+    if not cow:
+        _map_rest_of_folio(vmf, prot)
     target._mapcount += 1
     if cow:
         target.mapping = vma.anon_vma
@@ -486,6 +492,26 @@ def finish_fault(vmf: vm_fault) -> int:
     table.set(slot, entry)
     pte_unmap_unlock(vmf)
     return 0
+
+
+def _map_rest_of_folio(vmf: vm_fault, prot: int) -> None:
+    """Map the other pages of the large folio that vmf.page is of, where they can be (set_pte_range)."""
+    pages = mappable_folio(vmf)
+    if pages is None:
+        return
+    assert vmf.page is not None
+    mapping: address_space = vmf.page.mapping  # type: ignore[assignment]
+    mm = vmf.vma.vm_mm
+    for index in pages:
+        other = vmf.page if index == vmf.pgoff else mapping.read_cache_page(index)
+        if other is vmf.page or isinstance(other, int):
+            continue
+        other._refcount += 1
+        other._mapcount += 1
+        if vmf.flags & FAULT_FLAG_WRITE:
+            other.dirty = True
+        mm.rss[mm_counter(other)] += 1
+        mm.pgtable.set(vmf.slot + index - vmf.pgoff, other.pfn << PAGE_SHIFT | prot)
 
 
 def vm_normal_page(vma: vm_area_struct, pte: int) -> page | None:

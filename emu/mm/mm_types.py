@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from emu.mm.filemap import address_space
     from emu.mm.memory_manager import MemoryManager
     from emu.mm.pgtable import PageTable
+    from emu.mm.readahead import file_ra_state
     from emu.mm.rmap import anon_vma
     from emu.mm.schemes.scheme import LockingScheme
     from emu.mm.vma_tree import VmaTree
@@ -83,6 +84,7 @@ VM_FAULT_RETRY = 0x400
 VM_FAULT_FALLBACK = 0x800
 VM_FAULT_DONE_COW = 0x1000
 VM_FAULT_COMPLETED = 0x4000
+VM_FAULT_UNLOCKED = 0x10000  # with VM_FAULT_RETRY: the VMA lock is released already; handle_mm_fault's own
 VM_FAULT_ERROR = VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV | VM_FAULT_FALLBACK
 
 FAULT_FLAG_WRITE = 1 << 0
@@ -138,6 +140,7 @@ class file(Protocol):
 
     f_mode: int  # FMODE_READ 1, FMODE_WRITE 2
     f_flags: int
+    f_ra: file_ra_state  # how it is read ahead
     aligns_huge: bool  # its file system places large mappings at huge-page boundaries (thp_get_unmapped_area)
 
     @property

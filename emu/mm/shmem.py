@@ -15,6 +15,7 @@ from emu.mm.mm_types import (
     vm_area_struct,
     vm_operations_struct,
 )
+from emu.mm.readahead import file_ra_state
 
 if TYPE_CHECKING:
     from emu.mm.memory import vm_fault
@@ -43,6 +44,7 @@ class shmem_file:
     def __init__(self, memory: MemoryManager, name: str, size: int) -> None:
         self.inode = shmem_inode(size)
         self.f_mapping = address_space(self.inode, memory, shmem=True)
+        self.f_ra = file_ra_state()
         self.f_mode = 3
         self.f_flags = 2
         self.f_count = 1

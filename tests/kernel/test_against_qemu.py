@@ -52,6 +52,7 @@ def arguments_of(name: str, directory: Path) -> list[str]:
         "files": place,
         "folios": place,
         "holes": place,
+        "sparse": place,
         "compute": ["1"],
         "touch": ["64"],
         "syscalls": ["100"],

@@ -9,10 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emu.mm.filemap import address_space
+from emu.mm.folios import EXT4_MAX_ORDER, Folios
 from emu.mm.memory_manager import SCHEMES
-from emu.mm.mm_types import VM_RAND_READ
-from emu.mm.readahead import RA_PAGES, Absent, do_sync_mmap_readahead, page_cache_sync_ra
+from emu.mm.mm_types import PAGE_SIZE, VM_RAND_READ, VM_SEQ_READ
+from emu.mm.readahead import (
+    RA_PAGES,
+    Absent,
+    do_sync_mmap_readahead,
+    file_ra_state,
+    page_cache_async_ra,
+    page_cache_ra_order,
+    page_cache_sync_ra,
+)
+from emu.mm.shmem import shmem_inode
 from tests.guests import guest, mmscope
+from tests.support import make_box
 
 CHANGES = st.lists(st.tuples(st.booleans(), st.integers(0, 60), st.integers(0, 20)))
 
@@ -44,19 +56,85 @@ def test_start_of_a_file_is_read_further(index: int, count: int, left: int | Non
     assert absent.ranges == ([(left, 4000)] if left is not None else [(0, index), (index + count, 4000)])
 
 
+def sparse(pages: int) -> address_space:
+    """A file of that many pages, none of which is in the cache."""
+    mapping = address_space(shmem_inode(pages * PAGE_SIZE), make_box().memory)
+    mapping.folios = Folios(EXT4_MAX_ORDER)
+    mapping.absent.add(0, pages)
+    return mapping
+
+
 @pytest.mark.parametrize(
-    "pgoff, flags, left",
+    "pgoff, flags, left, marks",
     [
-        (10, 0, [(RA_PAGES, 9000)]),
-        (5000, 0, [(0, 5000 - RA_PAGES // 2), (5000 + RA_PAGES // 2, 9000)]),
-        (5000, VM_RAND_READ, [(0, 5000), (5001, 9000)]),
+        (10, 0, [(RA_PAGES, 9000)], {1536}),
+        (5000, 0, [(0, 3976), (6024, 9000)], {3976 + 1536}),
+        (5000, VM_RAND_READ, [(0, 5000), (5001, 9000)], set()),
+        (0, VM_SEQ_READ, [(RA_PAGES, 9000)], {1024}),
+        (5000, VM_SEQ_READ, [(0, 5000), (5000 + RA_PAGES, 9000)], set()),
+        (8999, 0, [(0, 7975)], set()),
     ],
 )
-def test_fault_brings_in_what_is_around_it(pgoff: int, flags: int, left: list[tuple[int, int]]) -> None:
+def test_fault_brings_in_what_is_around_it(
+    pgoff: int, flags: int, left: list[tuple[int, int]], marks: set[int]
+) -> None:
+    mapping = sparse(9000)
+    came = do_sync_mmap_readahead(mapping, file_ra_state(), pgoff, flags)
+    assert mapping.absent.ranges == left and mapping.absent.marks == marks
+    assert came == 9000 - sum(end - first for first, end in left)
+    assert not mapping.folios.large
+
+
+def test_who_comes_to_a_mark_reads_the_next_window_in_larger_folios() -> None:
+    mapping, ra = sparse(12288), file_ra_state()
+    do_sync_mmap_readahead(mapping, ra, 0, 0)
+    sizes = []
+    mark = 1536
+    while mark in mapping.absent.marks:
+        head, order = mapping.folios.find(mark) or (mark, 0)
+        came = page_cache_async_ra(mapping, ra, head, 1 << order)
+        sizes.append((ra.start, came, ra.order))
+        mark = ra.start
+    assert sizes == [(2048, 2048, 2), (4096, 2048, 4), (6144, 2048, 6), (8192, 2048, 8), (10240, 2048, 10),
+                     (12288, 0, 11)]  # fmt: skip
+    assert [mapping.folios.find(page) for page in (2047, 2049, 4100, 10241)] == [
+        None, (2048, 2), (4096, 4), (10240, 10)]  # fmt: skip
+    assert not mapping.absent.ranges and not mapping.absent.marks
+
+
+def test_folios_end_where_the_file_does_and_begin_aligned() -> None:
+    mapping, ra = sparse(2048 + 21), file_ra_state()
+    mapping.absent.remove(0, 2048)
+    ra.start, ra.size, ra.order, ra.async_size = 2046, 2048, 4, 2048
+    mapping.absent.add(2046, 2048)
+    assert page_cache_ra_order(mapping, ra) == 23
+    assert mapping.folios.start == {2046: 1, 2048: 4, 2064: 2}
+    assert mapping.absent.marks == {2046}
+
+
+def test_where_a_page_is_there_the_rest_comes_one_by_one() -> None:
+    mapping, ra = sparse(4096), file_ra_state()
+    mapping.absent.remove(1000, 1001)
+    ra.start, ra.size, ra.order, ra.async_size = 0, 2048, 4, 512
+    assert page_cache_ra_order(mapping, ra) == 2047
+    assert max(mapping.folios.start) == 976 and mapping.absent.marks == {1536}
+
+
+def test_a_mark_of_another_window_reads_behind_what_is_there() -> None:
+    mapping, ra = sparse(9000), file_ra_state()
+    do_sync_mmap_readahead(mapping, file_ra_state(), 1024, 0)
+    assert page_cache_async_ra(mapping, ra, 1536, 1) == RA_PAGES
+    assert (ra.start, ra.size, ra.order) == (2048, RA_PAGES, 2)
+    again = file_ra_state()
+    mapping.absent.marks.add(4096 - RA_PAGES - 1)
+    assert page_cache_async_ra(mapping, again, 4096 - RA_PAGES - 1, 1) == 0, "that is too far away"
+
+
+def test_a_mark_goes_with_its_page() -> None:
     absent = Absent()
-    absent.add(0, 9000)
-    do_sync_mmap_readahead(absent, pgoff, flags)
-    assert absent.ranges == left
+    absent.marks = {5, 9}
+    absent.add(4, 7)
+    assert absent.marks == {9}
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -66,3 +144,10 @@ def test_locks_are_right_in_every_scheme(scheme: str, cpus: int, tmp_path: Path)
     options = ["--check", "--cpus", str(cpus), "--locking", scheme, "--writable", tmp_path]
     ran = mmscope("run", *options, guest("holes"), tmp_path)
     assert (ran.status, ran.out.splitlines()[-1]) == (0, b"private 116"), ran.err
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_reading_ahead_in_every_scheme(scheme: str, tmp_path: Path) -> None:
+    options = ["--cpus", "2", "--locking", scheme, "--writable", tmp_path]
+    ran = mmscope("run", *options, guest("sparse"), tmp_path)
+    assert (ran.status, ran.out.splitlines()[-1]) == (0, b"random 301"), ran.err

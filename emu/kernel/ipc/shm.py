@@ -66,6 +66,7 @@ class shm_file:
         self.base = segment.file
         self.base.get()
         self.f_mapping = self.base.f_mapping
+        self.f_ra = self.base.f_ra
         self.inode = self.base.inode
         self.f_mode = 3 if writable else 1
         self.f_flags = 2 if writable else 0
