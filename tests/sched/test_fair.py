@@ -218,3 +218,91 @@ def test_sums_hold_and_who_is_picked_is_eligible(steps: list[tuple[int, int, int
         for se in away:
             if not se.sched_delayed:
                 assert abs(se.vlag) <= max(2 * se.slice, TICK_NSEC) * 1024 // se.weight
+
+
+def test_the_shortest_request_of_all_ends_the_protection() -> None:
+    cfs = CfsRq(SLICE)
+    quick = entity(2)
+    quick.custom_slice = MS // 2
+    cfs.enqueue_entity(quick, 0)
+    cfs.enqueue_entity(hog := entity(1), 0)
+    cfs.set_next_entity(hog)
+    assert hog.vprot == MS // 2 and hog.deadline == SLICE
+    cfs = CfsRq(SLICE)
+    hog = running(cfs, entity(1), 0)
+    assert hog.vprot == SLICE
+    quick.vlag, quick.custom_slice = -4 * MS, MS // 2
+    cfs.enqueue_entity(entity(3), 0)
+    cfs.enqueue_entity(quick, 0)
+    assert not cfs.wakeup_preempt(quick), "it is not eligible"
+    assert hog.vprot == MS // 2, "but what it asks for is short"
+
+
+def test_a_new_task_asks_for_half_at_first() -> None:
+    cfs = CfsRq(SLICE)
+    cfs.enqueue_entity(new := entity(1), 0, initial=True)
+    cfs.enqueue_entity(woken := entity(2), 0)
+    assert new.deadline - new.vruntime == SLICE // 2 and woken.deadline - woken.vruntime == SLICE
+
+
+def test_lag_has_a_limit() -> None:
+    cfs = CfsRq(SLICE)
+    running(cfs, entity(1), 0)
+    waits = entity(2)
+    cfs.enqueue_entity(waits, 0)
+    cfs.dequeue_entity(waits, 100 * MS, sleep=False)
+    assert waits.vlag == 2 * SLICE
+    waits.vlag = 0
+    cfs.enqueue_entity(waits, 100 * MS)
+    cfs.curr, hog = None, cfs.curr
+    assert hog is not None
+    hog.vruntime = -100 * MS
+    cfs.enqueue_entity(hog, 100 * MS)
+    hog.vruntime, cfs.sum_w_vruntime = -100 * MS, 1024 * (waits.vruntime - 100 * MS)
+    cfs.dequeue_entity(waits, 100 * MS, sleep=False)
+    assert waits.vlag == -2 * SLICE
+
+
+def test_a_sleeper_that_leaves_late_is_owed_nothing() -> None:
+    cfs = CfsRq(SLICE)
+    greedy = running(cfs, entity(1), 0)
+    other = entity(2)
+    cfs.enqueue_entity(other, 0)
+    cfs.dequeue_entity(greedy, 2 * MS, sleep=True)
+    other.exec_start = 2 * MS
+    cfs.set_next_entity(other)
+    cfs.finish_delayed_dequeue_entity(greedy, 6 * MS)
+    assert greedy.vlag == 0 and not greedy.sched_delayed
+    cfs.enqueue_entity(greedy, 6 * MS)
+    cfs.put_prev_entity(6 * MS)
+    cfs.set_next_entity(greedy)
+    greedy.exec_start = 6 * MS
+    cfs.dequeue_entity(greedy, 9 * MS, sleep=True)
+    other.exec_start = 9 * MS
+    cfs.set_next_entity(other)
+    cfs.finish_delayed_dequeue_entity(greedy, 9 * MS + 10)
+    assert greedy.vlag < 0, "what it had too much is kept"
+
+
+def test_an_idle_task_makes_room_whatever_it_was_owed() -> None:
+    cfs = CfsRq(SLICE)
+    idler = running(cfs, entity(1, policy=SCHED_IDLE), 0)
+    woken = entity(2)
+    woken.vlag = -MS
+    cfs.enqueue_entity(woken, 1)
+    assert cfs.wakeup_preempt(woken)
+    idler.need_resched = True
+    assert not cfs.wakeup_preempt(woken), "once is enough"
+
+
+def test_who_gets_another_weight_keeps_its_lag_in_time() -> None:
+    se = entity(1)
+    se.vlag, se.deadline, se.rel_deadline = MS, 2 * MS, True
+    se.nice = -5
+    reweight(se)
+    assert se.weight == 3125 and se.vlag == MS * 1024 // 3125 and se.deadline == 2 * MS * 1024 // 3125
+    se.vlag, se.rel_deadline = -MS, False
+    deadline = se.deadline
+    se.nice = 0
+    reweight(se)
+    assert se.vlag == -(MS * 3125 // 1024) and se.deadline == deadline
