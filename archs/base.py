@@ -151,6 +151,7 @@ class FaultEntry(Protocol):
     owner: Any  # the task, whose `cpu` has its registers; None where the entry was given a CPU of its own
     deadline: int  # ns of virtual time, for `user_fault_before`
     pkru: int  # what protection keys forbid the task
+    user_ptr_max: int | None  # see emu.mm.uaccess.Uaccess
 
     def user_fault(self, address: int, syndrome: int, ip: int) -> bool:
         """A page fault in user mode. True: served, go on. False: a signal was sent through `force_sig`."""

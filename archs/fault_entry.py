@@ -20,6 +20,8 @@ class RecordedFaultEntry:
     """The entry of page faults of one task. How the last fault went is left in `path`, `reason`, `flags`, `vma_id`,
     `result` and `served`. An architecture derives from it and implements `handle`."""
 
+    user_ptr_max: int | None = None
+
     def __init__(self, mm: mm_struct, cpu: Any, force_sig: Callable[[SigInfo], None]) -> None:
         self.mm = mm
         self.tp = mm.tp

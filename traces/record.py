@@ -38,7 +38,7 @@ BUILD = HERE.parent / "guestprogs" / "build"
 KERNEL = HERE / "kernel"
 NOT_RECORDED = {"compute", "hard_ends", "misbehave", "touch", "syscalls"}  # benchmarks, and what ends badly
 PIE = ("hello", "faults", "segv", "brk")
-CHILDREN = ("exec_self", "fork_tree", "forks", "pkeys")  # whose children are recorded
+CHILDREN = ("exec_self", "fork_tree", "forks", "guard_forks", "pkeys")  # whose children are recorded
 TRIES = 6
 THREADS = {
     "atomics": (), "exec_ways": (), "fork_threads": (), "malloc1": ("threads", "4", "40"),
@@ -53,7 +53,8 @@ VVAR = range(0x7FFFF7FF7000, 0x7FFFF7FFD000)
 _MARK = hashlib.sha256(os.fsencode(BUILD)).hexdigest()  # so that two working copies do not meet
 LINK = Path(f"/tmp/mmscope-{_MARK[:6]}")
 DIRECTORY = Path(f"/tmp/mmscope-{_MARK[:5]}")
-WRITABLE = {"directories", "files", "folios", "holes", "sparse"}  # given the empty directory DIRECTORY as argument
+# Given the empty directory DIRECTORY as argument.
+WRITABLE = {"directories", "file_edges", "files", "folios", "holes", "sparse"}
 
 
 def cases() -> list[tuple[str, Path]]:

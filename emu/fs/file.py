@@ -252,6 +252,8 @@ def generic_write_limit(task: Current, pos: int, count: int, maximum: int = MAXB
     or -EFBIG."""
     from emu.fs.consts import RLIMIT_FSIZE, SIGXFSZ
 
+    if not count:
+        return 0
     limit = task.rlimit(RLIMIT_FSIZE)
     if limit < 1 << 63:
         if pos >= limit:

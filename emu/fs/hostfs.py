@@ -287,8 +287,11 @@ class HostInode(Inode):
             return _error(problem)
 
     def write_bytes(self, fd: int, pos: int, data: bytes) -> int:
-        """Store bytes on the host and in those pages that are cached; 0 or -errno."""
+        """Store bytes on the host and in those pages that are cached; 0 or -errno. No bytes let the file reach up to
+        `pos`, and its page be in the cache."""
         try:
+            if not data and pos > self.size:
+                os.ftruncate(fd, pos)
             done = os.pwrite(fd, data, pos)
             while done < len(data):
                 done += os.pwrite(fd, data[done:], pos + done)
@@ -297,8 +300,9 @@ class HostInode(Inode):
         mapping = self.i_mapping
         if pos > self.size:
             self.mapping().not_cached(self.size, pos & -PAGE_SIZE)
+            self._clear_block(self.size)
         if mapping is not None:
-            mapping.written(pos, pos + len(data))
+            mapping.written(pos, pos + (len(data) or 1))
         if mapping is not None and mapping.pages:
             if pos > self.size:
                 self._clear_tail(mapping)
@@ -324,6 +328,12 @@ class HostInode(Inode):
         if start and isinstance(cached, page):
             self.sb.memory.ram.write((cached.pfn << PAGE_SHIFT) + start, bytes(PAGE_SIZE - start))
 
+    def _clear_block(self, size: int) -> None:
+        """The rest of the block at what was or is the end of the file is cleared: that makes its page, but where the
+        block is a hole it does not bring it up to date (ext4_block_truncate_page)."""
+        if size & PAGE_SIZE - 1 and self.i_mapping is not None:
+            self.i_mapping.absent.add_empty(size >> PAGE_SHIFT)
+
     def set_size(self, size: int) -> None:
         """The host's file has a new size: so have inode and page cache (truncate_setsize)."""
         old = self.size
@@ -332,11 +342,15 @@ class HostInode(Inode):
             if mapping is not None:
                 self._clear_tail(mapping)
             self.mapping().not_cached(old, size)
+            self._clear_block(old)
         self.size = size
         if size < old:
             if mapping is not None:
                 mapping.truncate_range(size + PAGE_SIZE - 1 >> PAGE_SHIFT, _FILES_BEYOND)
+                mapping.truncate_partial_folio(size)
                 self._clear_tail(mapping)
+        if size <= old:
+            self._clear_block(size)
         self.sb.touch(self.key, MTIME, CTIME)
 
     def file_remove_privs(self, task: Current) -> None:
@@ -634,7 +648,7 @@ class HostInode(Inode):
             return
         mapping = self.i_mapping
         if mapping is not None and file.f_mode & FMODE_WRITE:
-            mapping.writeback(0, None)
+            mapping.store()
         if self.files and self.files[-1] is file:
             self.files.pop()
         elif file in self.files:
@@ -719,18 +733,19 @@ class HostFile(File):
         surplus = source.count - count
         source.count = count
         inode.file_remove_privs(task)
-        folios = inode.mapping().folios
-        result = generic_perform_write(source, pos, folios, lambda at, data: inode.write_bytes(self.fd, at, data))
+        if count:
+            inode.sb.touch(inode.key, MTIME, CTIME)
+        mapping = inode.mapping()
+        result = generic_perform_write(source, pos, mapping, lambda at, data: inode.write_bytes(self.fd, at, data))
         source.count += surplus
         if result > 0:
             iocb.pos = pos + result
-            inode.sb.touch(inode.key, MTIME, CTIME)
         return result
 
     def llseek(self, offset: int, whence: int, task: Current) -> int:
         if whence in (SEEK_DATA, SEEK_HOLE):
             if self.inode.i_mapping is not None:
-                self.inode.i_mapping.writeback(0, None)
+                self.inode.i_mapping.store()
             if offset < 0:
                 return -errno.ENXIO
             try:
@@ -758,7 +773,7 @@ class HostFile(File):
         mapping = inode.i_mapping
         moves = mode & ~FALLOC_FL_KEEP_SIZE
         if moves and mapping is not None:
-            mapping.writeback(0, None)
+            mapping.store()
         error = host.fallocate(self.fd, mode, offset, length)
         if error:
             return error

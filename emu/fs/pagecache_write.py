@@ -12,24 +12,38 @@ import errno
 from collections.abc import Callable
 
 from emu.fs.iov_iter import iov_iter
-from emu.mm.folios import Folios
+from emu.mm.filemap import address_space
 from emu.mm.mm_types import PAGE_SIZE
 
 
-def generic_perform_write(source: iov_iter, pos: int, folios: Folios, store: Callable[[int, bytes], int]) -> int:
-    """Copy all of `source` to offset `pos` on, piece by piece, calling store(offset, data) -> 0 or -errno for each; the
-    number of bytes stored, or -errno when none were."""
+def generic_perform_write(
+    source: iov_iter,
+    pos: int,
+    mapping: address_space,
+    write_end: Callable[[int, bytes], int],
+    write_begin: Callable[[int, int], int] | None = None,
+) -> int:
+    """Copy all of `source` to offset `pos` on, piece by piece: the number of bytes stored, or -errno when none were.
+
+    For each piece write_begin(offset, size) may refuse it before it is copied, and write_end(offset, data) stores what
+    could be copied; both return 0 or -errno. A piece of which nothing could be copied is stored as well, empty: its
+    page is in the cache from then on, and the file reaches up to it.
+    """
     written = 0
-    chunk = PAGE_SIZE << folios.max_order
+    chunk = PAGE_SIZE << mapping.folios.max_order
     status = 0
     while source.count:
         size = min(chunk - (pos & chunk - 1), source.count)
-        size = min(size, folios.write_begin(pos, size) - pos)
-        data = source.copy_folio_from_iter_atomic(size)
-        if data:
-            status = store(pos, data)
+        if write_begin is not None:
+            status = write_begin(pos, size)
             if status < 0:
                 break
+        size = min(size, mapping.write_begin(pos, size) - pos)
+        data = source.copy_folio_from_iter_atomic(size)
+        status = write_end(pos, data)
+        if status < 0:
+            break
+        if data:
             pos += len(data)
             written += len(data)
             continue

@@ -371,19 +371,26 @@ class TmpFile(File):
             inode.mode = mode_without_privs(inode.mode)
         surplus = source.count - count
         source.count = count
-        result = generic_perform_write(source, pos, self.f_mapping.folios, self._store)
+        if count:
+            inode.touch()
+        result = generic_perform_write(source, pos, self.f_mapping, self._write_end, self._write_begin)
         source.count += surplus
         if result > 0:
             iocb.pos = pos + result
-            inode.touch()
         return result
 
-    def _store(self, pos: int, data: bytes) -> int:
+    def _write_begin(self, pos: int, size: int) -> int:
+        """What the seals allow (shmem_write_begin)."""
         inode = self.inode
         if inode.seal_bits & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE):
             return -errno.EPERM
-        if inode.seal_bits & F_SEAL_GROW and pos + len(data) > inode.size:
+        if inode.seal_bits & F_SEAL_GROW and pos + size > inode.size:
             return -errno.EPERM
+        return 0
+
+    def _write_end(self, pos: int, data: bytes) -> int:
+        """Store a piece; an empty one makes its page and lets the file reach up to it (shmem_write_end)."""
+        inode = self.inode
         done = self.f_mapping.write(pos, data)
         if done < 0:
             return done
@@ -402,7 +409,7 @@ class TmpFile(File):
         size = self.inode.size
         if not 0 <= offset < size:
             return -errno.ENXIO
-        pages = self.f_mapping.pages
+        pages = {index for index, cached in self.f_mapping.pages.items() if cached.uptodate}
         index = offset >> PAGE_SHIFT
         last = size - 1 >> PAGE_SHIFT
         if data:
@@ -437,11 +444,13 @@ class TmpFile(File):
         made: list[int] = []
         for index in range(first, last + 1):
             new = self.f_mapping.find_get_page(index) is None
-            if isinstance(self.f_mapping.read_cache_page(index), int):
+            cached = self.f_mapping.read_cache_page(index)
+            if isinstance(cached, int):
                 for one in made:
                     self.f_mapping.truncate_range(one, one)
                 return -errno.ENOMEM
             if new:
+                cached.uptodate = False  # allocated, and a hole for whoever looks until it is used
                 made.append(index)
         if end > inode.size and not mode & FALLOC_FL_KEEP_SIZE:
             inode.size = end

@@ -457,7 +457,7 @@ class UnixSocket(File):
         target = wanted if flags & MSG_WAITALL else min(self.rcvlowat, wanted) or 1
         copied = 0
         at = skip = 0  # of what MSG_PEEK has seen
-        while to.count:
+        while True:  # who wants nothing waits for something as well
             if at >= len(self.queue):
                 if copied >= target:
                     break
@@ -478,7 +478,7 @@ class UnixSocket(File):
             had_files = bool(message.files)
             if peek:
                 self._attach(message, found, True)
-                if had_files:
+                if had_files or not to.count:
                     break
                 at += 1
                 continue
@@ -487,7 +487,7 @@ class UnixSocket(File):
             if message.consumed == len(message.data) and self.queue and self.queue[0] is message:
                 self.queue.pop(0)
                 message.release()
-            if had_files:
+            if had_files or not to.count:
                 break
         return copied
 
@@ -520,6 +520,8 @@ class UnixSocket(File):
     # As a file
 
     def read_iter(self, task: Current, iocb: kiocb, to: iov_iter) -> int:
+        if not to.count:
+            return 0
         result, found = self.recvmsg(task, to, MSG_DONTWAIT if iocb.nowait else 0)
         for file in found.files:
             file.put()

@@ -378,6 +378,8 @@ class Machine:
         size = len(table)
         restart = 0
         rq, switches = sched.rq, sched.rq.nr_switches  # where it ran, and whether that CPU ran another one since
+        if task.rseq[0]:
+            switches = -1  # the record that a child has from its parent is brought up to date first of all
         if task.set_child_tid:
             task.access.put_user(task.set_child_tid, task.pid, 4)
         while True:

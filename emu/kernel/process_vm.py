@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from emu.fs.iov_iter import iov_iter
 from emu.hw.ram import PAGE_SIZE
 from emu.kernel.args import s32
-from emu.kernel.sys_read_write import import_iovec
+from emu.kernel.sys_read_write import import_iovec, iovec_from_user
 from emu.mm.gup import get_user_page_remote
 from emu.mm.mmap_lock import mmap_read_lock, mmap_read_unlock
 
@@ -90,7 +90,7 @@ def _process_vm_rw(
         return mine
     if not sum(size for _, size in mine):
         return 0
-    theirs = import_iovec(task, remote, remote_count)
+    theirs = iovec_from_user(task, remote, remote_count)
     if isinstance(theirs, int):
         return theirs
     if not sum(size for _, size in theirs):

@@ -13,15 +13,25 @@ if TYPE_CHECKING:
     from emu.kernel.task import Task
 
 _CPU_ID_START, _CPU_ID, _CS, _NODE_ID, _MM_CID = 0, 4, 8, 20, 24
+_UNINITIALIZED = 0xFFFFFFFF  # RSEQ_CPU_ID_UNINITIALIZED
 _NO_RESTART = 7  # RSEQ_CS_FLAG_NO_RESTART_ON_*
 
 
 def rseq_update_cpu_node_id(task: Task) -> bool:
     """Store the number of the CPU; False = EFAULT."""
-    access, (address, _) = task.access, task.rseq
     cpu = task.machine.sched.rq.id
-    for offset, value in ((_CPU_ID_START, cpu), (_CPU_ID, cpu), (_NODE_ID, 0), (_MM_CID, cpu)):
-        if not access.put_user(address + offset, value, 4, "rseq_update_cpu_node_id"):
+    return _store(task, cpu, cpu, cpu, "rseq_update_cpu_node_id")
+
+
+def rseq_reset_rseq_cpu_node_id(task: Task) -> bool:
+    """Store that no CPU's number is kept there (any more); False = EFAULT."""
+    return _store(task, 0, _UNINITIALIZED, 0, "rseq_reset_rseq_cpu_node_id")
+
+
+def _store(task: Task, cpu_id_start: int, cpu_id: int, mm_cid: int, function: str) -> bool:
+    access, (address, _) = task.access, task.rseq
+    for offset, value in ((_CPU_ID_START, cpu_id_start), (_CPU_ID, cpu_id), (_NODE_ID, 0), (_MM_CID, mm_cid)):
+        if not access.put_user(address + offset, value, 4, function):
             return False
     return True
 

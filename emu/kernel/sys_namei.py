@@ -219,7 +219,8 @@ def sys_fchown(task: Task, fd: int, uid: int, gid: int, *_: int) -> int:
 
 
 def do_utimes(task: Task, dfd: int, name: int, times: tuple[int, int] | None, flags: int) -> int:
-    """Set access and modification time in ns (UTIME_OMIT as -1, now as -2); None = both to now."""
+    """Set access and modification time in ns (UTIME_OMIT as -1, now as -2, no time at all as -3); None = both to
+    now."""
     if flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH):
         return -errno.EINVAL
     if not name and s32(dfd) != AT_FDCWD:
@@ -232,8 +233,8 @@ def do_utimes(task: Task, dfd: int, name: int, times: tuple[int, int] | None, fl
     now = task.machine.realtime()
     touch = times is None or times == (-2, -2)
     values = [now, now] if times is None else [now if t == -2 else t for t in times]
-    if times == (-1, -1):
-        return place if isinstance(place, int) else 0
+    if not isinstance(place, int) and times is not None and -3 in times:
+        return -errno.EINVAL
     change = Setattr(
         atime=None if times is not None and times[0] == -1 else values[0],
         mtime=None if times is not None and times[1] == -1 else values[1],
@@ -255,7 +256,7 @@ def _utimens(task: Task, address: int, size: int) -> tuple[int, int] | int | Non
         elif ns == UTIME_OMIT:
             found.append(-1)
         elif not 0 <= ns < NSEC_PER_SEC:
-            return -errno.EINVAL
+            found.append(-3)
         else:
             found.append(seconds * NSEC_PER_SEC + ns)
     return found[0], found[1]
@@ -263,11 +264,15 @@ def _utimens(task: Task, address: int, size: int) -> tuple[int, int] | int | Non
 
 def sys_utimensat(task: Task, dfd: int, name: int, times: int, flags: int, *_: int) -> int:
     values = _utimens(task, times, task.word)
+    if values == (-1, -1):
+        return 0  # not even the path is looked at
     return values if isinstance(values, int) else do_utimes(task, dfd, name, values, flags & 0xFFFFFFFF)
 
 
 def sys_utimensat_time64(task: Task, dfd: int, name: int, times: int, flags: int, *_: int) -> int:
     values = _utimens(task, times, 8)
+    if values == (-1, -1):
+        return 0  # not even the path is looked at
     return values if isinstance(values, int) else do_utimes(task, dfd, name, values, flags & 0xFFFFFFFF)
 
 

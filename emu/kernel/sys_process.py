@@ -30,7 +30,7 @@ from emu.kernel.exit import (
 )
 from emu.kernel.pidfd import PidFile, pidfd_get_task
 from emu.kernel.process import RLIM_INFINITY
-from emu.kernel.rseq import rseq_update_cpu_node_id
+from emu.kernel.rseq import rseq_reset_rseq_cpu_node_id
 from emu.kernel.syscall import NO_RESULT
 from emu.kernel.task import CAP_ALL
 from emu.mm.madvise import madvise_set_anon_name
@@ -576,6 +576,8 @@ def sys_rseq(task: Task, address: int, length: int, flags: int, signature: int, 
             return -errno.EINVAL
         if task.rseq[1] != signature:
             return -errno.EPERM
+        if not rseq_reset_rseq_cpu_node_id(task):
+            return -errno.EFAULT
         task.rseq = (0, 0)
         return 0
     if flags:
@@ -592,7 +594,8 @@ def sys_rseq(task: Task, address: int, length: int, flags: int, signature: int, 
     if access.get_user(address + 8, 8) is None:
         return -errno.EFAULT
     task.rseq = (address, signature)
-    return 0 if rseq_update_cpu_node_id(task) else -errno.EFAULT
+    task.rseq_restart = True  # filled in on the way back to the program
+    return 0
 
 
 def sys_exit(task: Task, code: int, *_: int) -> Any:

@@ -99,8 +99,8 @@ def sys_pwrite64(task: Task, fd: int, buffer: int, count: int, pos: int, high: i
     return _one(task, fd, buffer, count, pair(task, high, low) if task.word == 4 else s64(pos), True)
 
 
-def import_iovec(task: Task, vector: int, count: int, limit: int = UIO_MAXIOV) -> list[tuple[int, int]] | int:
-    """The segments of a struct iovec array; -EINVAL, -EFAULT (import_iovec)."""
+def iovec_from_user(task: Task, vector: int, count: int, limit: int = UIO_MAXIOV) -> list[tuple[int, int]] | int:
+    """The elements of a struct iovec array as they are; -EINVAL, -EFAULT (iovec_from_user)."""
     if count > limit:
         return -errno.EINVAL
     word = task.word
@@ -124,12 +124,21 @@ def import_iovec(task: Task, vector: int, count: int, limit: int = UIO_MAXIOV) -
         where += len(piece)
         left -= len(piece)
     values = struct.unpack(f"{order(task)}{2 * count}{'Q' if word == 8 else 'I'}", data)
+    if any(slong(task, length) < 0 for length in values[1::2]):
+        return -errno.EINVAL
+    return list(zip(values[::2], values[1::2], strict=True))
+
+
+def import_iovec(task: Task, vector: int, count: int, limit: int = UIO_MAXIOV) -> list[tuple[int, int]] | int:
+    """The segments of a struct iovec array, of the caller's own memory and no more of them than a call may move;
+    -EINVAL, -EFAULT (import_iovec)."""
+    elements = iovec_from_user(task, vector, count, limit)
+    if isinstance(elements, int):
+        return elements
     segments = []
     left = MAX_RW_COUNT
-    for base, length in zip(values[::2], values[1::2]):
-        if slong(task, length) < 0:
-            return -errno.EINVAL
-        if not task.access.access_ok(base, length):
+    for base, length in elements:
+        if not task.access.access_ok(base, min(length, MAX_RW_COUNT) if count == 1 else length):
             return -errno.EFAULT
         length = min(length, left)
         left -= length
@@ -315,7 +324,7 @@ def sys_sendfile64(task: Task, out_fd: int, in_fd: int, offset: int, count: int,
 
 def sys_copy_file_range(task: Task, in_fd: int, in_off: int, out_fd: int, out_off: int, count: int, flags: int) -> int:
     """copy_file_range between regular files."""
-    if flags:
+    if flags & 0xFFFFFFFF:
         return -errno.EINVAL
     source = task.files.get(in_fd & 0xFFFFFFFF)
     target = task.files.get(out_fd & 0xFFFFFFFF)
@@ -336,6 +345,8 @@ def sys_copy_file_range(task: Task, in_fd: int, in_off: int, out_fd: int, out_of
         return -errno.EINVAL
     if not source.f_mode & FMODE_READ or not target.f_mode & FMODE_WRITE or target.f_flags & O_APPEND:
         return -errno.EBADF
+    if source.f_inode.sb is not target.f_inode.sb:
+        return -errno.EXDEV
     start, end = positions
     if start < 0 or end < 0:
         return -errno.EINVAL

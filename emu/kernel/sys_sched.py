@@ -219,6 +219,8 @@ def sys_sched_getattr(task: Task, pid: int, address: int, size: int, flags: int,
     found = find_task(task, pid)
     if found is None:
         return -errno.ESRCH
+    if size > SCHED_ATTR_SIZE and not task.access.clear_user(address + SCHED_ATTR_SIZE, size - SCHED_ATTR_SIZE):
+        return -errno.EFAULT
     size = min(size, SCHED_ATTR_SIZE)
     rt = _is_rt(found.policy)
     data = struct.pack(

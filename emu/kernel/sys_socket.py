@@ -131,23 +131,26 @@ def _get_address(task: Task, address: int, length: int) -> bytes | int:
 
 def _put_address(task: Task, name: bytes | None, address: int, length_at: int) -> int:
     """Store a name, as much as fits, and its real length (move_addr_to_user): 0 or -errno."""
-    data = struct.pack(order(task) + "H", AF_UNIX) + (name or b"")
+    return _move_addr_to_user(task, struct.pack(order(task) + "H", AF_UNIX) + (name or b""), address, length_at)
+
+
+def _move_addr_to_user(task: Task, data: bytes, address: int, length_at: int) -> int:
     room = task.access.get_user(length_at, 4, "move_addr_to_user")
     if room is None:
         return -errno.EFAULT
     if s32(room) < 0:
-        return -errno.EINVAL
-    shown = data[:room]
-    if shown and not task.access.copy_to_user(address, shown, "move_addr_to_user"):
+        return -errno.EINVAL if data else 0
+    if not task.access.put_user(length_at, len(data), 4, "move_addr_to_user"):
         return -errno.EFAULT
-    return 0 if task.access.put_user(length_at, len(data), 4) else -errno.EFAULT
+    shown = data[:room]
+    return 0 if not shown or task.access.copy_to_user(address, shown) else -errno.EFAULT
 
 
 def _put_sender(task: Task, found: Received, address: int, length_at: int) -> int:
     """Store the name of who sent a message, a length of 0 where that has none: 0 or -errno."""
     if found.address is not None:
         return _put_address(task, found.address, address, length_at)
-    return 0 if task.access.put_user(length_at, 0, 4) else -errno.EFAULT
+    return _move_addr_to_user(task, b"", address, length_at)
 
 
 def _name(task: Task, data: bytes) -> bytes | int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from archs.base import SI_KERNEL, Arch, Cpu, FaultEntry, SigInfo
 from emu.kernel.cpu_timers import CpuTimer
@@ -121,7 +121,8 @@ class Task(SchedEntity):
         self.mm = mm
         self.entry = self.arch.make_fault_entry(mm, None, self.force_sig)
         self.entry.owner = self
-        self.access = Uaccess(mm, self.entry.kernel_fault, "big" if self.arch.elf.big_endian else "little")
+        byteorder: Literal["big", "little"] = "big" if self.arch.elf.big_endian else "little"
+        self.access = Uaccess(mm, self.entry.kernel_fault, byteorder, self.entry.user_ptr_max)
         self.set_pkru(self.pkru)
 
     def set_pkru(self, value: int) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from emu.locking.lock import Lock
 from emu.locking.lockdep import CheckedRcu, CheckedSched, Lockdep, Stack, save_stack
 from emu.locking.rwsem import rw_semaphore
-from emu.mm.mm_types import PAGE_SHIFT, VM_WRITE, mm_struct, vm_area_struct
+from emu.mm.mm_types import PAGE_SHIFT, VM_MAYBE_GUARD, VM_WRITE, mm_struct, vm_area_struct
 from emu.mm.pgtable import PageTable, PageTableFormat
 from emu.mm.schemes.scheme import LockingScheme
 
@@ -51,7 +51,8 @@ class Reader:
 
 def _answer(vma: vm_area_struct) -> tuple[object, ...]:
     """What the outcome of a fault in a VMA depends on."""
-    return vma.vm_start, vma.vm_end, vma.vm_flags, vma.vm_page_prot, vma.vm_pgoff, vma.vm_file, vma.vm_ops
+    flags = vma.vm_flags & ~VM_MAYBE_GUARD
+    return vma.vm_start, vma.vm_end, flags, vma.vm_page_prot, vma.vm_pgoff, vma.vm_file, vma.vm_ops
 
 
 class Checker:
@@ -191,6 +192,11 @@ class Checker:
         elif name == "detached":
             if value:
                 self.no_reader("I5", vma, "is detached")
+        elif name == "vm_flags" and value == vma.vm_flags | VM_MAYBE_GUARD and not vma.detached:
+            if not self.dep.holds(
+                mm.mmap_lock
+            ):  # set atomically, as only writers of the VMA look (vma_set_atomic_flag)
+                self.report("I4", f"VM_MAYBE_GUARD of {vma} is set without mmap_lock")
         elif vma.detached:
             self.no_reader("I1", vma, f"is written ({name}) after it was detached,")
         elif name in _ONCE:

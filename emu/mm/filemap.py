@@ -37,7 +37,7 @@ from emu.mm.mm_types import (
 )
 from emu.mm.mmap_lock import mmap_read_unlock
 from emu.mm.readahead import Absent, do_sync_mmap_readahead, page_cache_async_ra, page_cache_sync_ra
-from emu.mm.rmap import folio_mkclean
+from emu.mm.rmap import folio_dirty_in_mappings, folio_mkclean
 
 if TYPE_CHECKING:
     from emu.mm.memory import vm_fault
@@ -102,6 +102,17 @@ class address_space:
         self.pages[index] = new
         return new
 
+    def write_begin(self, pos: int, size: int) -> int:
+        """The end (a file offset) of the folio that a write of `size` bytes at `pos` goes to."""
+        return self.folios.write_begin(pos, size, self._has_folio)
+
+    def _has_folio(self, index: int) -> bool:
+        if self.shmem:
+            return index in self.pages
+        if index << PAGE_SHIFT >= self.host.i_size:
+            return False
+        return index not in self.absent or index in self.absent.empty
+
     def not_cached(self, start: int, end: int) -> None:
         """The bytes start .. end-1 are new, and zero: pages wholly behind `start` are not in the cache, but for
         those of a folio that is."""
@@ -120,7 +131,8 @@ class address_space:
         if self.absent.ranges and start < end:
             first, last = start >> PAGE_SHIFT, end - 1 >> PAGE_SHIFT
             if any(index in self.absent for index in range(first, last + 1)):
-                self.brought_in(page_cache_sync_ra(self.absent, first, last + 1 - first))
+                pages = page_cache_sync_ra(self.absent, first, last + 1 - first)
+                self.brought_in(pages + self.absent.remove(first, last + 1))
 
     def force_page_cache_readahead(self, start: int, end: int) -> None:
         """Somebody says that the bytes start .. end-1 will be needed."""
@@ -133,17 +145,19 @@ class address_space:
 
     def write(self, offset: int, data: bytes) -> int:
         """Store bytes in the cache, pages made as needed (generic_perform_write); bytes stored or -errno. i_size is
-        the caller's."""
+        the caller's. With no data the page is made."""
         done = 0
-        while done < len(data):
+        while done < len(data) or not data:
             position = offset + done
             start = position & PAGE_SIZE - 1
             chunk = data[done : done + PAGE_SIZE - start]
             target = self.read_cache_page(position >> PAGE_SHIFT)
             if isinstance(target, int):
                 return done or target
+            target.dirty = target.uptodate = True
+            if not data:
+                break
             self.memory.ram.write((target.pfn << PAGE_SHIFT) + start, chunk)
-            target.dirty = True
             done += len(chunk)
         return done
 
@@ -191,11 +205,24 @@ class address_space:
             self.absent.remove(first, last + 1)
             self.not_cached(first << PAGE_SHIFT, min(last + 1 << PAGE_SHIFT, self.host.i_size))
 
+    def truncate_partial_folio(self, size: int) -> None:
+        """The file ends at `size` now, within a page. If that belongs to a large folio, all of it is unmapped: to be
+        split, or because that could not be (try_folio_split_or_unmap)."""
+        from emu.mm.memory import unmap_mapping_range
+
+        found = self.folios.find(size >> PAGE_SHIFT)
+        if found is not None and found[1] and size & PAGE_SIZE - 1:
+            unmap_mapping_range(self, found[0], 1 << found[1], even_cows=False)
+
     def writeback(self, first: int, last: int | None) -> int:
-        """Write dirty pages first..last (None: to the end) to the host, write-protecting their mappings first; 0 or
-        -errno."""
+        """Write dirty pages first..last (None: to the end) to the host, whole folios of them, write-protecting their
+        mappings first; 0 or -errno."""
         if self.shmem:
             return 0
+        if self.folios.large:
+            for low, high in self.folios.overlapping(first, first if last is None else last):
+                first = min(first, low)
+                last = None if last is None else max(last, high)
         result = 0
         for index in sorted(i for i in self.pages if i >= first and (last is None or i <= last)):
             cached = self.pages[index]
@@ -210,6 +237,17 @@ class address_space:
                 if error < 0:
                     result = error
         return result
+
+    def store(self) -> None:
+        """Bring the host's file up to date, for whoever looks at it there. To the guest nothing happens."""
+        if self.shmem:
+            return
+        for index, cached in sorted(self.pages.items()):
+            size = min(PAGE_SIZE, self.host.i_size - (index << PAGE_SHIFT))
+            if size > 0 and (cached.dirty or (cached._mapcount and folio_dirty_in_mappings(self.memory, cached))):
+                error = self.host.write_page(index, self.memory.ram.read(cached.pfn << PAGE_SHIFT, size))
+                if error < 0:
+                    self.wb_err = error
 
     def drop(self) -> None:
         """Forget all pages: the inode goes away. Nothing may map them any more."""
@@ -234,10 +272,17 @@ def filemap_fault(vmf: vm_fault) -> int:
         return VM_FAULT_SIGBUS
     major = 0
     absent = mapping.absent
-    if absent.ranges and vmf.pgoff in absent:
+    if vmf.pgoff in absent.empty:  # there, and not up to date: read alone, and not counted as a major fault
+        absent.remove(vmf.pgoff, vmf.pgoff + 1)
+        mapping.brought_in(1)
+        if may_unlock_for_io(vmf):
+            if not vmf.flags & FAULT_FLAG_VMA_LOCK:  # which handle_mm_fault lets go
+                mmap_read_unlock(vma.vm_mm)
+            return VM_FAULT_RETRY
+    elif absent.ranges and vmf.pgoff in absent:
         mapping.memory.vmstat["pgmajfault"] += 1
         major = VM_FAULT_MAJOR
-        pages = do_sync_mmap_readahead(mapping, vma.vm_file.f_ra, vmf.pgoff, vma.vm_flags)
+        pages = do_sync_mmap_readahead(mapping, vma.vm_file.f_ra, vmf.pgoff, vma)
         dropped = maybe_unlock_mmap_for_io(vmf)
         mapping.brought_in(pages)
         if dropped:
@@ -257,13 +302,18 @@ def filemap_fault(vmf: vm_fault) -> int:
     return major | VM_FAULT_LOCKED
 
 
+def may_unlock_for_io(vmf: vm_fault) -> bool:
+    """Is this the first try of a fault that may be tried again."""
+    mask = FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED | FAULT_FLAG_RETRY_NOWAIT
+    return vmf.flags & mask == FAULT_FLAG_ALLOW_RETRY
+
+
 def maybe_unlock_mmap_for_io(vmf: vm_fault) -> bool:
     """Before a wait: let go of the lock under which the fault is handled, where it can be tried again. Was it."""
-    flags = vmf.flags
-    if flags & (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED | FAULT_FLAG_RETRY_NOWAIT) != FAULT_FLAG_ALLOW_RETRY:
+    if not may_unlock_for_io(vmf):
         return False
     mm = vmf.vma.vm_mm
-    if not flags & FAULT_FLAG_VMA_LOCK:
+    if not vmf.flags & FAULT_FLAG_VMA_LOCK:
         mmap_read_unlock(mm)
     elif mm.scheme.callee_drops_lock:
         mm.scheme.vma_end_read(vmf.vma)
@@ -307,7 +357,7 @@ def filemap_map_pages(vmf: vm_fault, start_pgoff: int, end_pgoff: int) -> int:
             found: page | int | None = mapping.pages.get(pgoff)
         else:
             found = mapping.read_cache_page(pgoff)
-        if found is None or isinstance(found, int):
+        if found is None or isinstance(found, int) or not found.uptodate:
             continue
         slot = first + pgoff - start_pgoff
         if table.get(slot):

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from emu.mm.mm_types import PAGE_SHIFT
 
 EXT4_MAX_ORDER = 11  # largest folio of the page cache of ext4 with 4 KiB blocks, as a power of two of pages
@@ -25,16 +27,19 @@ class Folios:
                 return first, found
         return None
 
-    def write_begin(self, pos: int, size: int) -> int:
+    def write_begin(self, pos: int, size: int, cached: Callable[[int], bool]) -> int:
         """The end (a file offset) of the folio that a write of `size` bytes at `pos` goes to; a new one is as large as
-        the write and the alignment of its index allow (__filemap_get_folio)."""
+        the write and the alignment of its index allow, and what is there already (__filemap_get_folio). `cached(index)`
+        tells which pages are: those that no write made count as folios of their own."""
         index = pos >> PAGE_SHIFT
         found = self.find(index)
         if found is None:
             order = min(max(0, size.bit_length() - 1 - PAGE_SHIFT), self.max_order)
             if index & (1 << order) - 1:
                 order = (index & -index).bit_length() - 1
-            while order and any(page in self.start for page in range(index + 1, index + (1 << order))):
+            if cached(index):
+                order = 0
+            while order and any(page in self.start or cached(page) for page in range(index + 1, index + (1 << order))):
                 order -= 1
             self.start[index] = order
             self.large = self.large or order > 0

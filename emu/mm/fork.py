@@ -11,6 +11,7 @@ from emu.mm.mm_types import (
     VM_ACCOUNT,
     VM_DONTCOPY,
     VM_LOCKED_MASK,
+    VM_MAYBE_GUARD,
     VM_MAYWRITE,
     VM_MIXEDMAP,
     VM_NOHUGEPAGE,
@@ -147,7 +148,8 @@ def is_cow_mapping(flags: int) -> bool:
 
 def vma_needs_copy(src_vma: vm_area_struct) -> bool:
     """Are there entries that the child's own faults could not make: pages of its own, or what has no fault handler."""
-    return bool(src_vma.vm_flags & (VM_PFNMAP | VM_MIXEDMAP)) or src_vma.anon_vma is not None
+    copied = VM_PFNMAP | VM_MIXEDMAP | VM_MAYBE_GUARD  # VM_COPY_ON_FORK
+    return bool(src_vma.vm_flags & copied) or src_vma.anon_vma is not None
 
 
 def copy_page_range(dst_vma: vm_area_struct, src_vma: vm_area_struct) -> int:

@@ -47,39 +47,55 @@ def _check_vma_flags(vma: vm_area_struct, write: bool, force: bool, foreign: boo
     return 0 if foreign or arch_vma_access_permitted(vma, write) else -EFAULT
 
 
+def _gup_vma(
+    mm: mm_struct, address: int, write: bool, force: bool, foreign: bool, madvise: bool
+) -> vm_area_struct | int:
+    """The VMA at `address` when its pages may be taken, else -errno, for MADV_POPULATE another one."""
+    vma = mm.mm_mt.load(address)
+    if vma is None:
+        return -ENOMEM if madvise else -EFAULT
+    error = _check_vma_flags(vma, write, force, foreign)
+    if error:
+        return -EINVAL if madvise else error
+    return vma
+
+
 def _get_user_pages(
     mm: mm_struct,
-    vma: vm_area_struct,
     start: int,
     end: int,
     write: bool,
     force: bool,
     unlockable: bool = True,
     foreign: bool = False,
+    madvise: bool = False,
 ) -> tuple[int, bool]:
-    """Make every page of [start, end) present (and writable for `write`): pages done, or -errno when it is the first
-    that fails; and whether mmap_lock was given away meanwhile. Where it may be (`unlockable`), it is by a fault that
-    ends with VM_FAULT_COMPLETED or VM_FAULT_RETRY; then it is taken again, and the page is looked at once more, in what
-    may be another mapping by now (__get_user_pages_locked)."""
+    """Make every page of [start, end), of one VMA or of several, present (and writable for `write`): pages done, or
+    -errno when it is the first that fails; and whether mmap_lock was given away meanwhile. Where it may be
+    (`unlockable`), it is by a fault that ends with VM_FAULT_COMPLETED or VM_FAULT_RETRY; then it is taken again, and
+    the page is looked at once more, in what may be another mapping by now (__get_user_pages_locked). `madvise`: errors
+    are those of FOLL_MADV_POPULATE."""
     dropped = False
-    error = _check_vma_flags(vma, write, force, foreign)
-    if error:
-        return error, dropped
     table = mm.pgtable
     format = table.format
     flags = FAULT_FLAG_WRITE if write else 0
     if unlockable:
         flags |= FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE
-    may_write = bool(vma.vm_flags & VM_WRITE)
     done = 0
+    vma: vm_area_struct | None = None
     for address in range(start, end, PAGE_SIZE):
         tried = 0
         while True:
+            if vma is None or address >= vma.vm_end:
+                found = _gup_vma(mm, address, write, force, foreign, madvise)
+                if isinstance(found, int):
+                    return done or found, dropped
+                vma = found
             slot = table.slot(address)
             pte = table.get(slot) if slot >= 0 else 0
             if pte and format.pte_present(pte):
                 # A forced write to a page of a VMA that is read-only is done once the page is ours.
-                if not write or format.pte_write(pte) or (not may_write and format.pte_dirty(pte)):
+                if not write or format.pte_write(pte) or (not vma.vm_flags & VM_WRITE and format.pte_dirty(pte)):
                     break
             mm.memory.costs.without_exception()
             ret = handle_mm_fault(vma, address, flags | tried)
@@ -89,10 +105,7 @@ def _get_user_pages(
                 mmap_read_lock(mm)
                 dropped = True
                 tried = FAULT_FLAG_TRIED
-                again = mm.mm_mt.load(address)
-                if again is None or _check_vma_flags(again, write, force, foreign):
-                    return done or -EFAULT, dropped
-                vma = again
+                vma = None
         done += 1
     return done, dropped
 
@@ -104,18 +117,14 @@ def populate_vma_page_range(vma: vm_area_struct, start: int, end: int) -> int:
         return end - start >> PAGE_SHIFT
     write = flags & (VM_WRITE | VM_SHARED) == VM_WRITE
     force = bool(flags & (VM_READ | VM_WRITE | VM_EXEC))
-    return _get_user_pages(vma.vm_mm, vma, start, end, write, force)[0]
+    return _get_user_pages(vma.vm_mm, start, end, write, force)[0]
 
 
 def faultin_page_range(mm: mm_struct, start: int, end: int, write: bool) -> int:
-    """Fault in [start, end) within one VMA for reading or for writing, with the rights that the guest has: pages or
-    -errno."""
-    vma = mm.mm_mt.load(start)
-    if vma is None or end > vma.vm_end:
-        return -ENOMEM
-    if _check_vma_flags(vma, write, force=False):
-        return -EINVAL
-    pages, dropped = _get_user_pages(mm, vma, start, end, write, force=False)
+    """Fault the range in, over the edges of VMAs, for reading or for writing, with the rights that the guest has: pages
+    done before the first that cannot be; when that is the first one, -ENOMEM where nothing is mapped, -EINVAL where the
+    rights are missing, -EFAULT."""
+    pages, dropped = _get_user_pages(mm, start, end, write, force=False, madvise=True)
     if dropped:  # then the caller finds it dropped, and takes it again
         mmap_read_unlock(mm)
         mmap_read_lock(mm)
@@ -178,11 +187,8 @@ def get_user_page_remote(
     protection of a private mapping; -EFAULT, -ENOMEM (get_user_pages_remote for one page). mmap_lock held; a fault
     gives it away only where that is allowed (`unlockable`), which is for who works in its own address space: protection
     keys bind that one alone."""
-    vma = mm.mm_mt.load(address)
-    if vma is None:
-        return -EFAULT
     start = address & PAGE_MASK
-    got, _ = _get_user_pages(mm, vma, start, start + PAGE_SIZE, write, force, unlockable, not unlockable)
+    got, _ = _get_user_pages(mm, start, start + PAGE_SIZE, write, force, unlockable, not unlockable)
     return got if got < 0 else _page_of(mm, mm.pgtable.get(mm.pgtable.slot(address)))
 
 

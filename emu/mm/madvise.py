@@ -18,6 +18,7 @@ from emu.mm.mm_types import (
     VM_HUGEPAGE,
     VM_HUGETLB,
     VM_LOCKED,
+    VM_MAYBE_GUARD,
     VM_MAYSHARE,
     VM_MAYWRITE,
     VM_MERGEABLE,
@@ -28,6 +29,7 @@ from emu.mm.mm_types import (
     VM_SEQ_READ,
     VM_SHARED,
     VM_SPECIAL,
+    VM_STICKY,
     VM_WIPEONFORK,
     mm_struct,
     vm_area_struct,
@@ -226,6 +228,7 @@ def _update_vma(vma: vm_area_struct, start: int, end: int, flags: int) -> int:
     if isinstance(modified, int):
         return modified
     modified.vm_mm.scheme.vma_start_write(modified, "madvise_update_vma")
+    flags |= modified.vm_flags & VM_STICKY
     if modified.vm_flags != flags:
         modified.vm_flags = flags
         trace_vma_modify(modified)
@@ -322,9 +325,12 @@ def _remove(vma: vm_area_struct, start: int, end: int) -> int:
 
 
 def _guard_install(vma: vm_area_struct, start: int, end: int) -> int:
-    """Replace the pages of the range by markers that make an access a SIGSEGV."""
+    """Replace the pages of the range by markers that make an access a SIGSEGV. VM_MAYBE_GUARD lets fork copy them."""
     if vma.vm_flags & (VM_SPECIAL | VM_HUGETLB | VM_LOCKED):
         return -EINVAL
+    if not vma.vm_flags & VM_MAYBE_GUARD:
+        vma.vm_flags |= VM_MAYBE_GUARD
+        trace_vma_modify(vma)
     if vma_is_anonymous(vma):
         error = anon_vma_prepare(vma)
         if error:
@@ -370,10 +376,7 @@ def madvise_populate(mm: mm_struct, start: int, end: int, write: bool) -> int:
     """Fault the range in for reading or writing. 0; -ENOMEM at a hole, -EINVAL where the rights are missing,
     -EFAULT."""
     while start < end:
-        vma = mm.mm_mt.load(start)
-        if vma is None:
-            return -ENOMEM
-        pages = faultin_page_range(mm, start, min(end, vma.vm_end), write)
+        pages = faultin_page_range(mm, start, end, write)
         if pages < 0:
             return pages if pages in (-EINVAL, -EFAULT) else -ENOMEM
         start += pages << PAGE_SHIFT

@@ -22,8 +22,9 @@ def _resident(vma: vm_area_struct, address: int) -> int:
     index = (address - vma.vm_start >> PAGE_SHIFT) + vma.vm_pgoff
     mapping = vma.vm_file.f_mapping
     if mapping.shmem:
-        return int(mapping.find_get_page(index) is not None)
-    return int(index << PAGE_SHIFT < mapping.host.i_size)  # the page cache counts as warm
+        found = mapping.find_get_page(index)
+        return int(found is not None and found.uptodate)
+    return int(index << PAGE_SHIFT < mapping.host.i_size and index not in mapping.absent)
 
 
 def do_mincore(mm: mm_struct, address: int, pages: int) -> bytes | int:

@@ -17,6 +17,7 @@ from emu.mm.mm_types import (
     VM_LOCKED_MASK,
     VM_LOCKONFAULT,
     VM_SPECIAL,
+    VM_STICKY,
     mm_struct,
     vm_area_struct,
 )
@@ -50,6 +51,7 @@ def mlock_fixup(vma: vm_area_struct, start: int, end: int, newflags: int) -> int
     mm.scheme.vma_start_write(modified, "mlock_fixup")
     present = sum(1 for _ in present_entries(mm, start, end))  # mlock_vma_pages_range
     mm.memory.sched.charge(present * mm.memory.sched.cost.mlock_page)
+    newflags |= modified.vm_flags & VM_STICKY
     if modified.vm_flags != newflags:
         modified.vm_flags = newflags
         trace_vma_modify(modified)

@@ -36,6 +36,7 @@ VM_MAYSHARE = 0x80
 VM_GROWSDOWN = 0x100
 VM_UFFD_MISSING = 0x200
 VM_PFNMAP = 0x400
+VM_MAYBE_GUARD = 0x800  # there may be guard markers among its page-table entries
 VM_UFFD_WP = 0x1000
 VM_LOCKED = 0x2000
 VM_IO = 0x4000
@@ -63,9 +64,11 @@ VM_SEALED = 1 << 42
 VM_ACCESS_FLAGS = VM_READ | VM_WRITE | VM_EXEC
 VM_SPECIAL = VM_IO | VM_DONTEXPAND | VM_PFNMAP | VM_MIXEDMAP
 VM_LOCKED_MASK = VM_LOCKED | VM_LOCKONFAULT
+VM_STICKY = VM_SOFTDIRTY | VM_MAYBE_GUARD  # does not hinder a merge, and what is merged has it
 VM_FLAG_LETTERS = (
     ("VM_READ", "rd"), ("VM_WRITE", "wr"), ("VM_EXEC", "ex"), ("VM_SHARED", "sh"), ("VM_MAYREAD", "mr"),
     ("VM_MAYWRITE", "mw"), ("VM_MAYEXEC", "me"), ("VM_MAYSHARE", "ms"), ("VM_GROWSDOWN", "gd"), ("VM_PFNMAP", "pf"),
+    ("VM_MAYBE_GUARD", "gu"),
     ("VM_LOCKED", "lo"), ("VM_IO", "io"), ("VM_SEQ_READ", "sr"), ("VM_RAND_READ", "rr"), ("VM_DONTCOPY", "dc"),
     ("VM_DONTEXPAND", "de"), ("VM_ACCOUNT", "ac"), ("VM_NORESERVE", "nr"), ("VM_WIPEONFORK", "wf"),
     ("VM_DONTDUMP", "dd"), ("VM_HUGEPAGE", "hg"), ("VM_NOHUGEPAGE", "nh"), ("VM_MERGEABLE", "mg"), ("VM_SEALED", "sl"),

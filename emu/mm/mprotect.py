@@ -25,6 +25,7 @@ from emu.mm.mm_types import (
     VM_READ,
     VM_SEALED,
     VM_SHARED,
+    VM_STICKY,
     VM_WRITE,
     mm_struct,
     vm_area_struct,
@@ -65,6 +66,7 @@ def mprotect_fixup(vma: vm_area_struct, start: int, end: int, newflags: int) -> 
         vm_unacct_memory(mm.memory, charged)
         return modified
     vma = modified
+    newflags |= vma.vm_flags & VM_STICKY
     mm.scheme.vma_start_write(vma, "mprotect_fixup")
     if vma.vm_flags != newflags:
         vma.vm_flags = newflags

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emu.mm.mm_types import PAGE_SIZE, VM_RAND_READ, VM_SEQ_READ
+from emu.mm.mm_types import PAGE_SIZE, VM_EXEC, VM_RAND_READ, VM_SEQ_READ, vm_area_struct, vma_pages
 
 if TYPE_CHECKING:
     from emu.mm.filemap import address_space
@@ -18,13 +18,19 @@ RA_PAGES = 2048  # of a file's readahead window (bdi->ra_pages, read_ahead_kb 81
 
 
 class Absent:
-    """The pages of one file that are not in the cache, by index."""
+    """The pages of one file whose content is not in the cache, by index."""
 
-    __slots__ = ("marks", "ranges")
+    __slots__ = ("empty", "marks", "ranges")
 
     def __init__(self) -> None:
         self.ranges: list[tuple[int, int]] = []  # [first, end), in order, apart from each other
+        self.empty: set[int] = set()  # those of them that have a page already, which is not up to date
         self.marks: set[int] = set()  # first pages of cached folios that are to bring in the next window (PG_readahead)
+
+    def add_empty(self, index: int) -> None:
+        """The file system made the page to clear the end of it, and had nothing to clear: a hole is there."""
+        if index in self:
+            self.empty.add(index)
 
     def __contains__(self, index: int) -> bool:
         return any(first <= index < end for first, end in self.ranges)
@@ -62,6 +68,16 @@ class Absent:
             found += inside
             left += [piece for piece in ((low, first), (end, high)) if piece[0] < piece[1]]
         self.ranges = left
+        self.empty = {index for index in self.empty if not first <= index < end}
+        return found
+
+    def read_ahead(self, first: int, end: int) -> int:
+        """As `remove`, but pages that exist already are passed over (page_cache_ra_unbounded)."""
+        passed = [index for index in self.empty if first <= index < end]
+        found = self.remove(first, end) - len(passed)
+        for index in passed:
+            self.add(index, index + 1)
+            self.empty.add(index)
         return found
 
 
@@ -82,7 +98,7 @@ def page_cache_sync_ra(absent: Absent, index: int, count: int) -> int:
     read as if all of it were to follow."""
     if index == 0:
         count = get_init_ra_size(count, RA_PAGES)
-    return absent.remove(index, index + count)
+    return absent.read_ahead(index, index + count)
 
 
 def get_init_ra_size(size: int, most: int) -> int:
@@ -102,18 +118,21 @@ def get_next_ra_size(size: int, most: int) -> int:
     return 2 * size if size <= most // 2 else most
 
 
-def do_sync_mmap_readahead(mapping: address_space, ra: file_ra_state, pgoff: int, vm_flags: int) -> int:
+def do_sync_mmap_readahead(mapping: address_space, ra: file_ra_state, pgoff: int, vma: vm_area_struct) -> int:
     """A fault needs page `pgoff`, which is absent: how many come in, those around it among them, but where the mapping
-    is for random access; those behind it where it is for sequential access."""
-    if vm_flags & VM_RAND_READ:
+    is for random access; those behind it where it is for sequential access, or for execution: then of the VMA only."""
+    if vma.vm_flags & VM_RAND_READ:
         return mapping.absent.remove(pgoff, pgoff + 1)
     ra.order = 0
-    if not vm_flags & VM_SEQ_READ:
+    if vma.vm_flags & (VM_SEQ_READ | VM_EXEC) == VM_EXEC:
+        ra.start, ra.async_size = pgoff, 0
+        ra.size = min(RA_PAGES, vma.vm_pgoff + vma_pages(vma) - pgoff)
+    elif not vma.vm_flags & VM_SEQ_READ:
         ra.start, ra.size, ra.async_size = max(0, pgoff - RA_PAGES // 2), RA_PAGES, RA_PAGES // 4
     elif pgoff == 0:
         ra.start, ra.size, ra.async_size = 0, RA_PAGES, RA_PAGES // 2
     else:
-        return mapping.absent.remove(pgoff, pgoff + RA_PAGES)
+        return mapping.absent.read_ahead(pgoff, pgoff + RA_PAGES)
     return page_cache_ra_order(mapping, ra)
 
 
@@ -149,7 +168,9 @@ def page_cache_ra_order(mapping: address_space, ra: file_ra_state) -> int:
             order = (index & -index).bit_length() - 1
         while order and index + (1 << order) - 1 > limit:
             order -= 1
-        if not absent.covers(index, index + (1 << order)):
+        if not absent.covers(index, index + (1 << order)) or any(
+            index <= i < index + (1 << order) for i in absent.empty
+        ):
             break
         if order:
             folios.start[index] = order
@@ -160,4 +181,4 @@ def page_cache_ra_order(mapping: address_space, ra: file_ra_state) -> int:
         index += 1 << order
     if index <= mark <= limit and mark in absent:
         absent.marks.add(mark)
-    return came + absent.remove(index, limit + 1)
+    return came + absent.read_ahead(index, limit + 1)

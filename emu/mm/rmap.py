@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from emu.mm.mm_types import (
     PAGE_SHIFT,
     VM_ACCESS_FLAGS,
-    VM_SOFTDIRTY,
+    VM_STICKY,
     page,
     vm_area_struct,
     vma_pages,
@@ -47,7 +47,7 @@ def _compatible(a: vm_area_struct, b: vm_area_struct) -> bool:
     return (
         a.vm_end == b.vm_start
         and a.vm_file is b.vm_file
-        and not (a.vm_flags ^ b.vm_flags) & ~(VM_ACCESS_FLAGS | VM_SOFTDIRTY)
+        and not (a.vm_flags ^ b.vm_flags) & ~(VM_ACCESS_FLAGS | VM_STICKY)
         and b.vm_pgoff == a.vm_pgoff + vma_pages(a)
     )
 
@@ -162,6 +162,12 @@ def rmap_walk(memory: MemoryManager, target: page) -> list[tuple[vm_area_struct,
         if pte and table.format.pte_present(pte) and (pte & table.format.pfn_mask) >> PAGE_SHIFT == target.pfn:
             found.append((vma, address, slot))
     return found
+
+
+def folio_dirty_in_mappings(memory: MemoryManager, target: page) -> bool:
+    """Has a page been written through a mapping, and only that knows."""
+    walk = rmap_walk(memory, target)
+    return any(vma.vm_mm.pgtable.format.pte_dirty(vma.vm_mm.pgtable.get(slot)) for vma, _, slot in walk)
 
 
 def folio_mkclean(memory: MemoryManager, target: page) -> int:

@@ -82,6 +82,7 @@ def shmem_fault(vmf: vm_fault) -> int:
     found = mapping.read_cache_page(vmf.pgoff)
     if isinstance(found, int):
         return VM_FAULT_OOM
+    found.uptodate = True
     if hole:
         memory = mapping.memory
         memory.costs.new_anon()

@@ -17,17 +17,25 @@ from emu.hw.mmu import SETTLED, PageTableFormat, walk
 from emu.mm.mm_types import PAGE_SIZE, mm_struct
 
 READ, WRITE = 0, 1
+_MASKED = frozenset({"_copy_from_user", *(f"__{way}_user_{size}" for way in ("get", "put") for size in (1, 2, 4, 8))})
+_NEGATIVE = 1 << 63
 
 
 class Uaccess:
-    """Access to one address space. `kernel_fault(address, syndrome, function) -> bool` is the fault entry's."""
+    """Access to one address space. `kernel_fault(address, syndrome, function) -> bool` is the fault entry's.
+
+    `user_ptr_max`: where the architecture has it, an address that is not in user space is not refused but replaced by
+    this one, at which nothing can be mapped, and faults there (mask_user_address; None: has it not).
+    """
 
     def __init__(
         self,
         mm: mm_struct,
         kernel_fault: Callable[[int, int, str], bool],
         byteorder: Literal["little", "big"],
+        user_ptr_max: int | None = None,
     ) -> None:
+        self.user_ptr_max = user_ptr_max
         self.mm = mm
         self.ram = mm.memory.ram
         self.table = mm.pgtable
@@ -64,6 +72,11 @@ class Uaccess:
     def copy_from_user(self, address: int, size: int, function: str = "_copy_from_user") -> bytes | None:
         """`size` bytes of guest memory, or None = EFAULT."""
         if not self.access_ok(address, size):
+            if self.user_ptr_max is None or function not in _MASKED or not size:
+                return None
+            address = min(address, self.user_ptr_max)
+            while self._translate(address, READ, function) >= 0:  # all of it that is in user space, and then no more
+                address = (address & -PAGE_SIZE) + PAGE_SIZE
             return None
         if (address & PAGE_SIZE - 1) + size <= PAGE_SIZE:
             if size == 0:
@@ -116,6 +129,14 @@ class Uaccess:
         """Store the low `size` bytes of an integer in the guest's byte order, all or none of them; False = EFAULT."""
         function = function or f"__put_user_{size}"
         data = (value & (1 << 8 * size) - 1).to_bytes(size, self.byteorder)
+        if self.user_ptr_max is not None and function in _MASKED and not self.access_ok(address, size):
+            if address & _NEGATIVE:
+                syndrome = walk(self.hw, self.ram, self.table.root, self.user_ptr_max, WRITE, False)[2]
+                self.kernel_fault(2 * _NEGATIVE - 1, syndrome, function)
+            elif address + size <= self.user_ptr_max + PAGE_SIZE:  # what is above is not canonical: no page fault
+                while self._translate(address, WRITE, function) >= 0:
+                    address = (address & -PAGE_SIZE) + PAGE_SIZE
+            return False
         if (address & PAGE_SIZE - 1) + size > PAGE_SIZE and self.access_ok(address, size):
             last = address + size - 1 & -PAGE_SIZE
             if self._translate(address, WRITE, function) < 0 or self._translate(last, WRITE, function) < 0:
@@ -128,9 +149,12 @@ class Uaccess:
         The kernel reads a word at a time, which may reach into the page behind the string; where that fails it goes on
         byte by byte, and so faults again (do_strncpy_from_user).
         """
-        if not 0 <= address < self.mm.task_size:
+        if self.user_ptr_max is not None:
+            address = min(address, self.user_ptr_max)
+        elif not 0 <= address < self.mm.task_size:
             return None
-        limit = min(limit, self.mm.task_size - address)
+        else:
+            limit = min(limit, self.mm.task_size - address)
         word = self.word
         text = b""
         while len(text) + word <= limit:
@@ -172,7 +196,9 @@ class Uaccess:
             at = address + len(text)
             count = PAGE_SIZE - (at & PAGE_SIZE - 1)
             if not self.access_ok(at, 1):
-                return None
+                if self.user_ptr_max is None:
+                    return None
+                at = min(at, self.user_ptr_max)
             aligned = at & -self.word
             paddr = self._translate(aligned, READ, "strnlen_user")
             if paddr < 0:

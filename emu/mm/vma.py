@@ -21,8 +21,8 @@ from emu.mm.mm_types import (
     VM_LOCKED_MASK,
     VM_SEALED,
     VM_SHARED,
-    VM_SOFTDIRTY,
     VM_SPECIAL,
+    VM_STICKY,
     VM_WRITE,
     file,
     mm_struct,
@@ -152,7 +152,7 @@ def vma_link(vma: vm_area_struct) -> None:
 
 def _same_kind(vma: vm_area_struct, target: file | None, flags: int, name: str | None, deleted: bool) -> bool:
     """is_mergeable_vma: `deleted` says that the VMA would vanish, which its close operation forbids."""
-    if (vma.vm_flags ^ flags) & ~VM_SOFTDIRTY:
+    if (vma.vm_flags ^ flags) & ~VM_STICKY:
         return False
     if vma.vm_file is not target or vma.anon_name != name:
         return False
@@ -250,6 +250,7 @@ def vma_merge_new_range(
             if _dup_anon_vma(before, after) or (source is not None and _dup_anon_vma(before, source)):
                 return None
             old_end = after.vm_end
+            before.vm_flags |= (flags | after.vm_flags) & VM_STICKY
             _resize(before, before.vm_start, old_end)
             tree.replace((before, after), (before,))
             _remove_merged(after)
@@ -260,6 +261,7 @@ def vma_merge_new_range(
         scheme.vma_start_write(before, "vma_expand")
         if source is not None and _dup_anon_vma(before, source):
             return None
+        before.vm_flags |= flags & VM_STICKY
         _resize(before, before.vm_start, end)
         tree.replace((before,), (before,))
         _trace(Kind.VMA_RESIZE, before)
@@ -269,6 +271,7 @@ def vma_merge_new_range(
         scheme.vma_start_write(after, "vma_expand")
         if source is not None and _dup_anon_vma(after, source):
             return None
+        after.vm_flags |= flags & VM_STICKY
         _resize(after, start, after.vm_end)
         tree.replace((after,), (after,))
         _trace(Kind.VMA_RESIZE, after)
@@ -319,6 +322,7 @@ def vma_merge_existing_range(
                 scheme.vma_start_write(each, "commit_merge")
             if _dup_anon_vma(before, after if after.anon_vma is not None else vma):
                 return None
+            before.vm_flags |= (flags | after.vm_flags) & VM_STICKY
             _resize(before, before.vm_start, after.vm_end)
             tree.replace((before, vma, after), (before,))
             _remove_merged(vma)
@@ -331,6 +335,7 @@ def vma_merge_existing_range(
         scheme.vma_start_write(vma, "commit_merge")
         if _dup_anon_vma(before, vma):
             return None
+        before.vm_flags |= flags & VM_STICKY
         _resize(before, before.vm_start, end)
         if whole:
             tree.replace((before, vma), (before,))
@@ -347,6 +352,7 @@ def vma_merge_existing_range(
         scheme.vma_start_write(vma, "commit_merge")
         if _dup_anon_vma(after, vma):
             return None
+        after.vm_flags |= flags & VM_STICKY
         _resize(after, start, after.vm_end)
         if whole:
             tree.replace((vma, after), (after,))

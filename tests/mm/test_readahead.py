@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from archs.x86.mm.pgtable import X86PageTableFormat
 from emu.mm.filemap import address_space
 from emu.mm.folios import EXT4_MAX_ORDER, Folios
 from emu.mm.memory_manager import SCHEMES
-from emu.mm.mm_types import PAGE_SIZE, VM_RAND_READ, VM_SEQ_READ
+from emu.mm.mm_types import PAGE_SHIFT, PAGE_SIZE, VM_EXEC, VM_RAND_READ, VM_SEQ_READ, vm_area_struct
 from emu.mm.readahead import (
     RA_PAGES,
     Absent,
@@ -23,6 +24,7 @@ from emu.mm.readahead import (
     page_cache_sync_ra,
 )
 from emu.mm.shmem import shmem_inode
+from emu.mm.vma_init import vm_area_alloc
 from tests.guests import guest, mmscope
 from tests.support import make_box
 
@@ -73,13 +75,15 @@ def sparse(pages: int) -> address_space:
         (0, VM_SEQ_READ, [(RA_PAGES, 9000)], {1024}),
         (5000, VM_SEQ_READ, [(0, 5000), (5000 + RA_PAGES, 9000)], set()),
         (8999, 0, [(0, 7975)], set()),
+        (5000, VM_EXEC, [(0, 5000), (5000 + RA_PAGES, 9000)], set()),
+        (8000, VM_EXEC, [(0, 8000), (8900, 9000)], set()),
     ],
 )
 def test_fault_brings_in_what_is_around_it(
     pgoff: int, flags: int, left: list[tuple[int, int]], marks: set[int]
 ) -> None:
     mapping = sparse(9000)
-    came = do_sync_mmap_readahead(mapping, file_ra_state(), pgoff, flags)
+    came = do_sync_mmap_readahead(mapping, file_ra_state(), pgoff, mapped(mapping, flags))
     assert mapping.absent.ranges == left and mapping.absent.marks == marks
     assert came == 9000 - sum(end - first for first, end in left)
     assert not mapping.folios.large
@@ -87,7 +91,7 @@ def test_fault_brings_in_what_is_around_it(
 
 def test_who_comes_to_a_mark_reads_the_next_window_in_larger_folios() -> None:
     mapping, ra = sparse(12288), file_ra_state()
-    do_sync_mmap_readahead(mapping, ra, 0, 0)
+    do_sync_mmap_readahead(mapping, ra, 0, mapped(mapping))
     sizes = []
     mark = 1536
     while mark in mapping.absent.marks:
@@ -122,7 +126,7 @@ def test_where_a_page_is_there_the_rest_comes_one_by_one() -> None:
 
 def test_a_mark_of_another_window_reads_behind_what_is_there() -> None:
     mapping, ra = sparse(9000), file_ra_state()
-    do_sync_mmap_readahead(mapping, file_ra_state(), 1024, 0)
+    do_sync_mmap_readahead(mapping, file_ra_state(), 1024, mapped(mapping))
     assert page_cache_async_ra(mapping, ra, 1536, 1) == RA_PAGES
     assert (ra.start, ra.size, ra.order) == (2048, RA_PAGES, 2)
     again = file_ra_state()
@@ -135,6 +139,21 @@ def test_a_mark_goes_with_its_page() -> None:
     absent.marks = {5, 9}
     absent.add(4, 7)
     assert absent.marks == {9}
+
+
+def mapped(mapping: address_space, flags: int = 0) -> vm_area_struct:
+    """A mapping of the pages 0 .. 8899 of a file."""
+    return vm_area_alloc(
+        mapping.memory.new_mm(X86PageTableFormat()), 0x100000, 0x100000 + (8900 << PAGE_SHIFT), flags, 0
+    )
+
+
+def test_a_page_without_content_is_passed_over() -> None:
+    mapping = sparse(100)
+    mapping.absent.add_empty(50)
+    do_sync_mmap_readahead(mapping, file_ra_state(), 10, mapped(mapping))
+    assert mapping.absent.ranges == [(50, 51)] and mapping.absent.empty == {50}
+    assert mapping.absent.remove(50, 51) == 1 and not mapping.absent.empty
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -49,6 +49,8 @@ _VMA_LOCK, _MMAP_LOCK, _MMAP_LOCK_WRITE = int(Path.VMA_LOCK), int(Path.MMAP_LOCK
 class FaultEntry(RecordedFaultEntry):
     """The page-fault entry of one task."""
 
+    user_ptr_max = TASK_SIZE_MAX
+
     def __init__(self, mm: mm_struct, cpu: Any, force_sig: Callable[[SigInfo], None]) -> None:
         super().__init__(mm, cpu, force_sig)
         cost = mm.memory.sched.cost
