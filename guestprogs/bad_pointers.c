@@ -2,6 +2,7 @@
 // Addresses that are no user's, and in which order calls touch what they are given.
 #include "guest.h"
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -28,7 +29,7 @@ static void everywhere(long a)
     result("sigaltstack", syscall(SYS_sigaltstack, a, 0));
     result("sigaltstack", syscall(SYS_sigaltstack, 0, a));
     result("memfd_create", syscall(SYS_memfd_create, a, 0));
-    result("ioctl", syscall(SYS_ioctl, fd[0], 0x5421, a));
+    result("ioctl", syscall(SYS_ioctl, fd[0], FIONBIO, a));
     result("getrandom", syscall(SYS_getrandom, a, 10, 0));
     result("process_vm_readv", syscall(SYS_process_vm_readv, getpid(), a, 1, a, 1, 0));
     printf("\n");
@@ -98,11 +99,15 @@ int main(void)
     start();
     everywhere(-1);
     everywhere(-4096);
-    everywhere((long)(1UL << (8 * sizeof(long) - 1)));
-#if __LP64__
+    everywhere((long)(31UL << (8 * sizeof(long) - 5)));
+#ifdef __x86_64__ // the first one behind user space, and where addresses are no longer canonical
     everywhere(0x7ffffffff000);
     everywhere(0x7fffffffffff);
     everywhere(0x800000000000);
+#else
+    everywhere((long)(3UL << (8 * sizeof(long) - 2)));
+    everywhere((long)(7UL << (8 * sizeof(long) - 3)));
+    everywhere((long)(15UL << (8 * sizeof(long) - 4)));
 #endif
     orders();
     populate();

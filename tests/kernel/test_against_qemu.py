@@ -16,8 +16,11 @@ from tests.kernel.test_tasks import SOURCES, has_tasks
 QEMU = {"aarch64": "aarch64", "powerpc64": "ppc64", "powerpc64le": "ppc64le", "powerpc": "ppc"}
 # Where qemu-user is no judge, and why.
 OUTSIDE = {
+    "bad_pointers": "it looks at addresses in an order of its own",
+    "file_edges": "it looks at a buffer before it writes",
     "files": "it takes advice without doing anything",
     "errnos": "it keeps no RLIMIT_AS and RLIMIT_DATA",
+    "guard_forks": "it does not know guard advice",
     "guards": "it does not know guard advice",
     "kernel_access": "its copies do not stop at the byte where Linux stops",
     "madvise": "it takes most advice without doing anything",
@@ -49,6 +52,7 @@ def arguments_of(name: str, directory: Path) -> list[str]:
     place = [str(directory)]
     return {
         "directories": place,
+        "file_edges": place,
         "files": place,
         "folios": place,
         "holes": place,
