@@ -84,6 +84,8 @@ static void reader_left(void)
     pid_t pid = child();
     if (pid == 0) {
         close(ends[0]);
+        struct pollfd gone = {.fd = ends[1]}; // POLLERR: the parent has closed it too
+        poll(&gone, 1, -1);
         (void)!write(ends[1], "x", 1);
         _exit(0);
     }

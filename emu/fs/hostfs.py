@@ -80,12 +80,22 @@ class HostFs(SuperBlock):
         self.fifos: dict[tuple[int, int], Pipe] = {}
         self.fifos_made = 0
         self.numbers: dict[tuple[int, int], int] = {}
+        self.last_number = 1
         self.device_open: Callable[[Dentry, int, int, Current], File | int] = lambda *_: -errno.ENXIO
 
     def number(self, device: int, inode: int) -> int:
         """The inode number that the guest sees: in the order in which it comes upon files, not the host's, which would
         make a run depend on it. Files of all the host's devices are on one device here."""
-        return self.numbers.setdefault((device, inode), len(self.numbers) + 2)
+        found = self.numbers.get((device, inode))
+        if found is None:
+            self.last_number += 1
+            found = self.numbers[device, inode] = self.last_number
+        return found
+
+    def forget(self, key: tuple[int, int]) -> None:
+        """A file is gone, or new: what is known of its inode is not its own. The host may use the number again."""
+        for known in (self.numbers, self.times, self.cached, self.fifos):
+            known.pop(key, None)
 
     def listing(self, fd: int) -> list[tuple[bytes, int, int]]:
         """(name, inode number, type) of the entries of an open directory, by name: the host's order is its own."""
@@ -401,8 +411,7 @@ class HostInode(Inode):
             else:
                 st = os.lstat(path)
         key = st.st_dev, st.st_ino
-        self.sb.times.pop(key, None)
-        self.sb.fifos.pop(key, None)
+        self.sb.forget(key)
         self.sb.touch(key, ATIME, MTIME, CTIME, BTIME)
         self.sb.touch(self.key, MTIME, CTIME)
         return st
@@ -468,8 +477,7 @@ class HostInode(Inode):
         self.sb.touch(self.key, MTIME, CTIME)
         if inode.st.st_nlink <= 1 or inode.is_dir:
             if not inode.files:
-                self.sb.times.pop(inode.key, None)
-                self.sb.fifos.pop(inode.key, None)
+                self.sb.forget(inode.key)
         else:
             self.sb.touch(inode.key, CTIME)
 
@@ -530,9 +538,10 @@ class HostInode(Inode):
                     pass
         except OSError as problem:
             return _error(problem)
+        self.sb.forget((st.st_dev, st.st_ino))
         inode = self.sb.inode(st)
         self.sb.touch(inode.key, ATIME, MTIME, CTIME, BTIME)
-        place = Dentry(dentry, b"#%d" % st.st_ino, inode)
+        place = Dentry(dentry, b"#%d" % inode.i_ino, inode)
         place.unlinked = True
         return HostFile(place, flags & ~O_TMPFILE_BIT, inode, fd)
 
@@ -665,7 +674,7 @@ class HostInode(Inode):
                 if self.st.st_nlink and (mapping.absent.ranges or mapping.folios.start):
                     self.sb.cached[self.key] = mapping.absent, mapping.folios
             if self.st.st_nlink == 0:
-                self.sb.times.pop(self.key, None)
+                self.sb.forget(self.key)
 
 
 class HostFile(File):
