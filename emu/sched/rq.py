@@ -130,6 +130,8 @@ class Rq:
             if best is None or task.rt_priority - (best is not curr) >= best.rt_priority:  # of equals not `curr`
                 best = task
         if best is not None:
+            if best is curr:
+                self._account(best, now)  # a new slice begins
             return best
         cfs = self.cfs
         if curr is not None:

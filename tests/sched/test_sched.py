@@ -7,8 +7,9 @@ from errno import EINTR, ETIMEDOUT
 
 import pytest
 
-from emu.sched.entity import SCHED_FIFO, State
+from emu.sched.entity import SCHED_FIFO, SCHED_RR, State
 from emu.sched.fair import TICK_NSEC, base_slice
+from emu.sched.rq import RR_TIMESLICE
 from emu.sched.sched import Sched
 from emu.tracepoint import Tracepoints
 from tests.locking.threads import KThread, Threads
@@ -132,6 +133,25 @@ def test_a_real_time_task_runs_first() -> None:
         if priority:
             box.sched.set_scheduler(task, SCHED_FIFO, priority, 0)
     assert box.run() == ["twenty", "ten", "low"]
+
+
+def test_a_round_robin_task_goes_on_where_only_lesser_ones_wait() -> None:
+    box = Threads(1)
+
+    def turns() -> None:
+        sched = box.sched
+        sched.set_scheduler(sched.current, SCHED_RR, 5, 0)
+        for _ in range(3):
+            box.work(RR_TIMESLICE + 1)
+            assert sched.rq.waiting and sched.clock >= sched.rq.slice_end
+            sched.resched()
+            assert sched.rq.slice_end == sched.clock + RR_TIMESLICE
+        box.note("first")
+
+    box.start(turns)
+    box.start(lambda: box.note("second"))
+    assert box.run() == ["first", "second"]
+    assert box.threads[0].sum_exec_runtime >= 3 * RR_TIMESLICE
 
 
 def test_a_woken_task_goes_to_an_idle_cpu_that_it_may_use() -> None:
