@@ -97,10 +97,12 @@ def _save_fpstate(cpu: X86Cpu, access: Access, fx: int, pkru: int) -> bool:
         return False
     image = fxsave(cpu)
     size = cpu.model.xstate_size
-    state = image + struct.pack("<Q", XFEATURES) + bytes(size - 520)
+    features = XFEATURES
     if cpu.model.pkru_at:
-        state = image + struct.pack("<Q", XFEATURES | XFEATURE_PKRU) + bytes(cpu.model.pkru_at - 520)
-        state += struct.pack("<I", pkru).ljust(size - len(state), b"\0")
+        features |= XFEATURE_PKRU
+    state = (image + struct.pack("<Q", features)).ljust(cpu.model.pkru_at or size, b"\0")
+    if cpu.model.pkru_at:
+        state = (state + struct.pack("<I", pkru)).ljust(size, b"\0")
     mm = access.mm
     while True:
         mm.pagefault_disabled += 1

@@ -262,18 +262,19 @@ def _utimens(task: Task, address: int, size: int) -> tuple[int, int] | int | Non
     return found[0], found[1]
 
 
-def sys_utimensat(task: Task, dfd: int, name: int, times: int, flags: int, *_: int) -> int:
-    values = _utimens(task, times, task.word)
+def _utimensat(task: Task, dfd: int, name: int, times: int, flags: int, word: int) -> int:
+    values = _utimens(task, times, word)
     if values == (-1, -1):
         return 0  # not even the path is looked at
     return values if isinstance(values, int) else do_utimes(task, dfd, name, values, flags & 0xFFFFFFFF)
+
+
+def sys_utimensat(task: Task, dfd: int, name: int, times: int, flags: int, *_: int) -> int:
+    return _utimensat(task, dfd, name, times, flags, task.word)
 
 
 def sys_utimensat_time64(task: Task, dfd: int, name: int, times: int, flags: int, *_: int) -> int:
-    values = _utimens(task, times, 8)
-    if values == (-1, -1):
-        return 0  # not even the path is looked at
-    return values if isinstance(values, int) else do_utimes(task, dfd, name, values, flags & 0xFFFFFFFF)
+    return _utimensat(task, dfd, name, times, flags, 8)
 
 
 def _timevals(task: Task, address: int) -> tuple[int, int] | int | None:

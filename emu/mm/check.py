@@ -193,9 +193,8 @@ class Checker:
             if value:
                 self.no_reader("I5", vma, "is detached")
         elif name == "vm_flags" and value == vma.vm_flags | VM_MAYBE_GUARD and not vma.detached:
-            if not self.dep.holds(
-                mm.mmap_lock
-            ):  # set atomically, as only writers of the VMA look (vma_set_atomic_flag)
+            # Set atomically, as only writers of the VMA look (vma_set_atomic_flag).
+            if not self.dep.holds(mm.mmap_lock):
                 self.report("I4", f"VM_MAYBE_GUARD of {vma} is set without mmap_lock")
         elif vma.detached:
             self.no_reader("I1", vma, f"is written ({name}) after it was detached,")

@@ -33,7 +33,6 @@ from emu.mm.mm_types import (
     vm_area_struct,
     vm_get_page_prot,
     vm_operations_struct,
-    vma_pages,
 )
 from emu.mm.mmap_lock import mmap_read_unlock
 from emu.mm.readahead import Absent, do_sync_mmap_readahead, page_cache_async_ra, page_cache_sync_ra
@@ -231,23 +230,23 @@ class address_space:
             if not cached.dirty:
                 continue
             cached.dirty = False
-            size = min(PAGE_SIZE, self.host.i_size - (index << PAGE_SHIFT))
-            if size > 0:
-                error = self.host.write_page(index, self.memory.ram.read(cached.pfn << PAGE_SHIFT, size))
-                if error < 0:
-                    result = error
+            result = self._write_out(index, cached) or result
         return result
+
+    def _write_out(self, index: int, cached: page) -> int:
+        """Store on the host what of a page lies in the file: 0 or -errno."""
+        size = min(PAGE_SIZE, self.host.i_size - (index << PAGE_SHIFT))
+        if size <= 0:
+            return 0
+        return min(0, self.host.write_page(index, self.memory.ram.read(cached.pfn << PAGE_SHIFT, size)))
 
     def store(self) -> None:
         """Bring the host's file up to date, for whoever looks at it there. To the guest nothing happens."""
         if self.shmem:
             return
         for index, cached in sorted(self.pages.items()):
-            size = min(PAGE_SIZE, self.host.i_size - (index << PAGE_SHIFT))
-            if size > 0 and (cached.dirty or (cached._mapcount and folio_dirty_in_mappings(self.memory, cached))):
-                error = self.host.write_page(index, self.memory.ram.read(cached.pfn << PAGE_SHIFT, size))
-                if error < 0:
-                    self.wb_err = error
+            if cached.dirty or (cached._mapcount and folio_dirty_in_mappings(self.memory, cached)):
+                self.wb_err = self._write_out(index, cached) or self.wb_err
 
     def drop(self) -> None:
         """Forget all pages: the inode goes away. Nothing may map them any more."""
@@ -271,29 +270,23 @@ def filemap_fault(vmf: vm_fault) -> int:
     if vmf.pgoff << PAGE_SHIFT >= mapping.host.i_size:
         return VM_FAULT_SIGBUS
     major = 0
+    pages = -1  # that must come in first
     absent = mapping.absent
     if vmf.pgoff in absent.empty:  # there, and not up to date: read alone, and not counted as a major fault
-        absent.remove(vmf.pgoff, vmf.pgoff + 1)
-        mapping.brought_in(1)
-        if may_unlock_for_io(vmf):
-            if not vmf.flags & FAULT_FLAG_VMA_LOCK:  # which handle_mm_fault lets go
-                mmap_read_unlock(vma.vm_mm)
-            return VM_FAULT_RETRY
+        pages = absent.remove(vmf.pgoff, vmf.pgoff + 1)
     elif absent.ranges and vmf.pgoff in absent:
         mapping.memory.vmstat["pgmajfault"] += 1
         major = VM_FAULT_MAJOR
         pages = do_sync_mmap_readahead(mapping, vma.vm_file.f_ra, vmf.pgoff, vma)
+    elif absent.marks and not vmf.flags & FAULT_FLAG_TRIED and not vma.vm_flags & VM_RAND_READ:
+        head, order = mapping.folios.find(vmf.pgoff) or (vmf.pgoff, 0)
+        if head in absent.marks:
+            pages = page_cache_async_ra(mapping, vma.vm_file.f_ra, head, 1 << order)
+    if pages >= 0:
         dropped = maybe_unlock_mmap_for_io(vmf)
         mapping.brought_in(pages)
         if dropped:
             return major | VM_FAULT_RETRY | VM_FAULT_UNLOCKED
-    elif absent.marks and not vmf.flags & FAULT_FLAG_TRIED and not vma.vm_flags & VM_RAND_READ:
-        head, order = mapping.folios.find(vmf.pgoff) or (vmf.pgoff, 0)
-        if head in absent.marks:
-            dropped = maybe_unlock_mmap_for_io(vmf)
-            mapping.brought_in(page_cache_async_ra(mapping, vma.vm_file.f_ra, head, 1 << order))
-            if dropped:
-                return VM_FAULT_RETRY | VM_FAULT_UNLOCKED
     found = mapping.read_cache_page(vmf.pgoff)
     if isinstance(found, int):
         return VM_FAULT_OOM if found == -12 else VM_FAULT_SIGBUS
@@ -302,18 +295,13 @@ def filemap_fault(vmf: vm_fault) -> int:
     return major | VM_FAULT_LOCKED
 
 
-def may_unlock_for_io(vmf: vm_fault) -> bool:
-    """Is this the first try of a fault that may be tried again."""
-    mask = FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED | FAULT_FLAG_RETRY_NOWAIT
-    return vmf.flags & mask == FAULT_FLAG_ALLOW_RETRY
-
-
 def maybe_unlock_mmap_for_io(vmf: vm_fault) -> bool:
     """Before a wait: let go of the lock under which the fault is handled, where it can be tried again. Was it."""
-    if not may_unlock_for_io(vmf):
+    flags = vmf.flags
+    if flags & (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED | FAULT_FLAG_RETRY_NOWAIT) != FAULT_FLAG_ALLOW_RETRY:
         return False
     mm = vmf.vma.vm_mm
-    if not vmf.flags & FAULT_FLAG_VMA_LOCK:
+    if not flags & FAULT_FLAG_VMA_LOCK:
         mmap_read_unlock(mm)
     elif mm.scheme.callee_drops_lock:
         mm.scheme.vma_end_read(vmf.vma)
@@ -377,55 +365,45 @@ def filemap_map_pages(vmf: vm_fault, start_pgoff: int, end_pgoff: int) -> int:
 
 def whole_folios(vma: vm_area_struct, folios: Folios, start_pgoff: int, end_pgoff: int, file_end: int) -> Iterator[int]:
     """The pages start..end, and with each one all of its folio, where that lies within the file (whose last page is
-    `file_end`), the VMA and one page table (filemap_map_folio_range). Of one that fills page tables the pages of the
-    first such table that is touched: Linux maps a huge page there (filemap_map_pmd)."""
-    shift = vma.vm_mm.pgtable.leaf_shift
-    full = 1 << shift - PAGE_SHIFT
+    `file_end`), the VMA and one page table (filemap_map_folio_range)."""
+    full = 1 << vma.vm_mm.pgtable.leaf_shift - PAGE_SHIFT
     pgoff = start_pgoff
     while pgoff <= end_pgoff:
-        head, order = folios.find(pgoff) or (pgoff, 0)
-        if 1 << order > full:
-            head, order = pgoff & -full, full.bit_length() - 1
-        last = head + (1 << order) - 1
-        low = vma.vm_start + (head - vma.vm_pgoff << PAGE_SHIFT)
-        high = low + (1 << order + PAGE_SHIFT)
-        inside = last <= file_end if order == full.bit_length() - 1 else last < file_end
-        if inside and vma.vm_start <= low and high <= vma.vm_end and low >> shift == high - 1 >> shift:
-            yield from range(head, last + 1)
+        pages, fits = folio_in_vma(vma, folios, pgoff)
+        if fits and (pages.stop <= file_end or (len(pages) == full and pages.stop == file_end + 1)):
+            yield from pages
         else:
-            last = min(last, end_pgoff)
-            yield from range(pgoff, last + 1)
-        pgoff = last + 1
+            pages = range(pgoff, min(pages.stop, end_pgoff + 1))
+            yield from pages
+        pgoff = pages.stop
+
+
+def folio_in_vma(vma: vm_area_struct, folios: Folios, pgoff: int) -> tuple[range, bool]:
+    """The pages of the folio that page `pgoff` is of, and whether the VMA and one page table hold them all. Of a folio
+    that fills page tables those of one such table: Linux maps a huge page there."""
+    shift = vma.vm_mm.pgtable.leaf_shift
+    head, order = folios.find(pgoff) or (pgoff, 0)
+    if order > shift - PAGE_SHIFT:
+        order = shift - PAGE_SHIFT
+        head = pgoff & -(1 << order)
+    low = vma.vm_start + (head - vma.vm_pgoff << PAGE_SHIFT)
+    high = low + (1 << order + PAGE_SHIFT)
+    fits = vma.vm_start <= low and high <= vma.vm_end and low >> shift == high - 1 >> shift
+    return range(head, head + (1 << order)), fits
 
 
 def mappable_folio(vmf: vm_fault) -> range | None:
     """The pages of the large folio that vmf.page is of, where all of them can be mapped at once: they lie in the file,
-    the VMA and one page table, which has no entries for them yet (finish_fault). Of a folio that fills page tables
-    those of one. Else None."""
-    vma = vmf.vma
-    assert vmf.page is not None
-    mapping = vmf.page.mapping
-    if not isinstance(mapping, address_space) or not mapping.folios.large:
+    the VMA and one page table, which has no entries for them yet (finish_fault). Else None."""
+    if vmf.vma.vm_file is None or not vmf.vma.vm_file.f_mapping.folios.large:
         return None
-    found = mapping.folios.find(vmf.pgoff)
-    if found is None or not found[1]:
+    mapping = vmf.vma.vm_file.f_mapping
+    pages, fits = folio_in_vma(vmf.vma, mapping.folios, vmf.pgoff)
+    if len(pages) == 1 or not fits or pages.stop > mapping.host.i_size + PAGE_SIZE - 1 >> PAGE_SHIFT:
         return None
-    head, order = found
-    table = vma.vm_mm.pgtable
-    full = table.leaf_shift - PAGE_SHIFT
-    if order > full:
-        head, order = vmf.pgoff >> full << full, full
-    count = 1 << order
-    before = vmf.pgoff - head
-    at = vmf.slot & table.leaf_mask
-    first = vmf.pgoff - vma.vm_pgoff - before  # within the VMA
-    if first < 0 or first + count > vma_pages(vma) or at < before or at - before + count > 1 << full:
-        return None
-    if head + count > mapping.host.i_size + PAGE_SIZE - 1 >> PAGE_SHIFT:
-        return None
-    if any(table.get(slot) for slot in range(vmf.slot - before, vmf.slot - before + count)):
-        return None
-    return range(head, head + count)
+    table = vmf.vma.vm_mm.pgtable
+    first = vmf.slot - vmf.pgoff
+    return None if any(table.get(first + index) for index in pages) else pages
 
 
 def filemap_page_mkwrite(vmf: vm_fault) -> int:

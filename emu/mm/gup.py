@@ -67,14 +67,13 @@ def _get_user_pages(
     write: bool,
     force: bool,
     unlockable: bool = True,
-    foreign: bool = False,
     madvise: bool = False,
 ) -> tuple[int, bool]:
     """Make every page of [start, end), of one VMA or of several, present (and writable for `write`): pages done, or
     -errno when it is the first that fails; and whether mmap_lock was given away meanwhile. Where it may be
     (`unlockable`), it is by a fault that ends with VM_FAULT_COMPLETED or VM_FAULT_RETRY; then it is taken again, and
-    the page is looked at once more, in what may be another mapping by now (__get_user_pages_locked). `madvise`: errors
-    are those of FOLL_MADV_POPULATE."""
+    the page is looked at once more, in what may be another mapping by now (__get_user_pages_locked). Where it may not,
+    the memory is another one's, and protection keys do not count. `madvise`: errors as with FOLL_MADV_POPULATE."""
     dropped = False
     table = mm.pgtable
     format = table.format
@@ -87,7 +86,7 @@ def _get_user_pages(
         tried = 0
         while True:
             if vma is None or address >= vma.vm_end:
-                found = _gup_vma(mm, address, write, force, foreign, madvise)
+                found = _gup_vma(mm, address, write, force, not unlockable, madvise)
                 if isinstance(found, int):
                     return done or found, dropped
                 vma = found
@@ -188,7 +187,7 @@ def get_user_page_remote(
     gives it away only where that is allowed (`unlockable`), which is for who works in its own address space: protection
     keys bind that one alone."""
     start = address & PAGE_MASK
-    got, _ = _get_user_pages(mm, start, start + PAGE_SIZE, write, force, unlockable, not unlockable)
+    got, _ = _get_user_pages(mm, start, start + PAGE_SIZE, write, force, unlockable)
     return got if got < 0 else _page_of(mm, mm.pgtable.get(mm.pgtable.slot(address)))
 
 

@@ -499,12 +499,12 @@ def _map_rest_of_folio(vmf: vm_fault, prot: int) -> None:
     pages = mappable_folio(vmf)
     if pages is None:
         return
-    assert vmf.page is not None
-    mapping: address_space = vmf.page.mapping  # type: ignore[assignment]
+    assert vmf.vma.vm_file is not None
+    mapping = vmf.vma.vm_file.f_mapping
     mm = vmf.vma.vm_mm
     for index in pages:
-        other = vmf.page if index == vmf.pgoff else mapping.read_cache_page(index)
-        if other is vmf.page or isinstance(other, int):
+        other = mapping.read_cache_page(index)
+        if index == vmf.pgoff or isinstance(other, int):
             continue
         other._refcount += 1
         other._mapcount += 1

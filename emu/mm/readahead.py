@@ -49,8 +49,9 @@ class Absent:
         self.ranges = sorted([*apart, (first, end)])
 
     def covers(self, first: int, end: int) -> bool:
-        """Are all of the pages first .. end-1 absent."""
-        return any(low <= first and end <= high for low, high in self.ranges)
+        """Has none of the pages first .. end-1 even a page that is not up to date."""
+        absent = any(low <= first and end <= high for low, high in self.ranges)
+        return absent and not any(first <= index < end for index in self.empty)
 
     def next_miss(self, index: int) -> int | None:
         """The first absent page from `index` on."""
@@ -168,9 +169,7 @@ def page_cache_ra_order(mapping: address_space, ra: file_ra_state) -> int:
             order = (index & -index).bit_length() - 1
         while order and index + (1 << order) - 1 > limit:
             order -= 1
-        if not absent.covers(index, index + (1 << order)) or any(
-            index <= i < index + (1 << order) for i in absent.empty
-        ):
+        if not absent.covers(index, index + (1 << order)):
             break
         if order:
             folios.start[index] = order

@@ -61,6 +61,11 @@ class Uaccess:
             if not self.kernel_fault(address, syndrome, function):
                 return -1
 
+    def _run_into_fault(self, address: int, access: int, function: str) -> None:
+        """Access all that is in user space from `address` on, and then what is not."""
+        while self._translate(address, access, function) >= 0:
+            address = (address & -PAGE_SIZE) + PAGE_SIZE
+
     def writable(self, address: int, function: str) -> bool:
         """Touch one byte for writing, its content left alone; False = EFAULT."""
         return self.access_ok(address, 1) and self._translate(address, WRITE, function) >= 0
@@ -74,9 +79,7 @@ class Uaccess:
         if not self.access_ok(address, size):
             if self.user_ptr_max is None or function not in _MASKED or not size:
                 return None
-            address = min(address, self.user_ptr_max)
-            while self._translate(address, READ, function) >= 0:  # all of it that is in user space, and then no more
-                address = (address & -PAGE_SIZE) + PAGE_SIZE
+            self._run_into_fault(min(address, self.user_ptr_max), READ, function)
             return None
         if (address & PAGE_SIZE - 1) + size <= PAGE_SIZE:
             if size == 0:
@@ -134,8 +137,7 @@ class Uaccess:
                 syndrome = walk(self.hw, self.ram, self.table.root, self.user_ptr_max, WRITE, False)[2]
                 self.kernel_fault(2 * _NEGATIVE - 1, syndrome, function)
             elif address + size <= self.user_ptr_max + PAGE_SIZE:  # what is above is not canonical: no page fault
-                while self._translate(address, WRITE, function) >= 0:
-                    address = (address & -PAGE_SIZE) + PAGE_SIZE
+                self._run_into_fault(address, WRITE, function)
             return False
         if (address & PAGE_SIZE - 1) + size > PAGE_SIZE and self.access_ok(address, size):
             last = address + size - 1 & -PAGE_SIZE

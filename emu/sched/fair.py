@@ -68,22 +68,23 @@ class CfsRq:
         self.sum_w_vruntime = 0
         self.zero_vruntime = 0  # V, when somebody asked last
 
+    def _sums(self) -> tuple[int, int]:
+        """Of weights, and of vruntimes by weight, the running task among them."""
+        curr = self.curr
+        if curr is None:
+            return self.sum_weight, self.sum_w_vruntime
+        return self.sum_weight + curr.weight, self.sum_w_vruntime + curr.weight * curr.vruntime
+
     def avg_vruntime(self) -> int:
         """V; where nobody competes the last one."""
-        weight, total, curr = self.sum_weight, self.sum_w_vruntime, self.curr
-        if curr is not None:
-            weight += curr.weight
-            total += curr.weight * curr.vruntime
+        weight, total = self._sums()
         if weight:
             self.zero_vruntime = total // weight
         return self.zero_vruntime
 
     def entity_eligible(self, se: SchedEntity) -> bool:
         """Has a task of this CPU had no more than its share."""
-        weight, total, curr = self.sum_weight, self.sum_w_vruntime, self.curr
-        if curr is not None:
-            weight += curr.weight
-            total += curr.weight * curr.vruntime
+        weight, total = self._sums()
         return total >= se.vruntime * weight
 
     def _add(self, se: SchedEntity) -> None:
@@ -179,7 +180,7 @@ class CfsRq:
         vruntime = self.avg_vruntime()
         se.slice = se.custom_slice or self.base_slice
         lag = 0
-        weight = self.sum_weight + (self.curr.weight if self.curr is not None else 0)
+        weight, _ = self._sums()
         if se.vlag and weight:
             lag = _div(se.vlag * (weight + se.weight), weight)
         se.vruntime = vruntime - lag
@@ -241,10 +242,7 @@ class CfsRq:
             curr = None
         if curr is not None and protect and curr.vruntime < curr.vprot:
             return curr
-        weight, total = self.sum_weight, self.sum_w_vruntime
-        if self.curr is not None:
-            weight += self.curr.weight
-            total += self.curr.weight * self.curr.vruntime
+        weight, total = self._sums()
         best: SchedEntity | None = None
         for se in self.tasks:
             if (best is None or se.deadline < best.deadline) and total >= se.vruntime * weight:
