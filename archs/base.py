@@ -150,8 +150,6 @@ class FaultEntry(Protocol):
 
     owner: Any  # the task, whose `cpu` has its registers; None where the entry was given a CPU of its own
     deadline: int  # ns of virtual time, for `user_fault_before`
-    pkru: int  # what protection keys forbid the task
-    user_ptr_max: int | None  # see emu.mm.uaccess.Uaccess
 
     def user_fault(self, address: int, syndrome: int, ip: int) -> bool:
         """A page fault in user mode. True: served, go on. False: a signal was sent through `force_sig`."""
@@ -201,6 +199,7 @@ class Arch(Protocol):
     audit_arch: int
     cpu_model: str  # which CPU it has, or "" where there is but one
     init_pkru: int  # what protection keys forbid a program that begins
+    user_ptr_max: int | None  # see emu.mm.uaccess.Uaccess
     models: Mapping[str, Arch]  # the architecture with each of its CPUs, by name
     vdso: bytes  # what [vdso] holds, up to a page: an ELF image, or nothing but the signal trampoline
 

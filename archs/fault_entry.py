@@ -20,8 +20,6 @@ class RecordedFaultEntry:
     """The entry of page faults of one task. How the last fault went is left in `path`, `reason`, `flags`, `vma_id`,
     `result` and `served`. An architecture derives from it and implements `handle`."""
 
-    user_ptr_max: int | None = None
-
     def __init__(self, mm: mm_struct, cpu: Any, force_sig: Callable[[SigInfo], None]) -> None:
         self.mm = mm
         self.tp = mm.tp
@@ -34,7 +32,6 @@ class RecordedFaultEntry:
         self.entry_ns = mm.memory.costs.entry
         self.smp = mm.memory.costs.batches is not None
         self.deadline = 0
-        self.pkru = 0  # of the task
         self.path = 0
         self.reason = 0
         self.flags = 0

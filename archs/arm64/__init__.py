@@ -29,6 +29,7 @@ class Arm64Arch:
     vdso = signal.SIGPAGE
     cpu_model = ""
     init_pkru = 0
+    user_ptr_max: int | None = None
     models: Mapping[str, Arch] = {}
 
     def make_cpu(self, ram: Ram, native: bool, serve_inside: bool) -> Arm64Cpu:

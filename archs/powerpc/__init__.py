@@ -26,6 +26,7 @@ class PowerPcArch:
 
     cpu_model = ""
     init_pkru = 0
+    user_ptr_max: int | None = None
     models: Mapping[str, Arch] = {}
 
     def __init__(self, name: str, machine: str, target: ElfTarget, audit_arch: int) -> None:

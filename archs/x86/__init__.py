@@ -39,6 +39,7 @@ class X86Arch:
 
     name = "x86_64"
     uname_machine = "x86_64"
+    user_ptr_max: int | None = TASK_SIZE_MAX
     syscalls = SYSCALLS
     audit_arch = 0xC000003E
     vdso = vdso.build()

@@ -122,12 +122,12 @@ class Task(SchedEntity):
         self.entry = self.arch.make_fault_entry(mm, None, self.force_sig)
         self.entry.owner = self
         byteorder: Literal["big", "little"] = "big" if self.arch.elf.big_endian else "little"
-        self.access = Uaccess(mm, self.entry.kernel_fault, byteorder, self.entry.user_ptr_max)
+        self.access = Uaccess(mm, self.entry.kernel_fault, byteorder, self.arch.user_ptr_max)
         self.set_pkru(self.pkru)
 
     def set_pkru(self, value: int) -> None:
         """Change what protection keys forbid, also where that is looked up (write_pkru)."""
-        self.pkru = self.entry.pkru = self.access.pkru = value
+        self.pkru = self.access.pkru = value
         cpu = self.mm.cpu
         if cpu is not None and cpu.task is self:
             cpu.engine.set_pkru(value)

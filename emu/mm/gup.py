@@ -44,7 +44,7 @@ def _check_vma_flags(vma: vm_area_struct, write: bool, force: bool, foreign: boo
             return -EFAULT
     elif not flags & VM_READ and (not force or not flags & VM_MAYREAD):
         return -EFAULT
-    return 0 if foreign or arch_vma_access_permitted(vma, write) else -EFAULT
+    return 0 if foreign or arch_vma_access_permitted(vma.vm_mm.memory.sched, flags, write) else -EFAULT
 
 
 def _gup_vma(
@@ -200,7 +200,9 @@ def _page_of(mm: mm_struct, pte: int) -> page:
 def fixup_user_fault(mm: mm_struct, address: int, write: bool) -> int:
     """Serve a fault that kernel code took on behalf of the guest: 0, -EFAULT, -ENOMEM. mmap_lock held for read."""
     vma = mm.mm_mt.load(address)
-    if vma is None or not vma.vm_flags & (VM_WRITE if write else VM_READ) or not arch_vma_access_permitted(vma, write):
+    if vma is None or not vma.vm_flags & (VM_WRITE if write else VM_READ):
+        return -EFAULT
+    if not arch_vma_access_permitted(mm.memory.sched, vma.vm_flags, write):
         return -EFAULT
     mm.memory.costs.without_exception()
     ret = handle_mm_fault(vma, address & PAGE_MASK, FAULT_FLAG_WRITE if write else 0)

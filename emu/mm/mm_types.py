@@ -290,12 +290,17 @@ class mm_struct:
         self.fatal_signal_pending: Callable[[], bool] = lambda: False
 
 
+def flags_pkey(vm_flags: int) -> int:
+    """The protection key in a VMA's flags."""
+    return vm_flags >> PKEY_SHIFT & 15
+
+
 def vm_get_page_prot(mm: mm_struct, vm_flags: int) -> int:
     """The bits of a page-table entry that a VMA's flags ask for."""
     format = mm.pgtable.format
     prot = format.protection_map[vm_flags & 15]
     if vm_flags & ARCH_VM_PKEY_FLAGS:
-        prot |= (vm_flags >> PKEY_SHIFT & 15) << format.pkey_shift
+        prot |= flags_pkey(vm_flags) << format.pkey_shift
     return prot
 
 

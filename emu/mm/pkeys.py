@@ -10,8 +10,12 @@ its own, which the kernel gives out when it is first needed. Some x86-64 CPUs ha
 from __future__ import annotations
 
 from errno import EINVAL
+from typing import TYPE_CHECKING
 
-from emu.mm.mm_types import PKEY_SHIFT, VM_ACCESS_FLAGS, VM_EXEC, mm_struct, vm_area_struct
+from emu.mm.mm_types import VM_ACCESS_FLAGS, VM_EXEC, flags_pkey, mm_struct, vm_area_struct
+
+if TYPE_CHECKING:
+    from emu.sched.sched import Sched
 
 PKEY_DISABLE_ACCESS, PKEY_DISABLE_WRITE = 1, 2
 PROT_EXEC = 4
@@ -21,7 +25,7 @@ INIT_PKRU = 0x55555554
 
 def vma_pkey(vma: vm_area_struct) -> int:
     """The key of a VMA."""
-    return vma.vm_flags >> PKEY_SHIFT & 15
+    return flags_pkey(vma.vm_flags)
 
 
 def arch_max_pkey(mm: mm_struct) -> int:
@@ -98,7 +102,8 @@ def pkru_allows(pkru: int, pkey: int, write: bool) -> bool:
     return not (rights if write else rights & PKEY_DISABLE_ACCESS)
 
 
-def arch_vma_access_permitted(vma: vm_area_struct, write: bool) -> bool:
-    """Does the VMA's key let the running thread, which works in its own address space, get at the data."""
-    pkru = vma.vm_mm.memory.sched.current.pkru
-    return not pkru or pkru_allows(pkru, vma_pkey(vma), write)
+def arch_vma_access_permitted(sched: Sched, vm_flags: int, write: bool, execute: bool = False) -> bool:
+    """Does the key in a VMA's flags let the running thread, which works in its own address space, get at the data;
+    executing it always does."""
+    pkru = sched.current.pkru
+    return not pkru or execute or pkru_allows(pkru, flags_pkey(vm_flags), write)

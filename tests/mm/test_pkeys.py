@@ -104,7 +104,6 @@ def test_entries_have_the_key_of_their_vma() -> None:
     arch_set_user_pkey_access(mm, key, 0)
     area = vm_mmap_pgoff(mm, None, 0, 3 * PAGE, 3, PRIVATE, 0)
     entry = FaultEntry(mm, None, lambda info: None)
-    entry.pkru = mm.memory.sched.current.pkru
     assert entry.user_fault(area, 6, 0)
     assert do_mprotect_pkey(mm, area, 2 * PAGE, 3, key) == 0
     assert at(mm, area) is not at(mm, area + 2 * PAGE), "another key is another VMA"
@@ -122,7 +121,7 @@ def test_keys_bind_who_works_for_itself_but_not_a_tracer() -> None:
     arch_set_user_pkey_access(mm, key, PKEY_DISABLE_WRITE)
     entry = FaultEntry(mm, None, lambda info: None)
     access = Uaccess(mm, entry.kernel_fault, "little")
-    entry.pkru = access.pkru = mm.memory.sched.current.pkru
+    access.pkru = mm.memory.sched.current.pkru
     assert access.get_user(area, 4) == 0
     assert not access.put_user(area, 1, 4)
     mmap_read_lock(mm)

@@ -8,7 +8,7 @@ from archs.base import SEGV_PKUERR, SIGSEGV
 from archs.explain import Bit, Check, Facts, flag_bits
 from archs.x86.mm import fault as f
 from archs.x86.mm import pgtable as p
-from emu.mm.mm_types import PKEY_SHIFT, VM_ACCESS_FLAGS, VM_WRITE
+from emu.mm.mm_types import VM_ACCESS_FLAGS, VM_WRITE, flags_pkey
 
 _PKUERR = (SIGSEGV, SEGV_PKUERR)
 _CODE = (
@@ -66,7 +66,7 @@ class X86Explainer:
         checks = [Check("access_error: no protection key refused it", not code & f.X86_PF_PK)]
         if code & f.X86_PF_PK:
             return checks
-        pkey = flags >> PKEY_SHIFT & 15
+        pkey = flags_pkey(flags)
         if pkey or facts.signal == _PKUERR:
             permitted = facts.signal != _PKUERR
             checks.append(Check(f"access_error: the thread may use the VMA's protection key {pkey}", permitted))
