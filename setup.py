@@ -4,4 +4,14 @@ it."""
 
 from setuptools import Extension, setup
 
-setup(ext_modules=[Extension("emu.hw._native", ["emu/hw/_native.c"], extra_compile_args=["-O2"], optional=True)])
+setup(
+    ext_modules=[
+        Extension(
+            "emu.hw._native",
+            ["emu/hw/_native.c", "emu/hw/_x86_insn.c"],
+            depends=["emu/hw/_x86_insn.h"],
+            extra_compile_args=["-O2"],
+            optional=True,
+        )
+    ]
+)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from unicorn import UC_ARCH_X86, UC_MODE_64
+from unicorn import UC_ARCH_X86, UC_MODE_64, x86_const
 from unicorn.x86_const import (
     UC_X86_INS_CPUID,
     UC_X86_INS_IN,
@@ -62,7 +62,7 @@ from archs.base import (
     UserAccess,
 )
 from archs.x86.cpu_models import DEFAULT, CpuModel
-from emu.hw.engine import TRAP_ILLEGAL, TRAP_SYSCALL, Engine, EngineModel, Stop
+from emu.hw.engine import TRAP_CHECKS, TRAP_ILLEGAL, TRAP_SYSCALL, Engine, EngineModel, Stop
 from emu.hw.mmu import PageTableFormat
 from emu.hw.ram import Ram
 from emu.hw.x86_insn import instruction_bytes
@@ -95,9 +95,11 @@ _CPUID_REGISTERS = (UC_X86_REG_RAX, UC_X86_REG_RBX, UC_X86_REG_RCX, UC_X86_REG_R
 _CONTRIBUTORY = (0, 10, 11, 12, 13)  # exceptions of which a second one in the first would be a double fault
 
 EFLAGS_FIXED = 0x202  # bit 1, which always reads as one, and IF
+EFLAGS_AC = 0x40000  # alignment check
 EFLAGS_USER = 0x244DD5  # what a program may change: CF PF AF ZF SF TF DF OF NT AC ID
 
 TRAP_COUNTER = 0x100  # no vector: the engine stopped before RDTSC
+TRAP_UNCHECKED = 0x101  # EFLAGS.AC is clear again
 _MOST_COUNTER_READS = 64  # places of RDTSC at which an engine stops; each costs the translator a little
 
 
@@ -145,6 +147,7 @@ class X86Cpu:
         self._segments = self.engine.batch((UC_X86_REG_FS_BASE, UC_X86_REG_GS_BASE))
         self._orig_rax = 0
         self._eflags = EFLAGS_FIXED
+        self.checks_alignment = False  # EFLAGS.AC is set
         for instruction in (UC_X86_INS_RDTSC, UC_X86_INS_RDTSCP):
             self.engine.hook_instruction(instruction, self._rdtsc)
         self.engine.hook_instruction(UC_X86_INS_CPUID, self._cpuid)
@@ -236,7 +239,7 @@ class X86Cpu:
         engine = self.engine
         if self._watch:
             self._watch_counter_reads()
-        stop = engine.run(engine.pc, budget)
+        stop = self._run_checked(budget) if self.checks_alignment else engine.run(engine.pc, budget)
         if self._before_port is not None:
             context, ip = self._before_port
             self._before_port = None
@@ -249,6 +252,9 @@ class X86Cpu:
                 return TrapKind.SYSCALL
             if number == TRAP_COUNTER:
                 return TrapKind.COUNTER
+            if number in (TRAP_CHECKS, TRAP_UNCHECKED):
+                self.checks_alignment = number == TRAP_CHECKS
+                return TrapKind.EMULATED
             return self._exception(number)
         if stop == Stop.BUDGET:
             return TrapKind.BUDGET
@@ -257,6 +263,29 @@ class X86Cpu:
             self.fault_syndrome = engine.fault_syndrome
             return TrapKind.FAULT
         return self._exception(13)  # hlt and its like: privileged
+
+    def _run_checked(self, budget: int) -> Stop:
+        """As Engine.run, one instruction after the other, while EFLAGS.AC is set."""
+        from archs.x86.alignment import misaligned  # capstone takes a while to load
+
+        engine = self.engine
+        end = engine.retired() + budget
+        with engine.stepping():
+            while engine.retired() < end:
+                pc = engine.pc
+                if misaligned(instruction_bytes(engine.ram, engine.root, pc), pc, self._register):
+                    engine.trap_number = 17
+                    return Stop.TRAP
+                stop = engine.step(pc)
+                if stop is not None:
+                    return stop
+                if not engine.uc.reg_read(UC_X86_REG_EFLAGS) & EFLAGS_AC:
+                    engine.trap_number = TRAP_UNCHECKED
+                    return Stop.TRAP
+        return Stop.BUDGET
+
+    def _register(self, name: str) -> int:
+        return int(self.engine.uc.reg_read(getattr(x86_const, f"UC_X86_REG_{name.upper()}")))
 
     def _exception(self, vector: int) -> TrapKind:
         """arch/x86/kernel/traps.c: which signal an exception is."""
@@ -345,6 +374,7 @@ class X86Cpu:
 
     def start_thread(self, entry: int, sp: int, bias: int, e_flags: int, access: UserAccess) -> None:
         self.general.write([0] * 15 + [sp, entry, EFLAGS_FIXED])
+        self.checks_alignment = False
         self._segments.write((0, 0))
         self.engine.uc.reg_write(UC_X86_REG_MXCSR, 0x1F80)
         self.engine.uc.reg_write(UC_X86_REG_FPCW, 0x37F)
@@ -370,13 +400,15 @@ class X86Cpu:
             self.engine.pc,
             self._orig_rax,
             self._eflags,
+            self.checks_alignment,
             self.fault_address,
             self.fault_syndrome,
             self.trap_number,
         )
 
     def restore(self, context: Any) -> None:
-        state, pc, self._orig_rax, self._eflags, self.fault_address, self.fault_syndrome, self.trap_number = context
+        state, pc, self._orig_rax, self._eflags, self.checks_alignment, *rest = context
+        self.fault_address, self.fault_syndrome, self.trap_number = rest
         self.engine.restore_context(state)
         self.engine.pc = pc
 

@@ -12,7 +12,7 @@ import struct
 from typing import Any, Protocol
 
 from archs.base import SI_QUEUE, SI_TIMER, SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SigFrameContext, SigInfo
-from archs.x86.cpu import EFLAGS_FIXED, EFLAGS_USER, X86Cpu
+from archs.x86.cpu import EFLAGS_AC, EFLAGS_FIXED, EFLAGS_USER, X86Cpu
 from emu.mm.pkeys import INIT_PKRU
 
 FP_XSTATE_MAGIC1 = 0x46505853
@@ -198,8 +198,9 @@ def _x64_setup_rt_frame(cpu: X86Cpu, access: Access, frame: SigFrameContext, pkr
     regs[DX] = base + 8
     regs[IP] = action.handler
     regs[SP] = base
-    regs[FLAGS] = regs[FLAGS] & ~0x50500 | EFLAGS_FIXED  # DF, RF, TF clear
+    regs[FLAGS] = regs[FLAGS] & ~0x10500 | EFLAGS_FIXED  # DF, RF, TF clear
     cpu.general.write(regs)
+    cpu.checks_alignment = regs[FLAGS] & EFLAGS_AC != 0
     cpu.pc = action.handler
     return True
 
@@ -265,6 +266,7 @@ def _rt_sigreturn(cpu: X86Cpu, access: Access) -> tuple[int, tuple[int, int, int
             if pkru is None:
                 return None
     cpu.general.write(regs)
+    cpu.checks_alignment = regs[FLAGS] & EFLAGS_AC != 0
     cpu.pc = regs[IP]
     # IRET raises #GP for what no program may have: an address that is not canonical, the segments of others.
     strict = struct.unpack_from("<Q", head)[0] & UC_STRICT_RESTORE_SS

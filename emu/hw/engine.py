@@ -18,7 +18,7 @@ import functools
 import mmap
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -27,17 +27,15 @@ from emu.hw.mmu import FETCH, READ, WRITE, PageTableFormat, walk
 from emu.hw.native import library
 from emu.hw.ram import Ram
 from emu.hw.x86_insn import TRAP_GP, instruction_bytes, is_canonical, modifies_memory
+from emu.hw.x86_watch import FLUSH, REMOVE, Watch
 
 # Unicorn comes after the extension (see emu/hw/native.py).
 from unicorn import (  # isort: skip
     UC_ARCH_ARM64,
     UC_ARCH_PPC,
     UC_ARCH_X86,
-    UC_CTL_IO_WRITE,
-    UC_CTL_TLB_FLUSH,
     UC_ERR_EXCEPTION,
     UC_HOOK_BLOCK,
-    UC_HOOK_CODE,
     UC_HOOK_INSN,
     UC_HOOK_INSN_INVALID,
     UC_HOOK_INTR,
@@ -55,6 +53,7 @@ from unicorn.x86_const import UC_X86_INS_SYSCALL, UC_X86_REG_GDTR, UC_X86_REG_RS
 
 TRAP_SYSCALL = -1
 TRAP_ILLEGAL = -2
+TRAP_CHECKS = -3  # x86: EFLAGS.AC has been set
 _NO_TRAP = -1000
 
 
@@ -118,6 +117,33 @@ class _EngineState(ctypes.Structure):
         ("error", ctypes.c_int32),
         ("identity", ctypes.c_int32),
         ("pkru", ctypes.c_uint32),
+        ("again", ctypes.c_int32),
+        ("stepping", ctypes.c_int32),
+        ("misaligned", ctypes.c_int32),
+        ("checks", ctypes.c_int32),
+        ("uc_flush", ctypes.c_int32),
+        ("uc_remove", ctypes.c_int32),
+        ("fs_base", ctypes.c_int32),
+        ("gs_base", ctypes.c_int32),
+        ("held_limit", ctypes.c_uint64),
+        ("prepared", ctypes.c_uint64),
+        ("first", ctypes.c_uint64),
+        ("last", ctypes.c_uint64),
+        ("epoch", ctypes.c_uint64),
+        ("stop_count", ctypes.c_uint64),
+        ("stop_wanted", ctypes.c_int32),
+        ("hooked", ctypes.c_int32),
+        ("fresh", ctypes.c_int32),
+        ("counted", ctypes.c_int32),
+        ("stops", ctypes.c_void_p),
+        ("range", ctypes.c_void_p),
+        ("no_exits", ctypes.c_void_p),
+        ("sites", ctypes.c_void_p),
+        ("entries", ctypes.c_void_p),
+        ("general", ctypes.c_void_p),
+        ("uc_ctl", ctypes.c_void_p),
+        ("on_stop", ctypes.c_void_p),
+        ("marks", ctypes.c_uint8 * 4096),
     )
 
 
@@ -126,7 +152,6 @@ _FILL = ctypes.CFUNCTYPE(
     ctypes.c_bool, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int, ctypes.POINTER(ctypes.c_uint64), ctypes.c_void_p
 )
 _BLOCK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
-_CODE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
 _INTERRUPT = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
 _SYSCALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 _ILLEGAL = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_void_p)
@@ -139,7 +164,6 @@ if library is not None:
     _run = library.mmscope_run
     _run.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
     _run.restype = ctypes.c_int
-_TLB_FLUSH = UC_CTL_IO_WRITE << 30 | UC_CTL_TLB_FLUSH
 _FILLS = ("x86_64", "aarch64", "ppc64", "ppc")
 
 
@@ -411,11 +435,13 @@ class Engine:
         self.serve_inside = serve_inside and self.native
         self.uc = uc = _new_engine(model)
         uc.ctl_exits_enabled(True)
-        self._exits_at_blocks_only = no_exit_request(uc)
-        self._set_exits(at_blocks_only=True)
+        flag = no_exit_request(uc)
+        self._no_exits = ctypes.c_uint8() if flag is None else flag
+        self.set_exits(at_blocks_only=True)
         uc.mem_map_ptr(0, ram.size, UC_PROT_ALL, ram.address)
-        self._uch = uc._uch
+        self._uch = self.handle = uc._uch
         state = self._state = _EngineState()
+        state.no_exits = ctypes.addressof(self._no_exits)
         self.counts = state  # its `retired` without a call
         self._state_address = ctypes.addressof(state)
         state.ram = ram.address
@@ -431,7 +457,6 @@ class Engine:
         self._on_fault_c = _ON_FAULT(self._guarded_on_fault) if self.serve_inside else None
         self.serve = False  # may `on_fault` be called inside the MMU callback
         self._pending: BaseException | None = None
-        self._watched = False  # `stop_before` was called
         self.pkru = 0
         self.pc = 0
         self.error = 0
@@ -442,6 +467,7 @@ class Engine:
         self.fault_refused = False  # Stop.FAULT: on_fault has dealt with it
         self._hooks: list[Any] = []
         self._add_hooks()
+        self._watch = Watch(self, state) if model.uc_arch == UC_ARCH_X86 else None
         self._pc_value = ctypes.c_uint64()
         self._reservation = _reservation_offset(model)
         self._reservation_size = 8 if model.pc_size == 8 else 4
@@ -469,57 +495,45 @@ class Engine:
         else:
             fill, block, interrupt = _FILL(self._fill), _BLOCK(self._block), _INTERRUPT(self._interrupt)
             syscall, illegal = _SYSCALL(self._syscall), _ILLEGAL(self._illegal)
-        self._hook(UC_HOOK_TLB_FILL, fill)
-        self._hook(UC_HOOK_BLOCK, block)
-        self._hook(UC_HOOK_INTR, interrupt)
-        self._hook(UC_HOOK_INSN_INVALID, illegal)
+        self.hook(UC_HOOK_TLB_FILL, fill)
+        self.hook(UC_HOOK_BLOCK, block)
+        self.hook(UC_HOOK_INTR, interrupt)
+        self.hook(UC_HOOK_INSN_INVALID, illegal)
         if self.model.uc_arch == UC_ARCH_X86:
-            self._hook(UC_HOOK_INSN, syscall, UC_X86_INS_SYSCALL)
+            self.hook(UC_HOOK_INSN, syscall, UC_X86_INS_SYSCALL)
 
-    def _hook(self, kind: int, function: Any, *extra: int) -> None:
+    def hook(self, kind: int, function: Any, *extra: int, first: int = 1, last: int = 0) -> int:
+        """Have the engine call `function`, from `first` to `last`, everywhere where the former is greater; where the
+        hook is in memory."""
         handle = ctypes.c_size_t()
         error = uclib.uc_hook_add(
             self._uch, ctypes.byref(handle), kind, ctypes.cast(function, ctypes.c_void_p), ctypes.byref(self._state),
-            ctypes.c_uint64(1), ctypes.c_uint64(0), *(ctypes.c_int(e) for e in extra),
+            ctypes.c_uint64(first), ctypes.c_uint64(last), *(ctypes.c_int(e) for e in extra),
         )  # fmt: skip
         if error:
             raise UcError(error)
         self._hooks.append(function)
+        return handle.value
 
     def hook_instruction(self, instruction: int, callback: Callable[[], int]) -> None:
         """Call `callback` where the guest executes `instruction` (UC_X86_INS_*, ...); it returns 1 when it has done
         it."""
         function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(lambda _uc, _data: callback())
-        self._hook(UC_HOOK_INSN, function, instruction)
+        self.hook(UC_HOOK_INSN, function, instruction)
 
-    def _set_exits(self, at_blocks_only: bool) -> None:
+    def set_exits(self, at_blocks_only: bool) -> None:
         """May code that is translated from now on be left at the start of a block only, or also before an instruction
         that has a hook. A fault or an exception always ends the run at its instruction."""
-        if self._exits_at_blocks_only is not None:
-            self._exits_at_blocks_only.value = at_blocks_only
+        self._no_exits.value = at_blocks_only
 
     def stop_before(self, address: int, trap: int, wanted: Callable[[int], bool]) -> None:
-        """From now on `run` ends with `trap` (0 or greater, no exception of the engine's) before the instruction at
-        `address`, where `wanted(address)` says so then. Not to be called while the engine runs. Code is slower then."""
-        self._set_exits(at_blocks_only=False)
-        self._watched = True
-
-        def look(_uc: int, at: int, _size: int, _data: int) -> None:
-            if wanted(at):
-                self._state.trap = trap
-                uclib.uc_emu_stop(self._uch)
-
+        """x86: from now on `run` ends with `trap` (0 or greater, no exception of the engine's) before the instruction
+        at `address`, where `wanted(address)` says so then. Not to be called while the engine runs."""
+        assert self._watch is not None
+        self._watch.stop_before(address, trap, wanted)
         paddr, _, _ = walk(self.model.format, self.ram, self.root, address & ~0xFFF, FETCH, True)
         if paddr >= 0:
-            self.invalidate_code(paddr >> 12)  # what is translated already has no hook
-        function, handle = _CODE(look), ctypes.c_size_t()
-        error = uclib.uc_hook_add(
-            self._uch, ctypes.byref(handle), UC_HOOK_CODE, ctypes.cast(function, ctypes.c_void_p), None,
-            ctypes.c_uint64(address), ctypes.c_uint64(address),
-        )  # fmt: skip
-        if error:
-            raise UcError(error)
-        self._hooks.append(function)
+            self.invalidate_code(paddr >> 12)  # what is translated already does not ask
 
     # The callbacks in Python, twins of those in _native.c.
 
@@ -536,6 +550,12 @@ class Engine:
         if state.identity:
             entry[0], entry[1] = page, UC_PROT_ALL
             return True
+        if state.misaligned and access != FETCH:
+            state.misaligned = 0
+            self.settle(self._read_pc())
+            state.trap = TRAP_GP
+            uclib.uc_emu_stop(self._uch)
+            return False
         state.fills += 1
         while True:
             paddr, perms, syndrome = walk(state.format, self.ram, state.root, page, access, True, state.pkru)
@@ -545,32 +565,52 @@ class Engine:
                 entry[0] = paddr
                 entry[1] = perms
                 return True
-            ip = ctypes.c_uint64()
-            uclib.uc_reg_read(self._uch, self.model.pc_reg, ctypes.byref(ip))
-            self.settle(ip.value)
+            ip = self._read_pc()
+            self.settle(ip)
             if state.format == PageTableFormat.X86_64:
                 if not is_canonical(page):
                     state.trap = TRAP_GP
                     uclib.uc_emu_stop(self._uch)
                     return False
-                if access == READ and modifies_memory(instruction_bytes(self.ram, state.root, ip.value)):
+                if access == READ and modifies_memory(instruction_bytes(self.ram, state.root, ip)):
                     access = WRITE
                     continue
             break
         state.access = access
         state.syndrome = syndrome
-        state.split_fetch = int(access == FETCH and (ip.value ^ page) >> 12 != 0)
+        state.split_fetch = int(access == FETCH and (ip ^ page) >> 12 != 0)
         return False
 
     def _block(self, _uc: int, start: int, size: int, _data: int) -> None:
         state = self._state
         if state.count >= state.limit:
-            state.over = 1
+            self._stop_at_block(start, size)
+        elif self._watch is not None and not self._watch.look_ahead(start, size):
             uclib.uc_emu_stop(self._uch)
-            return
+        else:
+            self._enter_block(start, size)
+
+    def _enter_block(self, start: int, size: int) -> None:
+        state = self._state
         state.count += size
         state.block_start = start
         state.block_size = size
+
+    def _stop_at_block(self, start: int, size: int) -> None:
+        state = self._state
+        if state.fresh and not state.again and state.count < state.held_limit:
+            assert self._watch is not None
+            state.limit = state.held_limit
+            self._watch.note_block(start, size)
+            if not state.again and self._watch.look_ahead(start, size):
+                state.limit = 0
+                self._enter_block(start, size)
+                return
+        elif not state.again:
+            state.over = 1
+            if state.checks:
+                state.trap = TRAP_CHECKS
+        uclib.uc_emu_stop(self._uch)
 
     def _interrupt(self, _uc: int, number: int, _data: int) -> None:
         self._state.trap = number
@@ -658,10 +698,9 @@ class Engine:
         """The twin of mmscope_run."""
         state = self._state
         state.limit = state.count + budget
-        state.over = 0
+        state.over = state.split_fetch = state.misaligned = state.checks = 0
         state.trap = _NO_TRAP
-        state.split_fetch = 0
-        error = state.error = _emu_start(self._uch, pc, 0, 0, 0)
+        error = state.error = self._start(pc)
         trap = state.trap
         if trap == _NO_TRAP and error == UC_ERR_EXCEPTION:
             if state.split_fetch:
@@ -677,6 +716,25 @@ class Engine:
             return _TRAP
         self._settle_stop(at)
         return _BUDGET if error == 0 and state.over else _HALTED
+
+    def _start(self, pc: int) -> int:
+        """The twin of start."""
+        state = self._state
+        state.counted = 0
+        while True:
+            if state.fresh:
+                state.held_limit, state.limit = state.limit, 0
+            error = int(_emu_start(self._uch, pc, 0, 0, 0))
+            if not state.again:
+                return error
+            state.again = 0
+            state.limit = state.held_limit
+            assert self._watch is not None
+            self._watch.open_range(state.first, state.last)
+            self.set_exits(at_blocks_only=not state.stop_wanted)
+            pc = self._read_pc()
+            state.prepared = pc
+            uclib.uc_ctl(self._uch, REMOVE, ctypes.c_uint64(pc), ctypes.c_uint64(pc + 1))
 
     def _read_pc(self) -> int:
         self._pc_value.value = 0
@@ -708,44 +766,65 @@ class Engine:
 
         The hardware takes the fault when it comes to the instruction that reaches into the page, not earlier.
         """
-        self._set_exits(at_blocks_only=False)
-        try:
-            return self._step_one_by_one()
-        finally:
-            self._set_exits(at_blocks_only=not self._watched)
+        pc = int(self._state.ip)
+        with self.stepping():
+            while (stop := self.step(pc)) is None:
+                pc = self.pc
+        return stop
 
-    def _step_one_by_one(self) -> Stop:
+    @contextlib.contextmanager
+    def stepping(self) -> Iterator[None]:
+        """Around calls of `step`."""
+        if not self._state.counted:
+            self.uc.ctl_flush_tb()  # code that is translated already does not stop after an instruction
+            self._state.counted = 1
+        self.set_exits(at_blocks_only=False)
+        if self._watch is not None:
+            self._watch.step(True)
+        try:
+            yield
+        finally:
+            if self._watch is not None:
+                self._watch.step(False)
+            self.set_exits(at_blocks_only=True)
+
+    def step(self, pc: int) -> Stop | None:
+        """Run the instruction at `pc`; None: it has run, `self.pc` is the next one."""
         state = self._state
-        pc = int(state.ip)
-        while True:
-            before = state.count
-            state.limit = before + (1 << 62)
-            state.split_fetch = 0
-            error = _emu_start(self._uch, pc, 0, 0, 1)
-            if self._pending is not None:
-                pending, self._pending = self._pending, None
-                raise pending
-            if state.trap != _NO_TRAP:
-                self.pc = self._read_pc()
-                self.trap_number = state.trap
+        before = state.count
+        state.limit = before + (1 << 62)
+        state.split_fetch = state.misaligned = state.checks = 0
+        state.trap = _NO_TRAP
+        error = _emu_start(self._uch, pc, 0, 0, 1)
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            raise pending
+        if state.trap != _NO_TRAP:
+            self.pc = self._read_pc()
+            self.trap_number = state.trap
+            if state.trap >= 0:
+                self._uncount(self.pc)
+            else:
                 self._settle_stop(self.pc)
-                return Stop.TRAP
-            if error == UC_ERR_EXCEPTION:
-                self.pc = pc
-                self.fault_address = self._failed_address()
-                self.fault_syndrome = state.syndrome
-                self.fault_access = state.access
-                state.count = before
-                state.block_size = 0
-                self._settle_stop(pc)
-                return Stop.FAULT
-            if error:
-                self.pc = pc
-                self.error = error
-                return Stop.HALTED
-            moved = self._read_pc()
-            state.count = before + (moved - pc if pc < moved < pc + 16 else self.model.insn_bytes or 1)
-            pc = moved
+            return Stop.TRAP
+        if error == UC_ERR_EXCEPTION:
+            self.pc = pc
+            self.fault_address = self._failed_address()
+            self.fault_syndrome = state.syndrome
+            self.fault_access = state.access
+            state.count = before
+            state.block_size = 0
+            self._settle_stop(pc)
+            return Stop.FAULT
+        if error:
+            self.pc = pc
+            self.error = error
+            return Stop.HALTED
+        moved = self._read_pc()
+        state.count = before + (moved - pc if pc < moved < pc + 16 else self.model.insn_bytes or 1)
+        self._settle_stop(moved)
+        self.pc = moved
+        return None
 
     def retired(self) -> int:
         """Bytes of code retired before the current instruction; exact inside `on_fault` and between runs."""
@@ -755,14 +834,17 @@ class Engine:
         """Inside `on_fault`: the run may go on for at most `budget` bytes of code more."""
         state = self._state
         state.limit = max(0, min(state.limit, state.retired + budget))
+        state.held_limit = max(0, min(state.held_limit, state.retired + budget))
 
     def stop(self) -> None:
         """Ask the engine to stop at the next block; safe to call from a signal handler of the host."""
-        self._state.limit = 0
+        self._state.limit = self._state.held_limit = 0
 
     def flush_tlb(self) -> None:
         """Forget all translations of addresses."""
-        uclib.uc_ctl(self._uch, _TLB_FLUSH)
+        uclib.uc_ctl(self._uch, FLUSH)
+        if self._watch is not None:
+            self._watch.forget()
 
     def invalidate_code(self, pfn: int) -> None:
         """Forget the translated code of one frame.
@@ -771,13 +853,13 @@ class Engine:
         tables are not asked, as those of an engine that no address space has may be other memory by now.
         """
         state = self._state
-        uclib.uc_ctl(self._uch, _TLB_FLUSH)
+        uclib.uc_ctl(self._uch, FLUSH)
         state.identity = 1
         try:
             self.uc.ctl_remove_cache(pfn << 12, pfn + 1 << 12)
         finally:
             state.identity = 0
-            uclib.uc_ctl(self._uch, _TLB_FLUSH)
+            uclib.uc_ctl(self._uch, FLUSH)
 
     def save_context(self, old: Any = None) -> Any:
         """All registers of the CPU, in `old`, a context that is not needed any more, where one is given. A load-linked
