@@ -146,7 +146,10 @@ int main(void)
     signal(SIGUSR1, on_usr1);
     __asm__ volatile("pushf; orl $0x40000, (%rsp); popf");
     raise(SIGUSR1);
-    printf("flag: %d %d\n", (seen & 0x40000) != 0, (flags() & 0x40000) != 0);
+    int kept = (flags() & 0x40000) != 0;
+    __asm__ volatile("mov %%rsp, %%rcx; push $0x2b; push %%rcx; pushf; orl $0x40000, (%%rsp); push $0x33;"
+                     "lea 1f(%%rip), %%rax; push %%rax; iretq; 1:" ::: "rax", "rcx", "memory");
+    printf("flag: %d %d %d\n", (seen & 0x40000) != 0, kept, (flags() & 0x40000) != 0);
     return 0;
 }
 #else

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -63,9 +64,9 @@ from archs.base import (
 )
 from archs.x86.cpu_models import DEFAULT, CpuModel
 from emu.hw.engine import TRAP_CHECKS, TRAP_ILLEGAL, TRAP_SYSCALL, Engine, EngineModel, Stop
-from emu.hw.mmu import PageTableFormat
+from emu.hw.mmu import READ, PageTableFormat
 from emu.hw.ram import Ram
-from emu.hw.x86_insn import instruction_bytes
+from emu.hw.x86_insn import instruction_bytes, is_canonical, mapped_bytes
 
 MODEL = EngineModel(
     name="x86_64",
@@ -93,6 +94,9 @@ FLOATING = (
 _CPUID_REGISTERS = (UC_X86_REG_RAX, UC_X86_REG_RBX, UC_X86_REG_RCX, UC_X86_REG_RDX)
 
 _CONTRIBUTORY = (0, 10, 11, 12, 13)  # exceptions of which a second one in the first would be a double fault
+
+_RSP, _FLAGS = 15, 17  # in GENERAL
+USER_CS, USER_DS = 0x33, 0x2B  # the segments of a program
 
 EFLAGS_FIXED = 0x202  # bit 1, which always reads as one, and IF
 EFLAGS_AC = 0x40000  # alignment check
@@ -290,6 +294,8 @@ class X86Cpu:
     def _exception(self, vector: int) -> TrapKind:
         """arch/x86/kernel/traps.c: which signal an exception is."""
         ip = self.engine.pc
+        if vector == 13 and self._iretq(ip):
+            return TrapKind.EMULATED
         self.trap_number = vector
         self.fault_syndrome = 0
         if vector in _CONTRIBUTORY:
@@ -322,6 +328,27 @@ class X86Cpu:
             self.trap_number = 13
             self.trap_signal = SigInfo(SIGSEGV, SI_KERNEL)
         return TrapKind.SIGNAL
+
+    def _iretq(self, ip: int) -> bool:
+        """IRETQ to user mode (Intel SDM volume 2): the engine has no descriptor tables to find the segments in. Is it
+        one, with those that a program has."""
+        engine = self.engine
+        if instruction_bytes(engine.ram, engine.root, ip)[:2] != b"\x48\xcf":
+            return False
+        registers = self.general.read()
+        frame = mapped_bytes(engine.ram, engine.root, registers[_RSP], 40, READ)
+        if len(frame) < 40:
+            return False
+        pc, cs, flags, sp, ss = struct.unpack("<5Q", frame)
+        if (cs & 0xFFFF, ss & 0xFFFF) != (USER_CS, USER_DS) or not is_canonical(pc):
+            return False
+        current = registers[_FLAGS]
+        registers[_RSP] = sp
+        registers[_FLAGS] = current & ~EFLAGS_USER | flags & EFLAGS_USER | EFLAGS_FIXED
+        self.general.write(registers)
+        self.checks_alignment = flags & EFLAGS_AC != 0
+        self.pc = pc
+        return True
 
     def _pkru_instruction(self, ip: int) -> TrapKind | None:
         """RDPKRU and WRPKRU (Intel SDM volume 2), which the engine does not know; None when it is none of them."""

@@ -12,7 +12,7 @@ import struct
 from typing import Any, Protocol
 
 from archs.base import SI_QUEUE, SI_TIMER, SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SigFrameContext, SigInfo
-from archs.x86.cpu import EFLAGS_AC, EFLAGS_FIXED, EFLAGS_USER, X86Cpu
+from archs.x86.cpu import EFLAGS_AC, EFLAGS_FIXED, EFLAGS_USER, USER_CS, USER_DS, X86Cpu
 from emu.mm.pkeys import INIT_PKRU
 
 FP_XSTATE_MAGIC1 = 0x46505853
@@ -20,7 +20,6 @@ FP_XSTATE_MAGIC2 = 0x46505845
 XFEATURES = 0x3  # x87 and SSE: what the saved state holds
 XFEATURE_PKRU = 0x200  # and this, on a CPU with protection keys
 FRAME_SIZE = 440  # struct rt_sigframe: pretcode 8, ucontext 304, siginfo 128
-USER_CS, USER_DS = 0x33, 0x2B
 UC_STRICT_RESTORE_SS = 4
 SA_RESTORER = 0x04000000
 SA_SIGINFO = 4

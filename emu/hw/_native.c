@@ -273,7 +273,7 @@ bool mmscope_fill(void *uc, uint64_t page, int type, tlb_entry *entry, struct en
         entry->perms = 7;
         return true;
     }
-    if (e->misaligned && access != FETCH) {
+    if (e->misaligned) {
         uint64_t ip = 0;
         e->misaligned = 0;
         e->reg_read(uc, e->pc_reg, &ip);
@@ -338,15 +338,16 @@ static int kind_of(struct engine *e, uint64_t pc, const struct x86_insn *insn)
 {
     if (is_stop(e, pc))
         return STOP;
-    if (insn->map == 0 && (insn->op == 0x9d || insn->op == 0xcf)) /* POPF, IRET */
+    if (insn->map == 0 && insn->op == 0x9d) /* POPF */
         return POPS_FLAGS;
     if (!mmscope_wants_alignment(insn))
         return PLAIN;
-    if (insn->base == RIP && !insn->narrow && !insn->segment)
+    if (insn->base == RIP && !insn->segment)
         return pc + insn->size + insn->displacement & 15 ? ALIGNED : PLAIN;
     return ALIGNED;
 }
 
+/* The lower bits of it: whether addresses are of 32 bits does not matter. */
 static uint64_t operand_address(struct engine *e, void *uc, uint64_t pc, const struct x86_insn *insn)
 {
     uint64_t address = (int64_t)insn->displacement, value = 0;
@@ -356,8 +357,6 @@ static uint64_t operand_address(struct engine *e, void *uc, uint64_t pc, const s
         address += e->general[insn->base];
     if (insn->index >= 0)
         address += e->general[insn->index] << insn->shift;
-    if (insn->narrow)
-        address = (uint32_t)address;
     if (insn->segment && e->reg_read(uc, insn->segment == 0x64 ? e->fs_base : e->gs_base, &value) == 0)
         address += value;
     return address;
@@ -376,7 +375,7 @@ static void look_through(struct engine *e, uint64_t start, uint64_t size, struct
     for (uint64_t pc = start, end = start + size; pc < end && decode_at(e, pc, &insn); pc += insn.size) {
         int kind = kind_of(e, pc, &insn);
         e->sites[pc % SITES].pc = nowhere;
-        if (kind == ALIGNED && !insn.segment && !insn.narrow && insn.base != RIP && !(insn.base >= 0 && lost[insn.base]) &&
+        if (kind == ALIGNED && !insn.segment && insn.base != RIP && !(insn.base >= 0 && lost[insn.base]) &&
             !(insn.index >= 0 && lost[insn.index])) {
             int64_t at = insn.displacement + (insn.base >= 0 ? moved[insn.base] : 0) +
                          (insn.index >= 0 ? moved[insn.index] << insn.shift : 0);
@@ -483,8 +482,7 @@ static bool look_ahead(struct engine *e, uint64_t start, uint32_t size)
     }
     if (!(wrong & 15))
         return true;
-    translate_again(e, entry, entry->first < entry->first_checked ? entry->first : entry->first_checked,
-                    entry->first != nowhere && entry->last > entry->last_checked ? entry->last : entry->last_checked, 1);
+    translate_again(e, entry, entry->first < entry->first_checked ? entry->first : entry->first_checked, entry->last_checked, 1);
     return false;
 }
 
@@ -506,7 +504,7 @@ void mmscope_asked(void *uc, uint64_t pc, uint32_t size, struct engine *e)
             e->uc_ctl(uc, e->uc_flush);
         }
     } else if (site->kind == POPS_FLAGS) {
-        sp = e->general[RSP] + (site->insn.op == 0xcf ? 18 : 2);
+        sp = e->general[RSP] + 2;
         if (walk_x86(e->ram, e->root, sp, READ, 1, e->pkru, &paddr, &perms, &syndrome) && e->ram[paddr + (sp & 4095)] & 4) {
             e->checks = 1; /* EFLAGS.AC, from the next block on */
             e->limit = 0;

@@ -550,7 +550,7 @@ class Engine:
         if state.identity:
             entry[0], entry[1] = page, UC_PROT_ALL
             return True
-        if state.misaligned and access != FETCH:
+        if state.misaligned:
             state.misaligned = 0
             self.settle(self._read_pc())
             state.trap = TRAP_GP

@@ -264,14 +264,19 @@ def adds(insn: Instruction) -> tuple[int, int] | None:
     return None
 
 
-def instruction_bytes(ram: Ram, root: int, ip: int) -> bytes:
-    """Up to LONGEST bytes of code at `ip`, as far as they are mapped."""
-    code = b""
-    while len(code) < LONGEST:
-        va = ip + len(code)
-        count = min(PAGE_SIZE - (va & PAGE_SIZE - 1), LONGEST - len(code))
-        paddr, _, _ = walk_x86(ram, root, va, FETCH, True)
+def mapped_bytes(ram: Ram, root: int, at: int, size: int, access: int) -> bytes:
+    """What a program's access to `size` bytes at `at` finds, as far as they are mapped."""
+    found = b""
+    while len(found) < size:
+        va = at + len(found)
+        count = min(PAGE_SIZE - (va & PAGE_SIZE - 1), size - len(found))
+        paddr, _, _ = walk_x86(ram, root, va, access, True)
         if paddr < 0:
             break
-        code += ram.read(paddr + (va & PAGE_SIZE - 1), count)
-    return code
+        found += ram.read(paddr + (va & PAGE_SIZE - 1), count)
+    return found
+
+
+def instruction_bytes(ram: Ram, root: int, ip: int) -> bytes:
+    """Up to LONGEST bytes of code at `ip`."""
+    return mapped_bytes(ram, root, ip, LONGEST, FETCH)

@@ -204,15 +204,16 @@ class Watch:
     def _kind_of(self, pc: int, insn: Instruction) -> int:
         if pc in self._wanted:
             return _STOP
-        if insn.map == 0 and insn.op in (0x9D, 0xCF):  # POPF, IRET
+        if insn.map == 0 and insn.op == 0x9D:  # POPF
             return _POPS_FLAGS
         if not wants_alignment(insn):
             return _PLAIN
-        if insn.base == RIP and not insn.narrow and not insn.segment:
+        if insn.base == RIP and not insn.segment:
             return _ALIGNED if pc + insn.size + insn.displacement & 15 else _PLAIN
         return _ALIGNED
 
     def _operand_address(self, pc: int, insn: Instruction) -> int:
+        """The lower bits of it: whether addresses are of 32 bits does not matter."""
         address = insn.displacement
         if insn.base == RIP:
             address += pc + insn.size
@@ -220,8 +221,6 @@ class Watch:
             address += self._general[insn.base]
         if insn.index != NO_REGISTER:
             address += self._general[insn.index] << insn.shift
-        if insn.narrow:
-            address &= 0xFFFFFFFF
         if insn.segment:
             base = ctypes.c_uint64()
             register = self._state.fs_base if insn.segment == 0x64 else self._state.gs_base
@@ -243,7 +242,6 @@ class Watch:
             if (
                 kind == _ALIGNED
                 and not insn.segment
-                and not insn.narrow
                 and insn.base != RIP
                 and insn.base not in lost
                 and insn.index not in lost
@@ -324,8 +322,7 @@ class Watch:
             if index != NO_REGISTER:
                 address += self._general[index] << shift
             if address & 15:
-                last = entry.last_checked if entry.last == NOWHERE else max(entry.last, entry.last_checked)
-                self._translate_again(entry, min(entry.first, entry.first_checked), last, True)
+                self._translate_again(entry, min(entry.first, entry.first_checked), entry.last_checked, True)
                 return False
         return True
 
@@ -342,7 +339,7 @@ class Watch:
                 state.misaligned = 1  # Engine._fill raises it: a run can be ended at an access only
                 uclib.uc_ctl(self._engine.handle, FLUSH)
         elif kind == _POPS_FLAGS:
-            sp = self._general[_RSP] + (18 if insn.op == 0xCF else 2)
+            sp = self._general[_RSP] + 2
             paddr, _, _ = walk_x86(self._engine.ram, state.root, sp, READ, True, state.pkru)
             if paddr >= 0 and self._engine.ram.read(paddr + (sp & 4095), 1)[0] & 4:
                 state.checks = 1  # EFLAGS.AC, from the next block on

@@ -100,6 +100,11 @@ CASES = {
     "stack after a push": (b"\x50\x0f\x29\x44\x24\xe0", {}, 1),  # push rax; movaps [rsp-32], xmm0
     "byte register that is part of the base": (b"\xb4\x11\xb0\x08\x0f\x28\x00", {}, 4),  # mov ah, 0x11; mov al, 8
     "index": (b"\x0f\x28\x04\x4b", {"rcx": 4, "rbx": DATA}, 0),  # movaps xmm0, [rbx+rcx*2]
+    "index with a factor": (b"\x0f\x28\x44\x4b\x08", {"rcx": 8, "rbx": DATA}, 0),
+    "before one that is checked ahead": (
+        b"\x48\x89\xca\x0f\x28\x02\x0f\x28\x00", {"rcx": DATA + 8, "rax": DATA + 8}, 3,
+    ),
+    "index that the block adds to": (b"\x48\x83\xc1\x08\x0f\x28\x44\x4b\x08", {"rcx": 0, "rbx": DATA}, 4),
     "address of 32 bits": (b"\x67\x0f\x28\x00", {"rax": 0x1_0000_0000 | DATA + 8}, 0),
     "relative to the instruction": (b"\x0f\x28\x05\x01\x00\x01\x00", {}, 0),
     "second of two operands": (b"\x0f\x28\x00\x0f\x28\x49\x04", {}, 3),
@@ -142,22 +147,35 @@ def test_a_loop_comes_to_it_late(native: bool) -> None:
     assert values[ORDER[0]] == DATA + 64 - 8
 
 
+# Two pages of code for the same address, and the register whose value each wants to be aligned: movaps of what RAX or
+# RCX points to, checked as the block begins; movaps of [rdx] or [rdx+8] after RDX has got its value.
+PAGES = {
+    "ahead": ((b"\x0f\x28\x00", {"rax": 8}), (b"\x0f\x28\x01", {"rcx": 8})),
+    "asked": ((b"\x48\x89\xca\x0f\x28\x02", {"rcx": 8}), (b"\x48\x89\xca\x0f\x28\x42\x08", {"rcx": 0})),
+}
+
+
 @pytest.mark.parametrize("native", [True, False])
-def test_other_code_at_the_same_address(native: bool) -> None:
+@pytest.mark.parametrize("name", PAGES)
+def test_other_code_at_the_same_address(name: str, native: bool) -> None:
     """One page of code is mapped, then another, then the first again, whose translation is still there."""
     m = machine(native)
     engine = m.engine
     slot = 0x4000 + 8 * (CODE >> 12)
-    m.load(b"\x0f\x28\x00" + SYSCALL, OTHER)  # movaps xmm0, [rax]
-    m.load(b"\x0f\x28\x01" + SYSCALL)  # movaps xmm0, [rcx]
+    at = 0x800 + 0x100 * list(PAGES).index(name)  # where no block of another test began
+    pages = dict(zip((CODE, OTHER), PAGES[name], strict=True))
+    for page, (code, _) in pages.items():
+        m.load(code + SYSCALL, page + at)
+
+    def run(page: int, wrong: bool) -> object:
+        engine.ram.write(slot, struct.pack("<Q", page | PRESENT))
+        engine.flush_tlb()
+        named = {register: DATA + (value if wrong else value ^ 8) for register, value in pages[page][1].items()}
+        return m.run(registers(**named), CODE + at)[1]
+
     try:
-        for _ in range(3):
-            for page, misaligned in ((CODE, "rcx"), (OTHER, "rax")):
-                engine.ram.write(slot, struct.pack("<Q", page | PRESENT))
-                engine.flush_tlb()
-                for name in ("rax", "rcx"):
-                    expected = 13 if name == misaligned else -1
-                    assert m.run(registers(**{name: DATA + 8}))[1] == expected
+        assert [run(page, False) for page in (CODE, OTHER, CODE)] == [-1, -1, -1]
+        assert [run(page, True) for page in (OTHER, CODE, OTHER)] == [13, 13, 13]
     finally:
         engine.ram.write(slot, struct.pack("<Q", CODE | PRESENT))
         engine.flush_tlb()
