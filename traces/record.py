@@ -38,7 +38,7 @@ BUILD = HERE.parent / "guestprogs" / "build"
 KERNEL = HERE / "kernel"
 NOT_RECORDED = {"compute", "hard_ends", "misbehave", "touch", "syscalls"}  # benchmarks, and what ends badly
 PIE = ("hello", "faults", "segv", "brk")
-CHILDREN = ("exec_self", "fork_tree", "forks", "guard_forks", "pkeys")  # whose children are recorded
+CHILDREN = ("exec_self", "fault_counts", "fork_tree", "forks", "guard_forks", "pkeys")  # whose children are recorded
 TRIES = 6
 THREADS = {
     "atomics": (), "exec_ways": (), "fork_threads": (), "malloc1": ("threads", "4", "40"),
@@ -54,7 +54,7 @@ _MARK = hashlib.sha256(os.fsencode(BUILD)).hexdigest()  # so that two working co
 LINK = Path(f"/tmp/mmscope-{_MARK[:6]}")
 DIRECTORY = Path(f"/tmp/mmscope-{_MARK[:5]}")
 # Given the empty directory DIRECTORY as argument.
-WRITABLE = {"directories", "file_edges", "files", "folios", "holes", "sparse"}
+WRITABLE = {"directories", "fault_counts", "file_edges", "files", "folios", "holes", "sparse"}
 
 
 def cases() -> list[tuple[str, Path]]:

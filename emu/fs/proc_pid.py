@@ -448,9 +448,10 @@ def _stat(task: Any, whole: bool) -> str:
     low31 = (1 << 31) - 1
     if whole:
         utime, stime = process.cpu_ns()
-        faults = process.min_flt + sum(thread.min_flt for thread in process.threads)
+        minor = process.min_flt + sum(thread.min_flt for thread in process.threads)
+        major = process.maj_flt + sum(thread.maj_flt for thread in process.threads)
     else:
-        utime, stime, faults = task.utime, task.stime, task.min_flt
+        utime, stime, minor, major = task.utime, task.stime, task.min_flt, task.maj_flt
     tail = (0,) * 7
     layout = (mm.start_code, mm.end_code, mm.start_stack)
     if not gone:
@@ -461,7 +462,8 @@ def _stat(task: Any, whole: bool) -> str:
     rq = task.rq
     fields = [
         task.pid, f"({task.comm})", get_task_state(task), task.ppid, task.pgid, task.sid, 0, -1,
-        0x400004 if gone else 0x400000, faults, process.cmin_flt if whole else 0, 0, 0, utime // TICK, stime // TICK,
+        0x400004 if gone else 0x400000, minor, process.cmin_flt if whole else 0,
+        major, process.cmaj_flt if whole else 0, utime // TICK, stime // TICK,
         process.cutime // TICK if whole else 0, process.cstime // TICK if whole else 0,
         -1 - task.rt_priority if task.rt_priority else 20 + task.nice, task.nice, len(process.threads) or 1, 0,
         task.start_time // TICK, 0 if gone else mm.total_vm << 12, 0 if gone else sum(mm.rss), task.rlimit(5),

@@ -86,6 +86,7 @@ def do_exit(task: Task) -> None:
     process.utime += task.utime
     process.stime += task.stime
     process.min_flt += task.min_flt
+    process.maj_flt += task.maj_flt
     process.nvcsw += task.nvcsw
     process.nivcsw += task.nivcsw
     if tp.on:
@@ -222,6 +223,7 @@ class Waited:
         self.stime += process.cstime
         self.maxrss = max(process.maxrss, process.cmaxrss)
         self.min_flt = process.min_flt + process.cmin_flt
+        self.maj_flt = process.maj_flt + process.cmaj_flt
         self.nvcsw, self.nivcsw = process.nvcsw + process.cnvcsw, process.nivcsw + process.cnivcsw
 
 
@@ -284,6 +286,7 @@ def _consider(task: Task, child: Process, options: int) -> Waited | None:
             parent.cutime += found.utime
             parent.cstime += found.stime
             parent.cmin_flt += found.min_flt
+            parent.cmaj_flt += found.maj_flt
             parent.cnvcsw += found.nvcsw
             parent.cnivcsw += found.nivcsw
             parent.cmaxrss = max(parent.cmaxrss, found.maxrss)

@@ -48,7 +48,7 @@ class Process:
         self.child_subreaper = 0
         self.utime = self.stime = 0  # ns of threads that have ended
         self.cutime = self.cstime = 0  # ns of children that were waited for
-        self.min_flt = self.cmin_flt = 0
+        self.min_flt = self.cmin_flt = self.maj_flt = self.cmaj_flt = 0
         self.nvcsw = self.nivcsw = self.cnvcsw = self.cnivcsw = 0
         self.maxrss = self.cmaxrss = 0  # pages: of address spaces that it has left; of children
         self.argv: list[bytes] = []

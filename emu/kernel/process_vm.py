@@ -26,7 +26,7 @@ def _pin_pages(mm: mm_struct, start: int, pages: int, write: bool) -> list[page]
     pinned: list[page] = []
     mmap_read_lock(mm)
     for number in range(pages):
-        found = get_user_page_remote(mm, start + number * PAGE_SIZE, write, unlockable=True)
+        found = get_user_page_remote(mm, start + number * PAGE_SIZE, write, unlockable=True, pin=True)
         if isinstance(found, int):
             if not pinned:
                 mmap_read_unlock(mm)

@@ -388,15 +388,15 @@ def sys_getrusage(task: Task, who: int, address: int, *_: int) -> int:
     if s32(who) == 0:
         utime, stime = process.cpu_ns()
         threads = process.threads
-        faults = process.min_flt + sum(t.min_flt for t in threads)
+        faults = process.min_flt + sum(t.min_flt for t in threads), process.maj_flt + sum(t.maj_flt for t in threads)
         switches = process.nvcsw + sum(t.nvcsw for t in threads), process.nivcsw + sum(t.nivcsw for t in threads)
-        data = _rusage(task, utime, stime, max(process.maxrss, mm.hiwater_rss), faults, *switches)
+        data = _rusage(task, utime, stime, max(process.maxrss, mm.hiwater_rss), faults, switches)
     elif s32(who) == 1:
-        data = _rusage(task, task.utime, task.stime, mm.hiwater_rss, task.min_flt, task.nvcsw, task.nivcsw)
+        faults, switches = (task.min_flt, task.maj_flt), (task.nvcsw, task.nivcsw)
+        data = _rusage(task, task.utime, task.stime, mm.hiwater_rss, faults, switches)
     elif s32(who) == -1:
-        data = _rusage(
-            task, process.cutime, process.cstime, process.cmaxrss, process.cmin_flt, process.cnvcsw, process.cnivcsw
-        )
+        faults, switches = (process.cmin_flt, process.cmaj_flt), (process.cnvcsw, process.cnivcsw)
+        data = _rusage(task, process.cutime, process.cstime, process.cmaxrss, faults, switches)
     else:
         return -errno.EINVAL
     return put_struct(task, address, data)
@@ -615,11 +615,18 @@ def sys_exit_group(task: Task, code: int, *_: int) -> Any:
     return NO_RESULT
 
 
-def _rusage(task: Task, utime: int, stime: int, maxrss: int, min_flt: int, nvcsw: int, nivcsw: int) -> bytes:
-    """struct rusage; times in ns, `maxrss` in pages."""
-    values = (maxrss * 4, 0, 0, 0, min_flt, 0, 0, 0, 0, 0, 0, 0, nvcsw, nivcsw)
+def _rusage(
+    task: Task, utime: int, stime: int, maxrss: int, faults: tuple[int, int], switches: tuple[int, int]
+) -> bytes:
+    """struct rusage; times in ns, `maxrss` in pages, faults minor and major, switches voluntary and not."""
+    values = (maxrss * 4, 0, 0, 0, *faults, 0, 0, 0, 0, 0, 0, *switches)
     times = pack_timeval(task, utime) + pack_timeval(task, stime)
     return times + struct.pack(order(task) + ("14q" if task.word == 8 else "14i"), *values)
+
+
+def _rusage_of_child(task: Task, child: Waited) -> bytes:
+    faults, switches = (child.min_flt, child.maj_flt), (child.nvcsw, child.nivcsw)
+    return _rusage(task, child.utime, child.stime, child.maxrss, faults, switches)
 
 
 def sys_wait4(task: Task, pid: int, status: int, options: int, usage: int, *_: int) -> int:
@@ -641,7 +648,7 @@ def sys_wait4(task: Task, pid: int, status: int, options: int, usage: int, *_: i
     if status and not task.access.put_user(status, found.status, 4):
         return -errno.EFAULT
     if usage:
-        data = _rusage(task, found.utime, found.stime, found.maxrss, found.min_flt, found.nvcsw, found.nivcsw)
+        data = _rusage_of_child(task, found)
         error = put_struct(task, usage, data)
         if error:
             return error
@@ -686,7 +693,7 @@ def sys_waitid(task: Task, which: int, number: int, info: int, options: int, usa
     told = SigInfo(0)
     if not isinstance(found, int):
         if usage:
-            data = _rusage(task, found.utime, found.stime, found.maxrss, found.min_flt, found.nvcsw, found.nivcsw)
+            data = _rusage_of_child(task, found)
             error = put_struct(task, usage, data)
             if error:
                 return error

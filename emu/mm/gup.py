@@ -10,6 +10,7 @@ from emu.mm.mm_types import (
     FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_KILLABLE,
     FAULT_FLAG_TRIED,
+    FAULT_FLAG_UNSHARE,
     FAULT_FLAG_WRITE,
     PAGE_MASK,
     PAGE_SHIFT,
@@ -33,6 +34,7 @@ from emu.mm.mm_types import (
 )
 from emu.mm.mmap_lock import mmap_read_lock, mmap_read_unlock
 from emu.mm.pkeys import arch_vma_access_permitted
+from emu.mm.rmap import anon_vma
 
 
 def _check_vma_flags(vma: vm_area_struct, write: bool, force: bool, foreign: bool = False) -> int:
@@ -68,12 +70,17 @@ def _get_user_pages(
     force: bool,
     unlockable: bool = True,
     madvise: bool = False,
+    tries: bool = True,
+    pin: bool = False,
 ) -> tuple[int, bool]:
     """Make every page of [start, end), of one VMA or of several, present (and writable for `write`): pages done, or
     -errno when it is the first that fails; and whether mmap_lock was given away meanwhile. Where it may be
     (`unlockable`), it is by a fault that ends with VM_FAULT_COMPLETED or VM_FAULT_RETRY; then it is taken again, and
-    the page is looked at once more, in what may be another mapping by now (__get_user_pages_locked). Where it may not,
-    the memory is another one's, and protection keys do not count. `madvise`: errors as with FOLL_MADV_POPULATE."""
+    the page is looked at once more, in what may be another mapping by now (__get_user_pages_locked; without `tries` the
+    caller of __get_user_pages begins again, and the fault is not told that it was tried). Where it may not,
+    the memory is another one's, and protection keys do not count. `madvise`: errors as with FOLL_MADV_POPULATE. `pin`:
+    what is written to a page meanwhile is to be seen, so an anonymous one must be nobody else's (FOLL_PIN,
+    gup_must_unshare)."""
     dropped = False
     table = mm.pgtable
     format = table.format
@@ -85,6 +92,7 @@ def _get_user_pages(
     for address in range(start, end, PAGE_SIZE):
         tried = 0
         while True:
+            unshare = 0
             if vma is None or address >= vma.vm_end:
                 found = _gup_vma(mm, address, write, force, not unlockable, madvise)
                 if isinstance(found, int):
@@ -95,18 +103,27 @@ def _get_user_pages(
             if pte and format.pte_present(pte):
                 # A forced write to a page of a VMA that is read-only is done once the page is ours.
                 if not write or format.pte_write(pte) or (not vma.vm_flags & VM_WRITE and format.pte_dirty(pte)):
-                    break
+                    if write or not pin or not _must_unshare(mm, pte):
+                        break
+                    unshare = FAULT_FLAG_UNSHARE
             mm.memory.costs.without_exception()
-            ret = handle_mm_fault(vma, address, flags | tried)
+            ret = handle_mm_fault(vma, address, flags | tried | unshare)
             if ret & VM_FAULT_ERROR:
                 return done or (-ENOMEM if ret & VM_FAULT_OOM else -EFAULT), dropped
             if ret & (VM_FAULT_COMPLETED | VM_FAULT_RETRY):
                 mmap_read_lock(mm)
                 dropped = True
-                tried = FAULT_FLAG_TRIED
+                tried = FAULT_FLAG_TRIED if tries else 0
                 vma = None
         done += 1
     return done, dropped
+
+
+def _must_unshare(mm: mm_struct, pte: int) -> bool:
+    if mm.pgtable.format.pte_special(pte):
+        return False
+    found = _page_of(mm, pte)
+    return isinstance(found.mapping, anon_vma) and not found.exclusive
 
 
 def populate_vma_page_range(vma: vm_area_struct, start: int, end: int) -> int:
@@ -116,7 +133,7 @@ def populate_vma_page_range(vma: vm_area_struct, start: int, end: int) -> int:
         return end - start >> PAGE_SHIFT
     write = flags & (VM_WRITE | VM_SHARED) == VM_WRITE
     force = bool(flags & (VM_READ | VM_WRITE | VM_EXEC))
-    return _get_user_pages(vma.vm_mm, start, end, write, force)[0]
+    return _get_user_pages(vma.vm_mm, start, end, write, force, tries=False)[0]
 
 
 def faultin_page_range(mm: mm_struct, start: int, end: int, write: bool) -> int:
@@ -180,14 +197,14 @@ def get_user_page_fast(mm: mm_struct, address: int, write: bool) -> page | int:
 
 
 def get_user_page_remote(
-    mm: mm_struct, address: int, write: bool, force: bool = False, unlockable: bool = False
+    mm: mm_struct, address: int, write: bool, force: bool = False, unlockable: bool = False, pin: bool = False
 ) -> page | int:
     """The page at `address` of any address space, faulted in (for writing) if need be, with `force` against the
     protection of a private mapping; -EFAULT, -ENOMEM (get_user_pages_remote for one page). mmap_lock held; a fault
     gives it away only where that is allowed (`unlockable`), which is for who works in its own address space: protection
-    keys bind that one alone."""
+    keys bind that one alone. `pin`: as pin_user_pages_remote."""
     start = address & PAGE_MASK
-    got, _ = _get_user_pages(mm, start, start + PAGE_SIZE, write, force, unlockable)
+    got, _ = _get_user_pages(mm, start, start + PAGE_SIZE, write, force, unlockable, pin=pin)
     return got if got < 0 else _page_of(mm, mm.pgtable.get(mm.pgtable.slot(address)))
 
 

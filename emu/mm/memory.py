@@ -108,8 +108,10 @@ def handle_mm_fault(vma: vm_area_struct, address: int, flags: int) -> int:
         return ret
     vmstat = mm.memory.vmstat
     vmstat["pgfault"] += 1
+    if ret & VM_FAULT_ERROR:  # mm_account_fault: of faults that fail only the machine's counter takes note
+        return ret
     current = mm.memory.sched.current
-    if ret & VM_FAULT_MAJOR or flags & FAULT_FLAG_TRIED:  # mm_account_fault
+    if ret & VM_FAULT_MAJOR or flags & FAULT_FLAG_TRIED:
         current.maj_flt += 1
     else:
         current.min_flt += 1

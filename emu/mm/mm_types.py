@@ -70,8 +70,9 @@ VM_FLAG_LETTERS = (
     ("VM_MAYWRITE", "mw"), ("VM_MAYEXEC", "me"), ("VM_MAYSHARE", "ms"), ("VM_GROWSDOWN", "gd"), ("VM_PFNMAP", "pf"),
     ("VM_MAYBE_GUARD", "gu"),
     ("VM_LOCKED", "lo"), ("VM_IO", "io"), ("VM_SEQ_READ", "sr"), ("VM_RAND_READ", "rr"), ("VM_DONTCOPY", "dc"),
-    ("VM_DONTEXPAND", "de"), ("VM_ACCOUNT", "ac"), ("VM_NORESERVE", "nr"), ("VM_WIPEONFORK", "wf"),
-    ("VM_DONTDUMP", "dd"), ("VM_HUGEPAGE", "hg"), ("VM_NOHUGEPAGE", "nh"), ("VM_MERGEABLE", "mg"), ("VM_SEALED", "sl"),
+    ("VM_DONTEXPAND", "de"), ("VM_LOCKONFAULT", "lf"), ("VM_ACCOUNT", "ac"), ("VM_NORESERVE", "nr"),
+    ("VM_WIPEONFORK", "wf"), ("VM_DONTDUMP", "dd"), ("VM_HUGEPAGE", "hg"), ("VM_NOHUGEPAGE", "nh"),
+    ("VM_MERGEABLE", "mg"), ("VM_DROPPABLE", "dp"), ("VM_SEALED", "sl"),
 )  # fmt: skip
 """The flags that VmFlags of /proc/PID/smaps shows, in its order, and its letters for them."""
 VM_DATA_DEFAULT_FLAGS = VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC

@@ -17,6 +17,7 @@ QEMU = {"aarch64": "aarch64", "powerpc64": "ppc64", "powerpc64le": "ppc64le", "p
 # Where qemu-user is no judge, and why.
 OUTSIDE = {
     "bad_pointers": "it looks at addresses in an order of its own",
+    "fault_counts": "its own faults count too",
     "file_edges": "it looks at a buffer before it writes",
     "files": "it takes advice without doing anything",
     "errnos": "it keeps no RLIMIT_AS and RLIMIT_DATA",
@@ -52,6 +53,7 @@ def arguments_of(name: str, directory: Path) -> list[str]:
     place = [str(directory)]
     return {
         "directories": place,
+        "fault_counts": place,
         "file_edges": place,
         "files": place,
         "folios": place,
