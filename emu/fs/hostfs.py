@@ -20,6 +20,7 @@ from emu.fs.consts import (
     EXT4_SUPER_MAGIC,
     FALLOC_FL_KEEP_SIZE,
     FALLOC_FL_PUNCH_HOLE,
+    FALLOC_FL_ZERO_RANGE,
     FMODE_READ,
     FMODE_WRITE,
     O_ACCMODE,
@@ -135,6 +136,8 @@ class HostFs(SuperBlock):
         for inode in list(self.active.values()):
             if inode.i_mapping is not None:
                 result = inode.i_mapping.writeback(0, None) or result
+        for _, folios in self.cached.values():
+            folios.dirty.ranges.clear()
         return result
 
 
@@ -273,8 +276,6 @@ class HostInode(Inode):
     def read_bytes(self, fd: int, pos: int, size: int) -> bytes | int:
         """Up to `size` bytes at `pos`: from cached pages where there are any, from the host otherwise; -errno."""
         mapping = self.i_mapping
-        if mapping is not None:
-            mapping.read_ahead(pos, min(pos + size, self.size))
         try:
             if mapping is None or not mapping.pages:
                 return os.pread(fd, size, pos)
@@ -310,7 +311,7 @@ class HostInode(Inode):
         mapping = self.i_mapping
         if pos > self.size:
             self.mapping().not_cached(self.size, pos & -PAGE_SIZE)
-            self._clear_block(self.size)
+            self.clear_block(self.size)
         if mapping is not None:
             mapping.written(pos, pos + (len(data) or 1))
         if mapping is not None and mapping.pages:
@@ -338,29 +339,37 @@ class HostInode(Inode):
         if start and isinstance(cached, page):
             self.sb.memory.ram.write((cached.pfn << PAGE_SHIFT) + start, bytes(PAGE_SIZE - start))
 
-    def _clear_block(self, size: int) -> None:
+    def clear_block(self, size: int) -> None:
         """The rest of the block at what was or is the end of the file is cleared: that makes its page, but where the
-        block is a hole it does not bring it up to date (ext4_block_truncate_page)."""
-        if size & PAGE_SIZE - 1 and self.i_mapping is not None:
-            self.i_mapping.absent.add_empty(size >> PAGE_SHIFT)
+        block is a hole it does not bring it up to date (ext4_block_zero_page_range)."""
+        mapping = self.i_mapping
+        if size & PAGE_SIZE - 1 and mapping is not None:
+            index = size >> PAGE_SHIFT
+            if index in mapping.absent:
+                mapping.absent.add_empty(index)
+            else:
+                mapping.folios.dirty.add(index, index + 1)
+
+    def grown(self, size: int) -> None:
+        """The host's file reaches up to `size` now, which is not less than before."""
+        old = self.size
+        if size == old:
+            return
+        mapping = self.mapping()
+        self._clear_tail(mapping)
+        mapping.not_cached(old, size)
+        self.clear_block(old)
+        self.size = size
 
     def set_size(self, size: int) -> None:
-        """The host's file has a new size: so have inode and page cache (truncate_setsize)."""
+        """The host's file was truncated to `size`: so are inode and page cache (ext4_setattr, truncate_pagecache)."""
         old = self.size
-        mapping = self.i_mapping
-        if size > old:
-            if mapping is not None:
-                self._clear_tail(mapping)
-            self.mapping().not_cached(old, size)
-            self._clear_block(old)
+        self.grown(max(size, old))
         self.size = size
-        if size < old:
-            if mapping is not None:
-                mapping.truncate_range(size + PAGE_SIZE - 1 >> PAGE_SHIFT, _FILES_BEYOND)
-                mapping.truncate_partial_folio(size)
-                self._clear_tail(mapping)
+        if self.i_mapping is not None:
+            self.i_mapping.truncate_pagecache_range(size, _FILES_BEYOND << PAGE_SHIFT, even_cows=True)
         if size <= old:
-            self._clear_block(size)
+            self.clear_block(size)
         self.sb.touch(self.key, MTIME, CTIME)
 
     def file_remove_privs(self, task: Current) -> None:
@@ -671,7 +680,8 @@ class HostInode(Inode):
             self.sb.active.pop(self.key, None)
             if mapping is not None:
                 mapping.drop()
-                if self.st.st_nlink and (mapping.absent.ranges or mapping.folios.start):
+                known = mapping.absent.ranges or mapping.folios.start or mapping.folios.dirty.ranges
+                if self.st.st_nlink and known:
                     self.sb.cached[self.key] = mapping.absent, mapping.folios
             if self.st.st_nlink == 0:
                 self.sb.forget(self.key)
@@ -715,9 +725,12 @@ class HostFile(File):
     def read_iter(self, task: Current, iocb: kiocb, to: iov_iter) -> int:
         """filemap_read."""
         inode = self.inode
+        mapping = inode.i_mapping
         total = 0
         while to.count:
             want = min(to.count, READ_WINDOW)
+            if mapping is not None and iocb.pos < inode.size:
+                want = min(want, mapping.filemap_get_pages(self.f_ra, iocb.pos, to.count) - iocb.pos)
             data = inode.read_bytes(self.fd, iocb.pos, want)
             if isinstance(data, int):
                 return total or data
@@ -725,6 +738,7 @@ class HostFile(File):
                 break
             done = to.copy_page_to_iter(data, iocb.pos)
             iocb.pos += done
+            self.f_ra.prev_page = iocb.pos >> PAGE_SHIFT
             total += done
             if done < len(data):
                 return total or -errno.EFAULT
@@ -786,13 +800,23 @@ class HostFile(File):
         error = host.fallocate(self.fd, mode, offset, length)
         if error:
             return error
-        if moves and mapping is not None:  # what is cached must not hide what was cleared or moved
-            hole = bool(mode & FALLOC_FL_PUNCH_HOLE)
-            last = offset + length - 1 >> PAGE_SHIFT if hole else _FILES_BEYOND
-            mapping.truncate_range(offset >> PAGE_SHIFT, last, even_cows=not hole)
+        end = offset + length
+        if mode & FALLOC_FL_PUNCH_HOLE:
+            end = min(end, size + PAGE_SIZE - 1 & -PAGE_SIZE)
         new = os.fstat(self.fd).st_size
-        if new != size:
-            inode.set_size(new)
+        if mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE):
+            if offset < end:
+                inode.mapping().truncate_pagecache_range(offset, end)
+                inode.clear_block(offset)
+                inode.clear_block(end)
+            inode.grown(max(size, new))
+        elif moves:  # what is cached must not hide what was moved
+            inode.mapping().truncate_range(offset >> PAGE_SHIFT, _FILES_BEYOND)
+            if new != size:
+                inode.set_size(new)
+        elif new > size:
+            inode.grown(new)
+            inode.clear_block(new)
         inode.sb.touch(inode.key, MTIME, CTIME)
         return 0
 

@@ -35,8 +35,10 @@ from emu.mm.mm_types import (
     vm_operations_struct,
 )
 from emu.mm.mmap_lock import mmap_read_unlock
-from emu.mm.readahead import Absent, do_sync_mmap_readahead, page_cache_async_ra, page_cache_sync_ra
+from emu.mm.readahead import Absent, do_sync_mmap_readahead, file_ra_state, page_cache_async_ra, page_cache_sync_ra
 from emu.mm.rmap import folio_dirty_in_mappings, folio_mkclean
+
+FOLIO_BATCH = 31  # folios that are looked up at once (PAGEVEC_SIZE)
 
 if TYPE_CHECKING:
     from emu.mm.memory import vm_fault
@@ -122,16 +124,47 @@ class address_space:
 
     def written(self, start: int, end: int) -> None:
         """write(2) stored the bytes start .. end-1."""
-        if self.absent.ranges and start < end:
-            self.absent.remove(start >> PAGE_SHIFT, (end - 1 >> PAGE_SHIFT) + 1)
+        if start < end:
+            first, stop = start >> PAGE_SHIFT, (end - 1 >> PAGE_SHIFT) + 1
+            self.folios.dirty.add(first, stop)
+            if self.absent.ranges:
+                self.absent.remove(first, stop)
 
-    def read_ahead(self, start: int, end: int) -> None:
-        """read(2) and its like want the bytes start .. end-1."""
-        if self.absent.ranges and start < end:
-            first, last = start >> PAGE_SHIFT, end - 1 >> PAGE_SHIFT
-            if any(index in self.absent for index in range(first, last + 1)):
-                pages = page_cache_sync_ra(self.absent, first, last + 1 - first)
-                self.brought_in(pages + self.absent.remove(first, last + 1))
+    def filemap_get_pages(self, ra: file_ra_state, pos: int, count: int) -> int:
+        """read(2) wants `count` bytes at `pos`, which is in the file: up to which offset they are in the cache now, and
+        can be copied. What is absent is read ahead (filemap_get_pages)."""
+        absent = self.absent
+        if not absent.ranges and not absent.marks:
+            return pos + count
+        first, last = pos >> PAGE_SHIFT, pos + count + PAGE_SIZE - 1 >> PAGE_SHIFT
+        head, stop = self._read_batch(first, last)
+        if stop == first:
+            came = page_cache_sync_ra(self, ra, first, last - first)
+            head, stop = self._read_batch(first, last)
+            if stop == first:
+                came += absent.remove(first, first + 1)
+                head, stop = first, first + 1
+            self.brought_in(came)
+        if head in absent.marks:
+            self.brought_in(page_cache_async_ra(self, ra, head, stop - head, last - head))
+        if head in absent.empty:
+            self.brought_in(absent.remove(head, stop))
+        return stop << PAGE_SHIFT
+
+    def _read_batch(self, first: int, last: int) -> tuple[int, int]:
+        """The folios from page `first` on, before `last`, that are there: the first page of the last of them, and the
+        page behind it. A folio that is not up to date, or that marks that more is to be read, is the last one
+        (filemap_get_read_batch)."""
+        head, index = -1, first
+        for _ in range(FOLIO_BATCH):
+            if index >= last:
+                break
+            if index in self.absent:
+                return (index, index + 1) if index in self.absent.empty else (head, index)
+            head, index = self.folio_of(index)
+            if head in self.absent.marks:
+                break
+        return head, index
 
     def force_page_cache_readahead(self, start: int, end: int) -> None:
         """Somebody says that the bytes start .. end-1 will be needed."""
@@ -181,37 +214,86 @@ class address_space:
         return b"".join(parts)
 
     def truncate_range(self, first: int, last: int, even_cows: bool = True) -> None:
-        """Unmap and drop the pages first..last (inclusive, page indices), their content with them
-        (truncate_inode_pages_range).
+        """Unmap and drop the pages first..last (inclusive, page indices), their content with them.
 
         Private copies of them go too where the file ends before them, and stay where it has got a hole (`even_cows`).
         """
         from emu.mm.memory import unmap_mapping_range
 
         unmap_mapping_range(self, first, last - first + 1, even_cows)
-        if last - first < len(self.pages):
-            doomed = [index for index in range(first, last + 1) if index in self.pages]
+        self._drop_pages(first, last + 1)
+
+    def _drop_pages(self, first: int, end: int) -> None:
+        """Pages first .. end-1, which nothing maps, leave the cache."""
+        if end - first <= len(self.pages):
+            doomed = [index for index in range(first, end) if index in self.pages]
         else:
-            doomed = [index for index in self.pages if first <= index <= last]
+            doomed = [index for index in self.pages if first <= index < end]
         for index in doomed:
             old = self.pages.pop(index)
             old.mapping = None
             self.memory.put_page(old)
-        partial = self.folios.drop(first, last)
-        for low, high in partial:  # to be split they are unmapped
-            unmap_mapping_range(self, low, high - low + 1, even_cows=False)
+        self.folios.drop(first, end)
         if not self.shmem:
-            self.absent.remove(first, last + 1)
-            self.not_cached(first << PAGE_SHIFT, min(last + 1 << PAGE_SHIFT, self.host.i_size))
+            self.absent.remove(first, end)
+            start, stop = first << PAGE_SHIFT, min(end << PAGE_SHIFT, self.host.i_size)
+            if start < stop:
+                self.not_cached(start, stop)
 
-    def truncate_partial_folio(self, size: int) -> None:
-        """The file ends at `size` now, within a page. If that belongs to a large folio, all of it is unmapped: to be
-        split, or because that could not be (try_folio_split_or_unmap)."""
+    def truncate_pagecache_range(self, start: int, end: int, even_cows: bool = False) -> None:
+        """The bytes start .. end-1 leave the cache: whole pages do, of others the bytes are cleared. A large folio that
+        is there in part is split, so that those of its pages go that can; where it has dirty buffers it stays whole.
+        Either way all of it is unmapped (truncate_inode_pages_range, truncate_inode_partial_folio)."""
         from emu.mm.memory import unmap_mapping_range
 
-        found = self.folios.find(size >> PAGE_SHIFT)
-        if found is not None and found[1] and size & PAGE_SIZE - 1:
-            unmap_mapping_range(self, found[0], 1 << found[1], even_cows=False)
+        first, stop = start + PAGE_SIZE - 1 >> PAGE_SHIFT, end >> PAGE_SHIFT
+        if first < stop:
+            unmap_mapping_range(self, first, stop - first, even_cows)
+        low, high = self.folio_of(start >> PAGE_SHIFT)
+        if not self._truncate_partial_folio(low, high, start, end):
+            first = high
+            if end <= high << PAGE_SHIFT:
+                stop = low
+        if end > high << PAGE_SHIFT:
+            low, high = self.folio_of(end - 1 >> PAGE_SHIFT)
+            if not self._truncate_partial_folio(low, high, start, end):
+                stop = low
+        if first < stop:
+            self._drop_pages(first, stop)
+
+    def folio_of(self, index: int) -> tuple[int, int]:
+        """The folio that holds page `index`: its first page, and the one behind its last."""
+        first, order = self.folios.find(index) or (index, 0)
+        return first, first + (1 << order)
+
+    def _truncate_partial_folio(self, low: int, high: int, start: int, end: int) -> bool:
+        """Bytes start .. end-1 go, and the folio of the pages low .. high-1 has some of them and others: can its pages
+        that lie within be dropped."""
+        from emu.mm.memory import unmap_mapping_range
+
+        start, end = max(start, low << PAGE_SHIFT), min(end, high << PAGE_SHIFT)
+        if end - start == high - low << PAGE_SHIFT:
+            return True
+        for index in range(start >> PAGE_SHIFT, end + PAGE_SIZE - 1 >> PAGE_SHIFT):
+            cached = self.pages.get(index)
+            if cached is not None:
+                at, stop = max(start, index << PAGE_SHIFT), min(end, index + 1 << PAGE_SHIFT)
+                base = (cached.pfn - index) << PAGE_SHIFT
+                self.memory.ram.write(base + at, bytes(stop - at))
+        self.folios.dirty.remove(start + PAGE_SIZE - 1 >> PAGE_SHIFT, end >> PAGE_SHIFT)
+        if high - low == 1:
+            return True
+        unmap_mapping_range(self, low, high - low, even_cows=False)
+        if not self.folios.split(start >> PAGE_SHIFT):
+            return False
+        if end < high << PAGE_SHIFT:
+            self.folios.split(end >> PAGE_SHIFT)
+        file_end = self.host.i_size + PAGE_SIZE - 1 >> PAGE_SHIFT
+        if file_end < high:  # no part keeps what is behind the end
+            for first, last in self.folios.overlapping(low, high - 1):
+                if first >= file_end:
+                    self._drop_pages(first, last + 1)
+        return True
 
     def writeback(self, first: int, last: int | None) -> int:
         """Write dirty pages first..last (None: to the end) to the host, whole folios of them, write-protecting their
@@ -222,6 +304,7 @@ class address_space:
             for low, high in self.folios.overlapping(first, first if last is None else last):
                 first = min(first, low)
                 last = None if last is None else max(last, high)
+        self.folios.dirty.remove(first, self.host.i_size + PAGE_SIZE - 1 >> PAGE_SHIFT if last is None else last + 1)
         result = 0
         for index in sorted(i for i in self.pages if i >= first and (last is None or i <= last)):
             cached = self.pages[index]
@@ -412,6 +495,10 @@ def filemap_page_mkwrite(vmf: vm_fault) -> int:
     if vmf.page.mapping is None:
         return VM_FAULT_NOPAGE  # truncated meanwhile
     vmf.page.dirty = True
+    assert vmf.vma.vm_file is not None
+    mapping = vmf.vma.vm_file.f_mapping
+    first, stop = mapping.folio_of(vmf.pgoff)
+    mapping.folios.dirty.add(first, min(stop, mapping.host.i_size + PAGE_SIZE - 1 >> PAGE_SHIFT))
     return VM_FAULT_LOCKED
 
 

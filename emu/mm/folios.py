@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which pages of the page cache belong together: the folios that writes made (include/linux/pagemap.h)."""
+"""Which pages of the page cache belong together: the folios that writes made (include/linux/pagemap.h), and how they
+are taken apart (__folio_split)."""
 
 from __future__ import annotations
 
@@ -10,6 +11,48 @@ from emu.mm.mm_types import PAGE_SHIFT
 EXT4_MAX_ORDER = 11  # largest folio of the page cache of ext4 with 4 KiB blocks, as a power of two of pages
 
 
+class Pages:
+    """A set of pages of one file, by index."""
+
+    __slots__ = ("ranges",)
+
+    def __init__(self) -> None:
+        self.ranges: list[tuple[int, int]] = []  # [first, end), in order, apart from each other
+
+    def __contains__(self, index: int) -> bool:
+        return any(first <= index < end for first, end in self.ranges)
+
+    def any(self, first: int, end: int) -> bool:
+        """Is one of the pages first .. end-1 among them."""
+        return any(low < end and first < high for low, high in self.ranges)
+
+    def add(self, first: int, end: int) -> None:
+        """Pages first .. end-1 come to it."""
+        if first >= end:
+            return
+        apart = []
+        for low, high in self.ranges:
+            if high < first or low > end:
+                apart.append((low, high))
+            else:
+                first, end = min(first, low), max(end, high)
+        self.ranges = sorted([*apart, (first, end)])
+
+    def remove(self, first: int, end: int) -> int:
+        """Pages first .. end-1 leave it; how many there were."""
+        left = []
+        found = 0
+        for low, high in self.ranges:
+            inside = min(high, end) - max(low, first)
+            if inside <= 0:
+                left.append((low, high))
+                continue
+            found += inside
+            left += [piece for piece in ((low, first), (end, high)) if piece[0] < piece[1]]
+        self.ranges = left
+        return found
+
+
 class Folios:
     """The large folios of one file, as far as writes of this run made them."""
 
@@ -17,6 +60,7 @@ class Folios:
         self.max_order = max_order
         self.large = False  # is there one of more than a page
         self.start: dict[int, int] = {}  # index of a folio's first page -> its order
+        self.dirty = Pages()  # pages with buffers that are to be written back
 
     def find(self, index: int) -> tuple[int, int] | None:
         """(first page, order) of the folio that holds a page; None = a page of its own."""
@@ -51,13 +95,25 @@ class Folios:
         ends = [(index, index + (1 << order) - 1) for index, order in self.start.items()]
         return [(low, high) for low, high in ends if low <= last and high >= first]
 
-    def drop(self, first: int, last: int) -> list[tuple[int, int]]:
-        """Pages first..last are to leave the cache. A folio with other pages as well stays whole, cleared where it
-        should go: to split it, its buffers had to be clean (truncate_inode_partial_folio). Those, as `overlapping`."""
-        partial = []
-        for low, high in self.overlapping(first, last):
-            if first <= low and high <= last:
-                del self.start[low]
-            else:
-                partial.append((low, high))
-        return partial
+    def drop(self, first: int, end: int) -> None:
+        """The folios that lie in first .. end-1 leave the cache."""
+        for low in [low for low, order in self.start.items() if first <= low and low + (1 << order) <= end]:
+            del self.start[low]
+        self.dirty.remove(first, end)
+
+    def split(self, index: int) -> bool:
+        """Halve the folio that holds page `index`, and again the half that holds it, until that is a folio of its own.
+        False = not done: buffers of the folio are dirty (filemap_release_folio)."""
+        found = self.find(index)
+        if found is None or not found[1]:
+            return True
+        first, order = found
+        if self.dirty.any(first, first + (1 << order)):
+            return False
+        while order:
+            order -= 1
+            half = first + (1 << order)
+            self.start[first] = self.start[half] = order
+            if index >= half:
+                first = half
+        return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from emu.mm.folios import Pages
 from emu.mm.mm_types import PAGE_SIZE, VM_EXEC, VM_RAND_READ, VM_SEQ_READ, vm_area_struct, vma_pages
 
 if TYPE_CHECKING:
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
 RA_PAGES = 2048  # of a file's readahead window (bdi->ra_pages, read_ahead_kb 8192: the machine of the kernel's records)
 
 
-class Absent:
-    """The pages of one file whose content is not in the cache, by index."""
+class Absent(Pages):
+    """The pages of one file whose content is not in the cache."""
 
-    __slots__ = ("empty", "marks", "ranges")
+    __slots__ = ("empty", "marks")
 
     def __init__(self) -> None:
-        self.ranges: list[tuple[int, int]] = []  # [first, end), in order, apart from each other
+        super().__init__()
         self.empty: set[int] = set()  # those of them that have a page already, which is not up to date
         self.marks: set[int] = set()  # first pages of cached folios that are to bring in the next window (PG_readahead)
 
@@ -32,21 +33,11 @@ class Absent:
         if index in self:
             self.empty.add(index)
 
-    def __contains__(self, index: int) -> bool:
-        return any(first <= index < end for first, end in self.ranges)
-
     def add(self, first: int, end: int) -> None:
         """Pages first .. end-1 go."""
-        if first >= end:
-            return
-        self.marks -= {mark for mark in self.marks if first <= mark < end}
-        apart = []
-        for low, high in self.ranges:
-            if high < first or low > end:
-                apart.append((low, high))
-            else:
-                first, end = min(first, low), max(end, high)
-        self.ranges = sorted([*apart, (first, end)])
+        if first < end:
+            self.marks -= {mark for mark in self.marks if first <= mark < end}
+        super().add(first, end)
 
     def covers(self, first: int, end: int) -> bool:
         """Has none of the pages first .. end-1 even a page that is not up to date."""
@@ -57,20 +48,14 @@ class Absent:
         """The first absent page from `index` on."""
         return next((max(low, index) for low, high in self.ranges if high > index), None)
 
+    def previous_end(self, index: int) -> int:
+        """The page behind the last absent one of those before `index`; 0 = all of them are there."""
+        return max((min(high, index) for low, high in self.ranges if low < index), default=0)
+
     def remove(self, first: int, end: int) -> int:
         """Pages first .. end-1 are there now; how many of them were not."""
-        left = []
-        found = 0
-        for low, high in self.ranges:
-            inside = min(high, end) - max(low, first)
-            if inside <= 0:
-                left.append((low, high))
-                continue
-            found += inside
-            left += [piece for piece in ((low, first), (end, high)) if piece[0] < piece[1]]
-        self.ranges = left
         self.empty = {index for index in self.empty if not first <= index < end}
-        return found
+        return super().remove(first, end)
 
     def read_ahead(self, first: int, end: int) -> int:
         """As `remove`, but pages that exist already are passed over (page_cache_ra_unbounded)."""
@@ -85,21 +70,33 @@ class Absent:
 class file_ra_state:
     """Where the reading ahead of an open file is (struct file_ra_state), in pages."""
 
-    __slots__ = ("async_size", "order", "size", "start")
+    __slots__ = ("async_size", "order", "prev_page", "size", "start")
 
     def __init__(self) -> None:
         self.start = 0  # the last window
         self.size = 0
         self.async_size = 0  # the next window is read when only so many pages of this one are left
         self.order = 0  # of the folios of the last window
+        self.prev_page = -1  # where read(2) stopped; -1 = it has not read
 
 
-def page_cache_sync_ra(absent: Absent, index: int, count: int) -> int:
-    """A read of `count` pages from `index` on needs a page that is absent: how many come in. The beginning of a file is
-    read as if all of it were to follow."""
-    if index == 0:
-        count = get_init_ra_size(count, RA_PAGES)
-    return absent.read_ahead(index, index + count)
+def page_cache_sync_ra(mapping: address_space, ra: file_ra_state, index: int, count: int) -> int:
+    """A read of `count` pages from `index` on needs that page, which is absent: how many come in. The beginning of a
+    file, and what follows the last read, is read as if more were to follow; so is what is behind more pages than
+    these that are in the cache, as a reader in order would have left them."""
+    absent = mapping.absent
+    if index and count <= RA_PAGES and (ra.prev_page < 0 or not 0 <= index - ra.prev_page <= 1):
+        cached = index - absent.previous_end(index)
+        if cached <= count:
+            return absent.read_ahead(index, index + count)
+        if cached == index:
+            cached *= 2
+        ra.size, ra.async_size = min(cached + count, RA_PAGES), 1
+    else:
+        ra.size = get_init_ra_size(count, RA_PAGES)
+        ra.async_size = ra.size - count if ra.size > count else ra.size // 2
+    ra.start, ra.order = index, 0
+    return page_cache_ra_order(mapping, ra)
 
 
 def get_init_ra_size(size: int, most: int) -> int:
@@ -130,16 +127,14 @@ def do_sync_mmap_readahead(mapping: address_space, ra: file_ra_state, pgoff: int
         ra.size = min(RA_PAGES, vma.vm_pgoff + vma_pages(vma) - pgoff)
     elif not vma.vm_flags & VM_SEQ_READ:
         ra.start, ra.size, ra.async_size = max(0, pgoff - RA_PAGES // 2), RA_PAGES, RA_PAGES // 4
-    elif pgoff == 0:
-        ra.start, ra.size, ra.async_size = 0, RA_PAGES, RA_PAGES // 2
     else:
-        return mapping.absent.read_ahead(pgoff, pgoff + RA_PAGES)
+        return page_cache_sync_ra(mapping, ra, pgoff, RA_PAGES)
     return page_cache_ra_order(mapping, ra)
 
 
-def page_cache_async_ra(mapping: address_space, ra: file_ra_state, head: int, pages: int) -> int:
-    """Somebody has come to the folio of `pages` pages from `head` on, which marks that the next window should be read:
-    how many come in. They are in larger folios than those before."""
+def page_cache_async_ra(mapping: address_space, ra: file_ra_state, head: int, pages: int, count: int = RA_PAGES) -> int:
+    """Somebody who wants `count` pages has come to the folio of `pages` pages from `head` on, which marks that the next
+    window should be read: how many come in. They are in larger folios than those before."""
     mapping.absent.marks.remove(head)
     if head == ra.start + ra.size - ra.async_size & -pages:
         ra.start += ra.size
@@ -148,7 +143,7 @@ def page_cache_async_ra(mapping: address_space, ra: file_ra_state, head: int, pa
         start = mapping.absent.next_miss(head + 1)
         if start is None or start - head > RA_PAGES:
             return 0
-        ra.start, ra.size = start, get_next_ra_size(start - head + RA_PAGES, RA_PAGES)
+        ra.start, ra.size = start, get_next_ra_size(start - head + count, RA_PAGES)
     ra.order += 2
     ra.async_size = ra.size
     return page_cache_ra_order(mapping, ra)

@@ -52,10 +52,9 @@ def test_ranges_are_a_set(changes: list[tuple[bool, int, int]]) -> None:
     [(0, 1, 4), (0, 3, 16), (0, 100, 256), (0, 2000, 2048), (7, 3, None)],
 )
 def test_start_of_a_file_is_read_further(index: int, count: int, left: int | None) -> None:
-    absent = Absent()
-    absent.add(0, 4000)
-    page_cache_sync_ra(absent, index, count)
-    assert absent.ranges == ([(left, 4000)] if left is not None else [(0, index), (index + count, 4000)])
+    mapping = sparse(4000)
+    page_cache_sync_ra(mapping, file_ra_state(), index, count)
+    assert mapping.absent.ranges == ([(left, 4000)] if left is not None else [(0, index), (index + count, 4000)])
 
 
 def sparse(pages: int) -> address_space:
