@@ -452,6 +452,8 @@ class TmpFile(File):
             if new:
                 cached.uptodate = False  # allocated, and a hole for whoever looks until it is used
                 made.append(index)
+            else:
+                cached.uptodate = True  # what an earlier call allocated is cleared now
         if end > inode.size and not mode & FALLOC_FL_KEEP_SIZE:
             inode.size = end
         inode.ctime = inode.sb.now()

@@ -45,12 +45,12 @@ def _rw_pages(task: Task, pages: list[page], offset: int, size: int, mine: iov_i
         count = min(PAGE_SIZE - offset, size)
         at = (found.pfn << 12) + offset
         if write:
-            data = mine.copy_from_iter(count)
+            data = mine.copy_page_from_iter(count)
             ram.write(at, data)
             copied = len(data)
             found.dirty = True
         else:
-            copied = mine.copy_to_iter(ram.read(at, count))
+            copied = mine.copy_page_to_iter(ram.read(at, count), offset)
         if copied < count and mine.count:
             return False
         size -= copied

@@ -110,9 +110,11 @@ class address_space:
     def _has_folio(self, index: int) -> bool:
         if self.shmem:
             return index in self.pages
-        if index << PAGE_SHIFT >= self.host.i_size:
-            return False
-        return index not in self.absent or index in self.absent.empty
+        return self.in_cache(index) and (index not in self.absent or index in self.absent.empty)
+
+    def in_cache(self, index: int) -> bool:
+        """Is there a page of the file or of a folio that reaches behind its end, if it is not absent."""
+        return index << PAGE_SHIFT < self.host.i_size or self.folios.find(index) is not None
 
     def not_cached(self, start: int, end: int) -> None:
         """The bytes start .. end-1 are new, and zero: pages wholly behind `start` are not in the cache, but for

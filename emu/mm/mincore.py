@@ -24,7 +24,7 @@ def _resident(vma: vm_area_struct, address: int) -> int:
     if mapping.shmem:
         found = mapping.find_get_page(index)
         return int(found is not None and found.uptodate)
-    return int(index << PAGE_SHIFT < mapping.host.i_size and index not in mapping.absent)
+    return int(mapping.in_cache(index) and index not in mapping.absent)
 
 
 def do_mincore(mm: mm_struct, address: int, pages: int) -> bytes | int:
