@@ -3,9 +3,15 @@
 
 from __future__ import annotations
 
+import errno
+from typing import TYPE_CHECKING
+
 from emu.fs.consts import ANON_INODE_FS_MAGIC
 from emu.fs.dcache import Dentry
-from emu.fs.inode import Inode, Kstat, SuperBlock
+from emu.fs.inode import Inode, Kstat, Setattr, SuperBlock
+
+if TYPE_CHECKING:
+    from emu.fs.current import Cred
 
 
 class AnonInode(Inode):
@@ -22,6 +28,10 @@ class AnonInode(Inode):
     def getattr(self) -> Kstat | int:
         return Kstat(self.s_dev, 1, 0o600)
 
+    def setattr_prepare(self, stat: Kstat, change: Setattr, cred: Cred, touch: bool) -> int:
+        """Nothing of it can be changed, whoever asks (anon_inode_setattr)."""
+        return -errno.EOPNOTSUPP
+
 
 _SUPER = SuperBlock("anon_inodefs", 0xF, ANON_INODE_FS_MAGIC)
 _INODE = AnonInode(_SUPER)
@@ -29,4 +39,6 @@ _INODE = AnonInode(_SUPER)
 
 def anon_dentry(name: str) -> Dentry:
     """A place called anon_inode:`name`."""
-    return Dentry(None, b"anon_inode:" + name.encode(), _INODE)
+    place = Dentry(None, b"anon_inode:" + name.encode(), _INODE)
+    place.mount_writable = True
+    return place

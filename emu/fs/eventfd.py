@@ -22,6 +22,7 @@ ULLONG_MAX = (1 << 64) - 1
 class EventFile(File):
     """An eventfd."""
 
+    noop_llseek = True
     stream = True
     wait: wait_queue_head
 

@@ -48,6 +48,7 @@ class epitem:
 class EventPoll(File):
     """An epoll instance. Items are looked at in the order in which they became ready, as far as one task can tell."""
 
+    noop_llseek = True
     can_read = can_write = False
     stream = True
 

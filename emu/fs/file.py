@@ -65,6 +65,7 @@ class File:
     can_write = True
     aligns_huge = False  # large mappings are placed at huge-page boundaries (thp_get_unmapped_area)
     seekable = False  # FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE
+    noop_llseek = False  # FMODE_LSEEK, and a seek leaves the position where it is
     write_access = True  # when open for writing, keeps others from running it (get_write_access)
     wait: wait_queue_head | None = None  # who sleeps for this kind of file; None: it does not know
     stream = False  # has no position, not even one that stays 0
@@ -88,6 +89,8 @@ class File:
                 self.f_mode |= FMODE_CAN_WRITE
             if self.seekable:
                 self.f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE
+            elif self.noop_llseek:
+                self.f_mode |= FMODE_LSEEK
         self.f_inode.i_count += 1
 
     @property
@@ -163,6 +166,8 @@ class File:
         """Move the file position; the new one or -errno."""
         if not self.f_mode & FMODE_LSEEK:
             return -errno.ESPIPE
+        if self.noop_llseek:
+            return self.f_pos
         return self.seek_within(offset, whence, self.f_inode.i_size, MAX_LFS_FILESIZE)
 
     def seek_within(self, offset: int, whence: int, eof: int, maximum: int) -> int:

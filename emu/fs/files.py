@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 
+from emu.fs.consts import FMODE_PATH
 from emu.fs.file import File
 
 NR_OPEN = 1 << 20  # sysctl fs.nr_open
@@ -24,6 +25,11 @@ class files_struct:
     def get(self, fd: int) -> File | None:
         """The open file of a descriptor, without a reference."""
         return self.fd.get(fd)
+
+    def fdget(self, fd: int) -> File | None:
+        """As `get`, but no file that only stands for a place (O_PATH), which most calls do not take."""
+        file = self.fd.get(fd)
+        return None if file is None or file.f_mode & FMODE_PATH else file
 
     def find_free(self, start: int) -> int:
         """The lowest free descriptor from `start` on."""

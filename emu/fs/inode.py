@@ -209,6 +209,10 @@ class Inode:
         target = self.get_link(task)
         return target if isinstance(target, bytes | int) else -errno.EINVAL
 
+    def setattr_prepare(self, stat: Kstat, change: Setattr, cred: Cred, touch: bool) -> int:
+        """Whether attributes, which are `stat` now, may be changed: 0 or -errno."""
+        return setattr_prepare(stat, change, cred, touch)
+
     def setattr(self, dentry: Dentry, change: Setattr, task: Current) -> int:
         """Store attributes whose change is permitted already (notify_change)."""
         return -errno.EPERM
@@ -269,6 +273,13 @@ class NamelessInode(StoredInode):
     def getattr(self) -> Kstat | int:
         now = self.stamp
         return Kstat(self.s_dev, self.ino, self.mode, 1, self.uid, self.gid, atime=now, mtime=now, ctime=now)
+
+    def setattr(self, dentry: Dentry, change: Setattr, task: Current) -> int:
+        if change.mode is not None:
+            self.mode = self.mode & S_IFMT | change.mode & 0o7777
+        self.uid = self.uid if change.uid is None else change.uid
+        self.gid = self.gid if change.gid is None else change.gid
+        return 0
 
 
 def capable(cred: Cred, capability: int) -> bool:

@@ -23,9 +23,14 @@ from emu.fs.consts import (
     O_TRUNC,
     RENAME_EXCHANGE,
     RENAME_NOREPLACE,
+    S_IFBLK,
+    S_IFCHR,
+    S_IFDIR,
+    S_IFIFO,
     S_IFLNK,
     S_IFMT,
     S_IFREG,
+    S_IFSOCK,
     S_ISVTX,
 )
 from emu.fs.dcache import (
@@ -300,13 +305,17 @@ def do_mkdir(task: Current, start: Dentry, path: bytes, mode: int) -> int:
     return walk.place.inode.mkdir(walk.place, walk.last, mode, task)
 
 
-def do_mknod(task: Current, start: Dentry, path: bytes, mode: int, rdev: int) -> int:
-    """mknodat."""
+def may_mknod(mode: int) -> int:
+    """Can a file of this type be made by mknod: 0, -EPERM, -EINVAL."""
     kind = mode & S_IFMT
-    if kind == 0:
-        kind = S_IFREG
-    if kind not in (S_IFREG, 0o020000, 0o060000, 0o010000, 0o140000):
-        return -errno.EPERM if kind == 0o040000 else -errno.EINVAL
+    if kind in (0, S_IFREG, S_IFCHR, S_IFBLK, S_IFIFO, S_IFSOCK):
+        return 0
+    return -errno.EPERM if kind == S_IFDIR else -errno.EINVAL
+
+
+def do_mknod(task: Current, start: Dentry, path: bytes, mode: int, rdev: int) -> int:
+    """mknodat, of a mode that may_mknod allows."""
+    kind = mode & S_IFMT or S_IFREG
     walk = filename_create(task, start, path, False)
     if isinstance(walk, int):
         return walk

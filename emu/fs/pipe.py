@@ -28,7 +28,7 @@ from emu.fs.consts import (
 )
 from emu.fs.dcache import Dentry
 from emu.fs.file import File, kiocb
-from emu.fs.inode import NamelessFs, NamelessInode, Setattr
+from emu.fs.inode import NamelessFs, NamelessInode
 from emu.fs.iov_iter import iov_iter
 from emu.locking.mutex import mutex
 from emu.locking.wait import wait_queue_head
@@ -102,13 +102,6 @@ class PipeInode(NamelessInode):
 
     def __init__(self, sb: PipeFs, uid: int, gid: int, now: int) -> None:
         super().__init__(sb, S_IFIFO | 0o600, uid, gid, now)
-
-    def setattr(self, dentry: Dentry, change: Setattr, task: Current) -> int:
-        if change.mode is not None:
-            self.mode = S_IFIFO | change.mode & 0o7777
-        self.uid = self.uid if change.uid is None else change.uid
-        self.gid = self.gid if change.gid is None else change.gid
-        return 0
 
     def open(self, dentry: Dentry, flags: int, task: Current) -> File | int:
         """Through /proc/self/fd: the pipe is found by a file that is open on it."""

@@ -20,6 +20,7 @@ SIGINFO_SIZE = 128  # struct signalfd_siginfo
 class SignalFile(File):
     """An open signalfd. It has no signals of its own: who reads or polls it gets what is pending for him."""
 
+    noop_llseek = True
     can_write = False
     stream = True
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 class TimerFile(File):
     """An open timerfd. `ticks`: expirations not yet read."""
 
+    noop_llseek = True
     can_write = False
     stream = True
 

@@ -16,11 +16,15 @@ from emu.fs.consts import (
     AT_SYMLINK_NOFOLLOW,
     FMODE_PATH,
     MAY_EXEC,
+    PATH_MAX,
+    RENAME_EXCHANGE,
+    RENAME_NOREPLACE,
+    RENAME_WHITEOUT,
     S_ISGID,
     S_ISUID,
 )
 from emu.fs.dcache import Dentry
-from emu.fs.inode import Setattr, setattr_prepare
+from emu.fs.inode import Setattr
 from emu.fs.namei import (
     LOOKUP_DIRECTORY,
     LOOKUP_FOLLOW,
@@ -31,14 +35,17 @@ from emu.fs.namei import (
     do_rmdir,
     do_symlink,
     do_unlink,
+    may_mknod,
     mnt_want_write,
 )
 from emu.kernel.args import NSEC_PER_SEC, getname, order, s32, starting_point
 from emu.kernel.sys_stat import find
+from emu.mm.mm_types import PAGE_SIZE
 
 if TYPE_CHECKING:
     from emu.kernel.task import Task
 
+UMOUNT_NOFOLLOW, UMOUNT_FLAGS = 8, 15
 UTIME_NOW, UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
 
 
@@ -64,7 +71,11 @@ def sys_mkdir(task: Task, name: int, mode: int, *_: int) -> int:
 
 
 def sys_mknodat(task: Task, dfd: int, name: int, mode: int, dev: int, *_: int) -> int:
-    found = _name_and_start(task, dfd, name)
+    path = getname(task, name)
+    error = may_mknod(mode)
+    if error:
+        return error
+    found = _with_start(task, dfd, path)
     return found if isinstance(found, int) else do_mknod(task, found[1], found[0], mode & 0xFFFF, dev & 0xFFFFFFFF)
 
 
@@ -122,13 +133,19 @@ def sys_link(task: Task, old: int, new: int, *_: int) -> int:
 
 def sys_renameat2(task: Task, old_dfd: int, old: int, new_dfd: int, new: int, flags: int, *_: int) -> int:
     path = getname(task, new)
-    source = _name_and_start(task, old_dfd, old)
+    begin = getname(task, old)
+    flags &= 0xFFFFFFFF
+    if flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT) or (
+        flags & RENAME_EXCHANGE and flags & (RENAME_NOREPLACE | RENAME_WHITEOUT)
+    ):
+        return -errno.EINVAL
+    source = _with_start(task, old_dfd, begin)
     if isinstance(source, int):
         return source
     target = _with_start(task, new_dfd, path)
     if isinstance(target, int):
         return target
-    return do_rename(task, source[1], source[0], target[1], target[0], flags & 0xFFFFFFFF)
+    return do_rename(task, source[1], source[0], target[1], target[0], flags)
 
 
 def sys_renameat(task: Task, old_dfd: int, old: int, new_dfd: int, new: int, *_: int) -> int:
@@ -137,6 +154,31 @@ def sys_renameat(task: Task, old_dfd: int, old: int, new_dfd: int, new: int, *_:
 
 def sys_rename(task: Task, old: int, new: int, *_: int) -> int:
     return sys_renameat2(task, AT_FDCWD, old, AT_FDCWD, new, 0)
+
+
+# Mounts: nobody may change them
+
+
+def sys_mount(task: Task, device: int, directory: int, kind: int, flags: int, data: int, *_: int) -> int:
+    """What mount looks at before it asks whether the task may: its strings, its page of options, the directory."""
+    for string in (kind, device):
+        if string:
+            text = task.access.strnlen_user(string, PATH_MAX)
+            if text is None:
+                return -errno.EFAULT
+            if len(text) >= PATH_MAX:
+                return -errno.EINVAL
+    if data and not task.access.copy_from_user_partial(data, PAGE_SIZE):
+        return -errno.EFAULT
+    place = find(task, AT_FDCWD, directory, LOOKUP_FOLLOW)
+    return place if isinstance(place, int) else -errno.EPERM
+
+
+def sys_umount2(task: Task, directory: int, flags: int, *_: int) -> int:
+    if flags & 0xFFFFFFFF & ~UMOUNT_FLAGS:
+        return -errno.EINVAL
+    place = find(task, AT_FDCWD, directory, 0 if flags & UMOUNT_NOFOLLOW else LOOKUP_FOLLOW)
+    return place if isinstance(place, int) else -errno.EPERM
 
 
 # Attributes
@@ -151,7 +193,7 @@ def _notify_change(task: Task, place: Dentry | int, change: Setattr, touch: bool
     stat = place.inode.getattr()
     if isinstance(stat, int):
         return stat
-    error = setattr_prepare(stat, change, task.cred, touch)
+    error = place.inode.setattr_prepare(stat, change, task.cred, touch)
     return error or place.inode.setattr(place, change, task)
 
 
@@ -193,7 +235,7 @@ def _chown(task: Task, place: Dentry | int, uid: int, gid: int) -> int:
         drop = S_ISUID | (S_ISGID if mode & 0o010 else 0)
         owner_check = Setattr(uid=change.uid, gid=change.gid)
         stat = place.inode.getattr()
-        if not isinstance(stat, int) and not setattr_prepare(stat, owner_check, task.cred, False):
+        if not isinstance(stat, int) and not place.inode.setattr_prepare(stat, owner_check, task.cred, False):
             change.mode = mode & 0o7777 & ~drop
     return _notify_change(task, place, change)
 
@@ -352,6 +394,8 @@ def sys_umask(task: Task, mask: int, *_: int) -> int:
 
 
 SYSCALLS = {
+    "mount": sys_mount,
+    "umount2": sys_umount2,
     "mkdir": sys_mkdir,
     "mkdirat": sys_mkdirat,
     "mknod": sys_mknod,

@@ -30,6 +30,11 @@ from emu.fs.consts import (
     O_WRONLY,
     RLIMIT_FSIZE,
     RLIMIT_NOFILE,
+    S_IFBLK,
+    S_IFDIR,
+    S_IFLNK,
+    S_IFMT,
+    S_IFREG,
     SETFL_MASK,
     SIGXFSZ,
     VALID_OPEN_FLAGS,
@@ -38,7 +43,20 @@ from emu.fs.eventfd import EFD_SEMAPHORE, EventFile
 from emu.fs.file import File
 from emu.fs.hostfs import HostFile
 from emu.fs.inode import capable
-from emu.fs.locks import F_RDLCK, F_UNLCK, F_WRLCK, LOCK_NB, OFFSET_MAX, context, flock, flock_conflict
+from emu.fs.locks import (
+    F_RDLCK,
+    F_UNLCK,
+    F_WRLCK,
+    LOCK_EX,
+    LOCK_MAND,
+    LOCK_NB,
+    LOCK_SH,
+    LOCK_UN,
+    OFFSET_MAX,
+    context,
+    flock,
+    flock_conflict,
+)
 from emu.fs.namei import (
     LOOKUP_BENEATH,
     LOOKUP_FOLLOW,
@@ -311,6 +329,13 @@ def _setfl(task: Task, file: File, arg: int) -> int:
     return 0
 
 
+def _owner_exists(task: Task, who: int) -> bool:
+    """Is there the process, or where it is negative the process group, that F_SETOWN names (f_setown)."""
+    if who > 0:
+        return who in task.machine.pids
+    return any(process.pgid == -who for process in task.machine.processes())
+
+
 def do_fcntl(task: Task, fd: int, command: int, arg: int, wide: bool) -> int:
     """fcntl. `wide`: this is fcntl64 of a 32-bit guest, whose locks have 64-bit offsets under numbers of their own."""
     files = task.files
@@ -321,6 +346,7 @@ def do_fcntl(task: Task, fd: int, command: int, arg: int, wide: bool) -> int:
         return -errno.EBADF
     if command in (F_DUPFD, F_DUPFD_CLOEXEC):
         limit = task.rlimit(RLIMIT_NOFILE)
+        arg &= 0xFFFFFFFF
         if arg >= limit:
             return -errno.EINVAL
         file.get()
@@ -348,6 +374,8 @@ def do_fcntl(task: Task, fd: int, command: int, arg: int, wide: bool) -> int:
         return _record_lock(task, file, command, arg, True)
     if command in (F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW):
         return _record_lock(task, file, command, arg, True)
+    if command == F_SETOWN and s32(arg) and not _owner_exists(task, s32(arg)):
+        return -errno.EINVAL if s32(arg) == -(1 << 31) else -errno.ESRCH
     if command in (F_SETOWN, F_SETSIG):
         return 0 if command == F_SETOWN or arg <= 64 else -errno.EINVAL
     if command in (F_GETOWN, F_GETSIG):
@@ -375,10 +403,14 @@ def sys_fcntl64(task: Task, fd: int, command: int, arg: int, *_: int) -> int:
 
 
 def sys_flock(task: Task, fd: int, command: int, *_: int) -> int:
-    file = task.files.get(fd & 0xFFFFFFFF)
+    if command & LOCK_MAND:
+        return 0  # since 5.18 it does nothing
+    wanted = s32(command) & ~LOCK_NB
+    if wanted not in (LOCK_SH, LOCK_EX, LOCK_UN):
+        return -errno.EINVAL
+    file = task.files.fdget(fd & 0xFFFFFFFF)
     if file is None:
         return -errno.EBADF
-    wanted = s32(command) & ~LOCK_NB
     result = flock(file, wanted)
     if result == -errno.EAGAIN and not command & LOCK_NB:
         waited = task.wait_event(lambda: not flock_conflict(file, wanted == 2), what=f"a lock on {file.name}")
@@ -475,7 +507,7 @@ def sys_ftruncate64(task: Task, fd: int, _: int, first: int, second: int, *__: i
 
 def sys_fallocate(task: Task, fd: int, mode: int, a: int, b: int, c: int, d: int) -> int:
     offset, length = (pair(task, a, b), pair(task, c, d)) if task.word == 4 else (s64(a), s64(b))
-    file = task.files.get(fd & 0xFFFFFFFF)
+    file = task.files.fdget(fd & 0xFFFFFFFF)
     if file is None:
         return -errno.EBADF
     if offset < 0 or length <= 0:
@@ -499,13 +531,40 @@ def sys_fallocate(task: Task, fd: int, mode: int, a: int, b: int, c: int, d: int
 
 
 def sys_fsync(task: Task, fd: int, *_: int) -> int:
-    file = task.files.get(fd & 0xFFFFFFFF)
+    file = task.files.fdget(fd & 0xFFFFFFFF)
     return -errno.EBADF if file is None else file.fsync(False)
 
 
 def sys_fdatasync(task: Task, fd: int, *_: int) -> int:
-    file = task.files.get(fd & 0xFFFFFFFF)
+    file = task.files.fdget(fd & 0xFFFFFFFF)
     return -errno.EBADF if file is None else file.fsync(True)
+
+
+SYNC_FILE_RANGE_FLAGS = 7
+
+
+def _sync_file_range(task: Task, fd: int, offset: int, length: int, flags: int) -> int:
+    """ksys_sync_file_range. It waits for what it writes, also where it need not."""
+    file = task.files.fdget(fd & 0xFFFFFFFF)
+    if file is None:
+        return -errno.EBADF
+    if flags & 0xFFFFFFFF & ~SYNC_FILE_RANGE_FLAGS or offset < 0 or length < 0 or offset + length > OFFSET_MAX:
+        return -errno.EINVAL
+    if file.f_inode.i_mode & S_IFMT not in (S_IFREG, S_IFBLK, S_IFDIR, S_IFLNK):
+        return -errno.ESPIPE
+    return file.fsync(True) if isinstance(file, HostFile) and flags & SYNC_FILE_RANGE_FLAGS else 0
+
+
+def sys_sync_file_range(task: Task, fd: int, a: int, b: int, c: int, d: int, e: int) -> int:
+    if task.word == 8:
+        return _sync_file_range(task, fd, s64(a), s64(b), c)
+    return _sync_file_range(task, fd, pair(task, a, b), pair(task, c, d), e)
+
+
+def sys_sync_file_range2(task: Task, fd: int, flags: int, a: int, b: int, c: int, d: int) -> int:
+    if task.word == 8:
+        return _sync_file_range(task, fd, s64(a), s64(b), flags)
+    return _sync_file_range(task, fd, pair(task, a, b), pair(task, c, d), flags)
 
 
 def sys_sync(task: Task, *_: int) -> int:
@@ -514,7 +573,7 @@ def sys_sync(task: Task, *_: int) -> int:
 
 
 def sys_syncfs(task: Task, fd: int, *_: int) -> int:
-    if task.files.get(fd & 0xFFFFFFFF) is None:
+    if task.files.fdget(fd & 0xFFFFFFFF) is None:
         return -errno.EBADF
     return int(task.machine.vfs.hostfs.sync())
 
@@ -545,7 +604,7 @@ def sys_fadvise64_64(task: Task, fd: int, advice: int, a: int, b: int, c: int, d
 
 def sys_readahead(task: Task, fd: int, a: int, b: int, c: int, d: int, *_: int) -> int:
     """A 32-bit guest passes the offset as a pair of registers, which is aligned."""
-    file = task.files.get(fd & 0xFFFFFFFF)
+    file = task.files.fdget(fd & 0xFFFFFFFF)
     if file is None or not file.f_mode & FMODE_READ:
         return -errno.EBADF
     if not file.f_inode.is_reg:
@@ -633,8 +692,8 @@ SYSCALLS = {
     "fdatasync": sys_fdatasync,
     "sync": sys_sync,
     "syncfs": sys_syncfs,
-    "sync_file_range": sys_fsync,
-    "sync_file_range2": sys_fsync,
+    "sync_file_range": sys_sync_file_range,
+    "sync_file_range2": sys_sync_file_range2,
     "fadvise64": sys_fadvise64,
     "fadvise64_64": sys_fadvise64_64,
     "readahead": sys_readahead,

@@ -336,8 +336,8 @@ def sys_epoll_ctl(task: Task, epfd: int, operation: int, fd: int, event: int, *_
         if text is None:
             return -errno.EFAULT
         events, data = struct.unpack(_event_layout(task), text)
-    ep = task.files.get(epfd & 0xFFFFFFFF)
-    file = task.files.get(fd & 0xFFFFFFFF)
+    ep = task.files.fdget(epfd & 0xFFFFFFFF)
+    file = task.files.fdget(fd & 0xFFFFFFFF)
     if ep is None or file is None:
         return -errno.EBADF
     if not file.can_poll():
@@ -351,15 +351,15 @@ def sys_epoll_ctl(task: Task, epfd: int, operation: int, fd: int, event: int, *_
 
 def do_epoll_wait(task: Task, epfd: int, events: int, limit: int, timeout: int | None) -> int:
     """Wait for at most `timeout` ns; the number of events."""
+    ep = task.files.fdget(epfd & 0xFFFFFFFF)
+    if ep is None:
+        return -errno.EBADF
     limit = s32(limit)
     if limit <= 0 or limit > EP_MAX_EVENTS:
         return -errno.EINVAL
     size = epoll_event_size(task.arch)
     if not task.access.access_ok(events, limit * size):
         return -errno.EFAULT
-    ep = task.files.get(epfd & 0xFFFFFFFF)
-    if ep is None:
-        return -errno.EBADF
     if not isinstance(ep, EventPoll):
         return -errno.EINVAL
     found = ep.collect(task, limit)

@@ -65,14 +65,13 @@ def _transfer(
 
 
 def _one(task: Task, fd: int, buffer: int, count: int, pos: int | None, write: bool) -> int:
-    file = task.files.get(fd & 0xFFFFFFFF)
+    if pos is not None and pos < 0:
+        return -errno.EINVAL
+    file = task.files.fdget(fd & 0xFFFFFFFF)
     if file is None:
         return -errno.EBADF
-    if pos is not None:
-        if pos < 0:
-            return -errno.EINVAL
-        if not file.f_mode & (FMODE_PWRITE if write else FMODE_PREAD):
-            return -errno.ESPIPE
+    if pos is not None and not file.f_mode & (FMODE_PWRITE if write else FMODE_PREAD):
+        return -errno.ESPIPE
     error = _check(file, write)
     if error:
         return error
@@ -147,7 +146,9 @@ def import_iovec(task: Task, vector: int, count: int, limit: int = UIO_MAXIOV) -
 
 
 def _vector(task: Task, fd: int, vector: int, count: int, pos: int | None, flags: int, write: bool) -> int:
-    file = task.files.get(fd & 0xFFFFFFFF)
+    if pos is not None and pos < 0:
+        return -errno.EINVAL
+    file = task.files.fdget(fd & 0xFFFFFFFF)
     if file is None:
         return -errno.EBADF
     if pos is not None:
@@ -209,7 +210,7 @@ def sys_pwritev2(task: Task, fd: int, vector: int, count: int, low: int, high: i
 
 
 def _llseek(task: Task, fd: int, offset: int, whence: int) -> int:
-    file = task.files.get(fd & 0xFFFFFFFF)
+    file = task.files.fdget(fd & 0xFFFFFFFF)
     if file is None:
         return -errno.EBADF
     whence &= 0xFFFFFFFF
@@ -241,15 +242,17 @@ def _sendfile(task: Task, out_fd: int, in_fd: int, offset_ptr: int, count: int, 
         if value is None:
             return -errno.EFAULT
         pos = s64(value) if size == 8 else slong(task, value)
-    source = task.files.get(in_fd & 0xFFFFFFFF)
-    target = task.files.get(out_fd & 0xFFFFFFFF)
+    source = task.files.fdget(in_fd & 0xFFFFFFFF)
+    target = task.files.fdget(out_fd & 0xFFFFFFFF)
     if source is None or not source.f_mode & FMODE_READ:
         return -errno.EBADF
     if pos is not None and not source.f_mode & FMODE_PREAD:
         return -errno.ESPIPE
+    if pos is not None and pos < 0:
+        return -errno.EINVAL
     if target is None or not target.f_mode & FMODE_WRITE:
         return -errno.EBADF
-    if target.f_flags & O_APPEND or (pos is not None and pos < 0):
+    if target.f_flags & O_APPEND:
         return -errno.EINVAL
     result = _copy(task, source, source.f_pos if pos is None else pos, target, target.f_pos, count)
     if result > 0:
@@ -324,10 +327,8 @@ def sys_sendfile64(task: Task, out_fd: int, in_fd: int, offset: int, count: int,
 
 def sys_copy_file_range(task: Task, in_fd: int, in_off: int, out_fd: int, out_off: int, count: int, flags: int) -> int:
     """copy_file_range between regular files."""
-    if flags & 0xFFFFFFFF:
-        return -errno.EINVAL
-    source = task.files.get(in_fd & 0xFFFFFFFF)
-    target = task.files.get(out_fd & 0xFFFFFFFF)
+    source = task.files.fdget(in_fd & 0xFFFFFFFF)
+    target = task.files.fdget(out_fd & 0xFFFFFFFF)
     if source is None or target is None:
         return -errno.EBADF
     positions = []
@@ -339,6 +340,8 @@ def sys_copy_file_range(task: Task, in_fd: int, in_off: int, out_fd: int, out_of
             positions.append(s64(value))
         else:
             positions.append(file.f_pos)
+    if flags & 0xFFFFFFFF:
+        return -errno.EINVAL
     if source.f_inode.is_dir or target.f_inode.is_dir:
         return -errno.EISDIR
     if not source.f_inode.is_reg or not target.f_inode.is_reg:

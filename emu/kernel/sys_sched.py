@@ -254,11 +254,11 @@ def sys_sched_rr_get_interval_time64(task: Task, pid: int, address: int, *_: int
 
 
 def sys_sched_get_priority_max(task: Task, policy: int, *_: int) -> int:
-    return {0: 0, 1: 99, 2: 99, 3: 0, 5: 0, 6: 0}.get(s32(policy), -errno.EINVAL)
+    return {0: 0, 1: 99, 2: 99, 3: 0, 5: 0, 6: 0, 7: 0}.get(s32(policy), -errno.EINVAL)
 
 
 def sys_sched_get_priority_min(task: Task, policy: int, *_: int) -> int:
-    return {0: 0, 1: 1, 2: 1, 3: 0, 5: 0, 6: 0}.get(s32(policy), -errno.EINVAL)
+    return {0: 0, 1: 1, 2: 1, 3: 0, 5: 0, 6: 0, 7: 0}.get(s32(policy), -errno.EINVAL)
 
 
 def sys_getcpu(task: Task, cpu: int, node: int, *_: int) -> int:

@@ -248,6 +248,19 @@ def sys_tgkill(task: Task, tgid: int, pid: int, signo: int, *_: int) -> int:
     return _tkill(task, s32(tgid), s32(pid), s32(signo))
 
 
+SI_KERNEL, SI_DETHREAD, SI_ASYNCNL = 0x80, -7, -60
+SIGINFO_KERNEL_SIZE = 48  # of struct siginfo the kernel keeps so much
+_SI_CODES = {4: 11, 5: 6, 7: 5, 8: 15, 11: 10, 17: 6, 29: 6, 31: 2}  # signal -> its greatest si_code
+NSIGPOLL = 6
+
+
+def known_siginfo_layout(signo: int, code: int) -> bool:
+    """Is it known which fields a siginfo with this si_code has."""
+    if code in (SI_KERNEL, SI_ASYNCNL) or SI_DETHREAD <= code <= 0:
+        return True
+    return 0 < code <= _SI_CODES.get(signo, NSIGPOLL)
+
+
 def _queue(task: Task, tgid: int, pid: int, signo: int, address: int, group: bool) -> int:
     data = task.access.copy_from_user(address, 128)
     if data is None:
@@ -257,6 +270,8 @@ def _queue(task: Task, tgid: int, pid: int, signo: int, address: int, group: boo
     _, number, code = struct.unpack_from(o + "iii", data)
     start = 16 if task.word == 8 else 12
     sender, uid, value = struct.unpack_from(o + "iI" + letter, data, start)
+    if not known_siginfo_layout(s32(signo), code) and any(data[SIGINFO_KERNEL_SIZE:]):
+        return -errno.E2BIG
     if (code >= 0 or code == SI_TKILL) and pid != task.pid:
         return -errno.EPERM
     target = task.machine.pids.get(pid)

@@ -19,6 +19,7 @@ from emu.fs.unix_socket import (
     MSG_CMSG_CLOEXEC,
     MSG_CTRUNC,
     MSG_DONTWAIT,
+    MSG_OOB,
     SOCK_DGRAM,
     SOCK_SEQPACKET,
     SOCK_STREAM,
@@ -45,6 +46,7 @@ MAY_WRITE = 2
 UCRED = 12
 CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID = 21, 7, 6
 MSG_WAITFORONE = 0x10000
+MSG_CMSG_COMPAT = 0x80000000
 # Options of SOL_SOCKET by their numbers; PowerPC has some of its own.
 _OPTIONS = {
     2: "reuseaddr", 3: "type", 4: "error", 5: "dontroute", 6: "broadcast", 7: "sndbuf", 8: "rcvbuf", 9: "keepalive",
@@ -53,6 +55,7 @@ _OPTIONS = {
 }  # fmt: skip
 _OWN = {16: "passcred", 17: "peercred", 18: "rcvlowat", 19: "sndlowat", 20: "rcvtimeo", 21: "sndtimeo"}
 _OWN_POWERPC = {16: "rcvlowat", 17: "sndlowat", 18: "rcvtimeo", 19: "sndtimeo", 20: "passcred", 21: "peercred"}
+SO_BSDCOMPAT = 14
 _SWITCHES = ("reuseaddr", "dontroute", "broadcast", "keepalive", "oobinline", "reuseport")
 _SOCK_MIN_SNDBUF, _SOCK_MIN_RCVBUF, _MEM_MAX = 4608, 2304, 212992
 
@@ -207,11 +210,13 @@ def sys_bind(task: Task, fd: int, address: int, length: int, *_: int) -> int:
 
 def sys_connect(task: Task, fd: int, address: int, length: int, *_: int) -> int:
     sock = _socket(task, fd)
-    if isinstance(sock, int):
+    if sock == -errno.EBADF:
         return sock
     data = _get_address(task, address, length)
     if isinstance(data, int):
         return data
+    if isinstance(sock, int):
+        return sock
     if len(data) < 2:
         return -errno.EINVAL
     if sock.kind == SOCK_DGRAM and struct.unpack(order(task) + "H", data[:2])[0] == AF_UNSPEC:
@@ -247,9 +252,11 @@ def sys_listen(task: Task, fd: int, backlog: int, *_: int) -> int:
 
 def sys_accept4(task: Task, fd: int, address: int, length: int, flags: int, *_: int) -> int:
     flags &= 0xFFFFFFFF
+    sock = _socket(task, fd)
+    if sock == -errno.EBADF:
+        return sock
     if flags & ~(O_CLOEXEC | O_NONBLOCK):
         return -errno.EINVAL
-    sock = _socket(task, fd)
     if isinstance(sock, int):
         return sock
     new = sock.accept(task, sock.nonblock)
@@ -385,6 +392,8 @@ def _send(task: Task, sock: UnixSocket, source: iov_iter, flags: int, to: bytes,
     if isinstance(ancillary, int):
         return ancillary
     creds, files = ancillary
+    if flags & MSG_OOB and sock.kind == SOCK_DGRAM:
+        return _drop(files, -errno.EOPNOTSUPP)
     target: UnixSocket | int | None = None
     if to and sock.kind == SOCK_STREAM:
         target = -errno.EISCONN if sock.state == 1 else -errno.EOPNOTSUPP
@@ -434,12 +443,16 @@ def _sendmsg(task: Task, sock: UnixSocket, at: int, flags: int) -> int:
 
 
 def sys_sendmsg(task: Task, fd: int, message: int, flags: int, *_: int) -> int:
+    if flags & MSG_CMSG_COMPAT and task.word == 8:
+        return -errno.EINVAL
     sock = _socket(task, fd)
     return sock if isinstance(sock, int) else _sendmsg(task, sock, message, flags)
 
 
 def sys_sendmmsg(task: Task, fd: int, vector: int, count: int, flags: int, *_: int) -> int:
     """Several messages: how many were sent, or what the first one got."""
+    if flags & MSG_CMSG_COMPAT and task.word == 8:
+        return -errno.EINVAL
     sock = _socket(task, fd)
     if isinstance(sock, int):
         return sock
@@ -519,6 +532,8 @@ def _recvmsg(task: Task, sock: UnixSocket, at: int, flags: int) -> int:
 
 
 def sys_recvmsg(task: Task, fd: int, message: int, flags: int, *_: int) -> int:
+    if flags & MSG_CMSG_COMPAT and task.word == 8:
+        return -errno.EINVAL
     sock = _socket(task, fd)
     return sock if isinstance(sock, int) else _recvmsg(task, sock, message, flags)
 
@@ -593,11 +608,11 @@ def _timeval(task: Task, number: int) -> str:
 
 def sys_setsockopt(task: Task, fd: int, level: int, number: int, address: int, length: int, *_: int) -> int:
     length, number = s32(length), s32(number)
-    if length < 0:
-        return -errno.EINVAL
     sock = _socket(task, fd)
     if isinstance(sock, int):
         return sock
+    if length < 0:
+        return -errno.EINVAL
     if s32(level) != SOL_SOCKET:
         return -errno.EOPNOTSUPP
     name = _option(task, number)
@@ -627,6 +642,8 @@ def sys_setsockopt(task: Task, fd: int, level: int, number: int, address: int, l
         sock.rcvlowat = 0x7FFFFFFF if value < 0 else value or 1
     elif name == "passcred":
         sock.passcred = bool(value)
+    elif number == SO_BSDCOMPAT:
+        pass  # it is only there to be set
     elif name in _SWITCHES:
         sock.switches[name] = int(bool(value))
     elif name == "linger":

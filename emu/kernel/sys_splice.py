@@ -238,7 +238,7 @@ def sys_splice(task: Task, fd_in: int, off_in: int, fd_out: int, off_out: int, s
         return 0
     if flags & ~SPLICE_F_ALL:
         return -errno.EINVAL
-    source, target = task.files.get(fd_in & 0xFFFFFFFF), task.files.get(fd_out & 0xFFFFFFFF)
+    source, target = task.files.fdget(fd_in & 0xFFFFFFFF), task.files.fdget(fd_out & 0xFFFFFFFF)
     if source is None or target is None:
         return -errno.EBADF
     positions: list[int | None] = []
@@ -266,7 +266,7 @@ def sys_tee(task: Task, fd_in: int, fd_out: int, size: int, flags: int, *_: int)
         return -errno.EINVAL
     if not size:
         return 0
-    source, target = task.files.get(fd_in & 0xFFFFFFFF), task.files.get(fd_out & 0xFFFFFFFF)
+    source, target = task.files.fdget(fd_in & 0xFFFFFFFF), task.files.fdget(fd_out & 0xFFFFFFFF)
     if source is None or target is None or not source.f_mode & FMODE_READ or not target.f_mode & FMODE_WRITE:
         return -errno.EBADF
     ipipe, opipe = _get_pipe_info(source), _get_pipe_info(target)
@@ -328,7 +328,7 @@ def sys_vmsplice(task: Task, fd: int, vector: int, count: int, flags: int, *_: i
     flags &= 0xFFFFFFFF
     if flags & ~SPLICE_F_ALL:
         return -errno.EINVAL
-    file = task.files.get(fd & 0xFFFFFFFF)
+    file = task.files.fdget(fd & 0xFFFFFFFF)
     if file is None or not file.f_mode & (FMODE_READ | FMODE_WRITE):
         return -errno.EBADF
     segments = import_iovec(task, vector, count)

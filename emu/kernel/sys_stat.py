@@ -317,14 +317,13 @@ def sys_getcwd(task: Task, buffer: int, size: int, *_: int) -> int:
 XATTR_SIZE_MAX = 65536
 
 
-def _no_attribute(task: Task, place: Dentry | int, name: int) -> int:
+_NAMESPACES = (b"security.", b"system.", b"trusted.", b"user.")
+
+
+def _no_attribute(text: bytes, place: Dentry | int) -> int:
     if isinstance(place, int):
         return place
-    error = _attribute_name(task, name)
-    if error:
-        return error
-    text = task.access.strncpy_from_user(name, 256) or b""
-    return -errno.ENODATA if b"." in text else -errno.EOPNOTSUPP
+    return -errno.ENODATA if text.startswith(_NAMESPACES) else -errno.EOPNOTSUPP
 
 
 def _fd_place(task: Task, fd: int) -> Dentry | int:
@@ -333,15 +332,18 @@ def _fd_place(task: Task, fd: int) -> Dentry | int:
 
 
 def sys_getxattr(task: Task, path: int, name: int, *_: int) -> int:
-    return _no_attribute(task, find(task, AT_FDCWD, path, LOOKUP_FOLLOW), name)
+    text = _import_name(task, name)
+    return text if isinstance(text, int) else _no_attribute(text, find(task, AT_FDCWD, path, LOOKUP_FOLLOW))
 
 
 def sys_lgetxattr(task: Task, path: int, name: int, *_: int) -> int:
-    return _no_attribute(task, find(task, AT_FDCWD, path, 0), name)
+    text = _import_name(task, name)
+    return text if isinstance(text, int) else _no_attribute(text, find(task, AT_FDCWD, path, 0))
 
 
 def sys_fgetxattr(task: Task, fd: int, name: int, *_: int) -> int:
-    return _no_attribute(task, _fd_place(task, fd), name)
+    text = _import_name(task, name)
+    return text if isinstance(text, int) else _no_attribute(text, _fd_place(task, fd))
 
 
 def _zero_or_error(place: Dentry | int) -> int:
@@ -360,12 +362,17 @@ def sys_flistxattr(task: Task, fd: int, *_: int) -> int:
     return _zero_or_error(_fd_place(task, fd))
 
 
-def _attribute_name(task: Task, name: int) -> int:
-    """0, -EFAULT, or -ERANGE for one that is empty or too long (import_xattr_name)."""
+def _import_name(task: Task, name: int) -> bytes | int:
+    """The name of an attribute, -EFAULT, or -ERANGE for one that is empty or too long (import_xattr_name)."""
     text = task.access.strncpy_from_user(name, 256)
     if text is None:
         return -errno.EFAULT
-    return -errno.ERANGE if not text or len(text) > 255 else 0
+    return -errno.ERANGE if not text or len(text) > 255 else text
+
+
+def _attribute_name(task: Task, name: int) -> int:
+    text = _import_name(task, name)
+    return text if isinstance(text, int) else 0
 
 
 def _check_attribute(task: Task, name: int, value: int, size: int, flags: int) -> int:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from emu.kernel.process import Process
     from emu.kernel.task import Task
 
+CAP_WAKE_ALARM = 35
 ALARM_CLOCKS = (8, 9)  # need a clock that runs while the machine is suspended
 SIGVTALRM, SIGPROF = 26, 27
 ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF = 0, 1, 2
@@ -241,19 +242,16 @@ class PosixTimer:
 
 def sys_timer_create(task: Task, clock: int, event: int, address: int, *_: int) -> int:
     number_of_clock = s32(clock)
+    data = task.access.copy_from_user(event, 64) if event else b""
+    if data is None:
+        return -errno.EFAULT
     if number_of_clock in (*COARSE_CLOCKS, CLOCK_MONOTONIC_RAW, *ALARM_CLOCKS):
         return -errno.EOPNOTSUPP
-    if number_of_clock < 0:
-        if cpu_clock(task, number_of_clock) is None:
-            return -errno.EINVAL
-    elif clock_now(task, number_of_clock) < 0:
+    if number_of_clock >= 0 and clock_now(task, number_of_clock) < 0:
         return -errno.EINVAL
     number = next(n for n in range(1 << 31) if n not in task.posix_timers)
     value, signo, notify, target = number, SIGALRM, SIGEV_SIGNAL, task
-    if event:
-        data = task.access.copy_from_user(event, 64)
-        if data is None:
-            return -errno.EFAULT
+    if data:
         layout = "Qiii" if task.word == 8 else "Iiii"
         value, signo, notify, tid = struct.unpack_from(order(task) + layout, data)
         if notify == SIGEV_THREAD_ID:
@@ -267,6 +265,8 @@ def sys_timer_create(task: Task, clock: int, event: int, address: int, *_: int) 
             return -errno.EINVAL
     if not task.access.put_user(address, number, 4, "_copy_to_user"):
         return -errno.EFAULT
+    if number_of_clock < 0 and cpu_clock(task, number_of_clock) is None:
+        return -errno.EINVAL
     task.posix_timers[number] = PosixTimer(task, number_of_clock, notify, signo, value, number, target)
     return 0
 
@@ -283,11 +283,8 @@ def _get_itimerspec(task: Task, address: int, size: int) -> tuple[int, int] | in
         value = get_timespec(task, address + offset, size)
         if isinstance(value, int):
             return value
-        ns = timespec_ns(value)
-        if ns < 0:
-            return ns
-        found.append(ns)
-    return found[0], found[1]
+        found.append(timespec_ns(value))
+    return min(found) if min(found) < 0 else (found[0], found[1])
 
 
 def _timer_settime(task: Task, number: int, flags: int, new: int, old: int, size: int) -> int:
@@ -356,6 +353,8 @@ def sys_timerfd_create(task: Task, clock: int, flags: int, *_: int) -> int:
     internal = flags_from_guest(task.arch, flags)
     if internal & ~(O_CLOEXEC | O_NONBLOCK) or s32(clock) not in (0, 1, 7, 8, 9):
         return -errno.EINVAL
+    if s32(clock) in ALARM_CLOCKS and not task.capable(CAP_WAKE_ALARM):
+        return -errno.EPERM
     file = TimerFile(s32(clock), internal & O_NONBLOCK)
     fd = task.files.alloc(file, task.rlimit(RLIMIT_NOFILE), 0, bool(internal & O_CLOEXEC))
     if fd < 0:
@@ -364,7 +363,7 @@ def sys_timerfd_create(task: Task, clock: int, flags: int, *_: int) -> int:
 
 
 def _timerfd(task: Task, fd: int) -> TimerFile | int:
-    file = task.files.get(fd & 0xFFFFFFFF)
+    file = task.files.fdget(fd & 0xFFFFFFFF)
     if file is None:
         return -errno.EBADF
     return file if isinstance(file, TimerFile) else -errno.EINVAL

@@ -76,6 +76,8 @@ class Uaccess:
 
     def copy_from_user(self, address: int, size: int, function: str = "_copy_from_user") -> bytes | None:
         """`size` bytes of guest memory, or None = EFAULT."""
+        if not size:
+            return b""
         if not self.access_ok(address, size):
             if self.user_ptr_max is None or function not in _MASKED or not size:
                 return None
@@ -105,6 +107,8 @@ class Uaccess:
 
     def copy_to_user(self, address: int, data: bytes, function: str = "_copy_to_user") -> bool:
         """Write to guest memory; False = EFAULT, what came before the bad page is written."""
+        if not data:
+            return True
         if not self.access_ok(address, len(data)):
             return False
         return self.copy_to_user_partial(address, data, function) == len(data)
