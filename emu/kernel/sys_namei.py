@@ -119,6 +119,7 @@ def sys_linkat(task: Task, old_dfd: int, old: int, new_dfd: int, new: int, flags
     flags &= 0xFFFFFFFF
     path = getname(task, new)
     if flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH):
+        getname(task, old)
         return -errno.EINVAL
     place = find(task, old_dfd, old, LOOKUP_FOLLOW if flags & AT_SYMLINK_FOLLOW else 0, bool(flags & AT_EMPTY_PATH))
     if isinstance(place, int):
@@ -168,8 +169,12 @@ def sys_mount(task: Task, device: int, directory: int, kind: int, flags: int, da
                 return -errno.EFAULT
             if len(text) >= PATH_MAX:
                 return -errno.EINVAL
-    if data and not task.access.copy_from_user_partial(data, PAGE_SIZE):
-        return -errno.EFAULT
+    if data:
+        options = task.access.copy_from_user_partial(data, PAGE_SIZE)
+        if len(options) < PAGE_SIZE:  # byte by byte from where it stopped (copy_mount_options)
+            task.access.get_user(data + len(options), 1)
+        if not options:
+            return -errno.EFAULT
     place = find(task, AT_FDCWD, directory, LOOKUP_FOLLOW)
     return place if isinstance(place, int) else -errno.EPERM
 

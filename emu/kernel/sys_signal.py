@@ -249,7 +249,6 @@ def sys_tgkill(task: Task, tgid: int, pid: int, signo: int, *_: int) -> int:
 
 
 SI_KERNEL, SI_DETHREAD, SI_ASYNCNL = 0x80, -7, -60
-SIGINFO_KERNEL_SIZE = 48  # of struct siginfo the kernel keeps so much
 _SI_CODES = {4: 11, 5: 6, 7: 5, 8: 15, 11: 10, 17: 6, 29: 6, 31: 2}  # signal -> its greatest si_code
 NSIGPOLL = 6
 
@@ -270,7 +269,8 @@ def _queue(task: Task, tgid: int, pid: int, signo: int, address: int, group: boo
     _, number, code = struct.unpack_from(o + "iii", data)
     start = 16 if task.word == 8 else 12
     sender, uid, value = struct.unpack_from(o + "iI" + letter, data, start)
-    if not known_siginfo_layout(s32(signo), code) and any(data[SIGINFO_KERNEL_SIZE:]):
+    # Behind what the kernel keeps of a struct siginfo there must be nothing where its fields are not known.
+    if not known_siginfo_layout(s32(signo), code) and any(data[48 if task.word == 8 else 32 :]):
         return -errno.E2BIG
     if (code >= 0 or code == SI_TKILL) and pid != task.pid:
         return -errno.EPERM

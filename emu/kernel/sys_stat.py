@@ -48,6 +48,7 @@ def find(task: Task, dfd: int, name: int, flags: int, empty_ok: bool = False) ->
 
 def _stat_at(task: Task, dfd: int, name: int, flags: int) -> Kstat | int:
     if flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE):
+        getname(task, name)
         return -errno.EINVAL
     if flags & AT_EMPTY_PATH and s32(dfd) >= 0:
         first = task.access.get_user(name, 1) if name else 0
@@ -111,6 +112,7 @@ def sys_fstatat64(task: Task, dfd: int, name: int, address: int, flags: int, *_:
 def sys_statx(task: Task, dfd: int, name: int, flags: int, mask: int, address: int, *_: int) -> int:
     flags &= 0xFFFFFFFF
     if mask & 0x80000000 or flags & AT_STATX_SYNC_TYPE == AT_STATX_SYNC_TYPE:
+        getname(task, name)  # it is read before anything is looked at
         return -errno.EINVAL
     found = _stat_at(task, dfd, name, flags)
     if isinstance(found, int):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from emu.kernel.task import Task
 
 CAP_WAKE_ALARM = 35
+CLOCKFD = 3  # in a clock's number: it is that of a device
 ALARM_CLOCKS = (8, 9)  # need a clock that runs while the machine is suspended
 SIGVTALRM, SIGPROF = 26, 27
 ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF = 0, 1, 2
@@ -246,6 +247,8 @@ def sys_timer_create(task: Task, clock: int, event: int, address: int, *_: int) 
     if data is None:
         return -errno.EFAULT
     if number_of_clock in (*COARSE_CLOCKS, CLOCK_MONOTONIC_RAW, *ALARM_CLOCKS):
+        return -errno.EOPNOTSUPP
+    if number_of_clock < 0 and number_of_clock & 7 == CLOCKFD:
         return -errno.EOPNOTSUPP
     if number_of_clock >= 0 and clock_now(task, number_of_clock) < 0:
         return -errno.EINVAL

@@ -17,6 +17,7 @@ QEMU = {"aarch64": "aarch64", "powerpc64": "ppc64", "powerpc64le": "ppc64le", "p
 # Where qemu-user is no judge, and why.
 OUTSIDE = {
     "bad_pointers": "it looks at addresses in an order of its own",
+    "call_order": "it looks at arguments in an order of its own",
     "fault_counts": "its own faults count too",
     "file_edges": "it looks at a buffer before it writes",
     "files": "it takes advice without doing anything",
@@ -52,6 +53,7 @@ def arguments_of(name: str, directory: Path) -> list[str]:
     """What a guest program wants: some a directory, the benchmarks a small size."""
     place = [str(directory)]
     return {
+        "call_order": place,
         "directories": place,
         "fault_counts": place,
         "file_edges": place,
