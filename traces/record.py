@@ -54,7 +54,9 @@ _MARK = hashlib.sha256(os.fsencode(BUILD)).hexdigest()  # so that two working co
 LINK = Path(f"/tmp/mmscope-{_MARK[:6]}")
 DIRECTORY = Path(f"/tmp/mmscope-{_MARK[:5]}")
 # Given the empty directory DIRECTORY as argument.
-WRITABLE = {"call_order", "directories", "fault_counts", "file_edges", "files", "folios", "holes", "sparse"}
+WRITABLE = {
+    "call_order", "directories", "fault_counts", "file_edges", "files", "folios", "holes", "sparse", "splits",
+}  # fmt: skip
 
 
 def cases() -> list[tuple[str, Path]]:

@@ -724,6 +724,13 @@ class HostFile(File):
 
     def read_iter(self, task: Current, iocb: kiocb, to: iov_iter) -> int:
         """filemap_read."""
+        start = iocb.pos
+        result = self._read_iter(iocb, to)
+        if iocb.pos != start:
+            self.f_ra.prev_page = iocb.pos >> PAGE_SHIFT
+        return result
+
+    def _read_iter(self, iocb: kiocb, to: iov_iter) -> int:
         inode = self.inode
         mapping = inode.i_mapping
         total = 0
@@ -738,7 +745,6 @@ class HostFile(File):
                 break
             done = to.copy_page_to_iter(data, iocb.pos)
             iocb.pos += done
-            self.f_ra.prev_page = iocb.pos >> PAGE_SHIFT
             total += done
             if done < len(data):
                 return total or -errno.EFAULT
