@@ -6,6 +6,8 @@
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/mount.h>
+#include <sys/sem.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <sys/un.h>
@@ -70,6 +72,8 @@ int main(int argc, char **argv)
     T(setsockopt(pair[0], SOL_SOCKET, 14, buffer, 4));
     T(sendto(pair[0], buffer, 1, MSG_OOB, (struct sockaddr *)&name, 1));
 
+    T(semop(-1, BAD, 1));
+
     puts("names");
     T(syscall(SYS_renameat2, -1, "x", -1, BAD, 8));
     T(syscall(SYS_renameat2, AT_FDCWD, "x", AT_FDCWD, BAD, 3));
@@ -82,6 +86,30 @@ int main(int argc, char **argv)
     T(syscall(SYS_linkat, AT_FDCWD, BAD, AT_FDCWD, BAD, 1));
     T(fstatat(AT_FDCWD, BAD, (struct stat *)buffer, 1));
     T(syscall(SYS_statx, AT_FDCWD, BAD, 0, 0x80000000, buffer));
+
+    puts("copies");
+    int zero = open("/dev/zero", O_RDONLY);
+    T(sendfile(file, zero, NULL, 3000));
+    printf("length %ld\n", (long)lseek(file, 0, SEEK_END));
+    off_t far = (off_t)1 << 62;
+    printf("sendfile from far away %d\n", sizeof(long) == 8 ? err(sendfile(file, file, &far, 10)) : EOVERFLOW);
+    struct { long long flags, mode, resolve, more; } how = {0, 0, 0, 1};
+    T(syscall(SYS_openat2, AT_FDCWD, BAD, &how, sizeof how));
+    T(syscall(SYS_openat2, AT_FDCWD, "file", none - 24, sizeof how));
+    T(syscall(SYS_pselect6, 0, NULL, NULL, NULL, NULL, -1L));
+    char *end = fresh(2);
+    munmap(end + page, page);
+    struct iovec here = {end + page - 50, 100}, there = {buffer, 100};
+    printf("process_vm_readv %zd\n", process_vm_readv(getpid(), &here, 1, &there, 1, 0));
+
+    puts("mounts");
+    T(mount(BAD, ".", "ext4", 0, NULL));
+    T(mount("none", "missing", BAD, 0, NULL));
+    T(mount("none", "missing", "ext4", 0, BAD));
+    T(mount("none", "missing", "ext4", 0, end + page - 100));
+    T(umount2("missing", 0));
+    T(umount2(BAD, 64));
+    T(umount2(BAD, 0));
 
     puts("timers and signals");
     T(syscall(SYS_timer_create, CLOCK_REALTIME_COARSE, BAD, buffer));

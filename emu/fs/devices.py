@@ -30,6 +30,7 @@ class NullFile(File):
     """/dev/null: reads end at once, writes vanish without a look at the buffer."""
 
     seekable = True
+    splices = True
 
     def read_iter(self, task: Current, iocb: kiocb, to: iov_iter) -> int:
         return 0

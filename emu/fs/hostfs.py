@@ -692,6 +692,7 @@ class HostFile(File):
 
     aligns_huge = True  # as ext4
     seekable = True
+    splices = True
 
     def __init__(
         self, dentry: Dentry, flags: int, inode: HostInode, fd: int, *, close: bool = True, shared_offset: bool = False

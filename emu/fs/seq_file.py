@@ -56,6 +56,7 @@ class SeqFile(File):
 
     can_write = False
     seekable = True
+    splices = True
 
     def __init__(self, dentry: Dentry, flags: int, operations: SeqOperations) -> None:
         self.op = operations

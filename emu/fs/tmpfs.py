@@ -338,6 +338,7 @@ class TmpFile(File):
     """An open regular file of tmpfs, or a memfd."""
 
     seekable = True
+    splices = True
 
     def __init__(self, dentry: Dentry, flags: int, inode: TmpInode) -> None:
         self.inode = inode

@@ -109,7 +109,12 @@ def put_struct(task: Task, address: int, data: bytes, function: str = "_copy_to_
 def copy_struct_from_user(task: Task, address: int, size: int, known: int) -> bytes | int:
     """A struct that later kernels have made longer: its first `known` bytes; -E2BIG where one behind them is set,
     -EFAULT where it cannot be read."""
-    data = task.access.copy_from_user(address, size)
-    if data is None:
-        return -errno.EFAULT
-    return -errno.E2BIG if any(data[known:]) else data[:known].ljust(known, b"\0")
+    if size > known:  # that one is looked for first, word by word (check_zeroed_user)
+        before = address + known & task.word - 1
+        tail = task.access.copy_from_user(address + known - before, size - known + before, "check_zeroed_user")
+        if tail is None:
+            return -errno.EFAULT
+        if any(tail[before:]):
+            return -errno.E2BIG
+    data = task.access.copy_from_user(address, min(size, known))
+    return -errno.EFAULT if data is None else data.ljust(known, b"\0")

@@ -20,10 +20,9 @@ from emu.fs.consts import (
     O_APPEND,
     UIO_MAXIOV,
 )
-from emu.fs.file import File, kiocb
+from emu.fs.file import MAX_LFS_FILESIZE, MAXBYTES, File, kiocb
 from emu.fs.hostfs import HostFile
 from emu.fs.iov_iter import iov_iter
-from emu.fs.tmpfs import TmpFile
 from emu.kernel.args import order, pair, s64, slong
 from emu.mm.mm_types import PAGE_SIZE
 
@@ -254,7 +253,11 @@ def _sendfile(task: Task, out_fd: int, in_fd: int, offset_ptr: int, count: int, 
         return -errno.EBADF
     if target.f_flags & O_APPEND:
         return -errno.EINVAL
-    result = _copy(task, source, source.f_pos if pos is None else pos, target, target.f_pos, count)
+    start = source.f_pos if pos is None else pos
+    most = MAXBYTES if isinstance(source, HostFile) or isinstance(target, HostFile) else MAX_LFS_FILESIZE
+    if count and start >= most:
+        return -errno.EOVERFLOW
+    result = _copy(task, source, start, target, target.f_pos, count)
     if result > 0:
         if not target.stream:
             target.f_pos += result
@@ -298,7 +301,7 @@ class KernelBuffer(iov_iter):
 
 def _copy(task: Task, source: File, source_pos: int, target: File, target_pos: int, count: int) -> int:
     """Move bytes between files: count or -errno, what was moved first."""
-    if not isinstance(source, HostFile | TmpFile):
+    if not source.splices:
         return -errno.EINVAL
     done = 0
     count = min(count, MAX_RW_COUNT)

@@ -17,7 +17,9 @@ from emu.hw.mmu import SETTLED, PageTableFormat, walk
 from emu.mm.mm_types import PAGE_SIZE, mm_struct
 
 READ, WRITE = 0, 1
-_MASKED = frozenset({"_copy_from_user", *(f"__{way}_user_{size}" for way in ("get", "put") for size in (1, 2, 4, 8))})
+_MASKED = frozenset({"_copy_from_user", "get_sigset_argpack"}).union(
+    f"__{way}_user_{size}" for way in ("get", "put") for size in (1, 2, 4, 8)
+)
 _NEGATIVE = 1 << 63
 
 

@@ -147,7 +147,7 @@ def ksys_semtimedop(task: Task, number: int, address: int, count: int, timeout: 
     count &= 0xFFFFFFFF
     if count > SEMOPM:
         return -E2BIG
-    if not count or s32(number) < 0:
+    if not count:
         return -EINVAL
     data = task.access.copy_from_user(address, 6 * count)
     if data is None:
