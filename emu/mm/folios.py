@@ -4,6 +4,7 @@ are taken apart (__folio_split)."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 
 from emu.mm.mm_types import PAGE_SHIFT
@@ -20,23 +21,26 @@ class Pages:
         self.ranges: list[tuple[int, int]] = []  # [first, end), in order, apart from each other
 
     def __contains__(self, index: int) -> bool:
-        return any(first <= index < end for first, end in self.ranges)
+        return self.any(index, index + 1)
 
     def any(self, first: int, end: int) -> bool:
         """Is one of the pages first .. end-1 among them."""
-        return any(low < end and first < high for low, high in self.ranges)
+        at = bisect_left(self.ranges, (end,))  # the first range behind them all
+        return at > 0 and self.ranges[at - 1][1] > first
 
     def add(self, first: int, end: int) -> None:
         """Pages first .. end-1 come to it."""
         if first >= end:
             return
-        apart = []
-        for low, high in self.ranges:
-            if high < first or low > end:
-                apart.append((low, high))
-            else:
-                first, end = min(first, low), max(end, high)
-        self.ranges = sorted([*apart, (first, end)])
+        ranges = self.ranges
+        low = bisect_left(ranges, (first,))
+        if low and ranges[low - 1][1] >= first:
+            low -= 1
+        high = low
+        while high < len(ranges) and ranges[high][0] <= end:
+            first, end = min(first, ranges[high][0]), max(end, ranges[high][1])
+            high += 1
+        ranges[low:high] = [(first, end)]
 
     def remove(self, first: int, end: int) -> int:
         """Pages first .. end-1 leave it; how many there were."""
