@@ -107,6 +107,8 @@ def sys_symlinkat(task: Task, target: int, dfd: int, name: int, *_: int) -> int:
     text = getname(task, target)
     if isinstance(text, int):
         return text
+    if not text:
+        return -errno.ENOENT
     found = _with_start(task, dfd, path)
     return found if isinstance(found, int) else do_symlink(task, text, found[1], found[0])
 

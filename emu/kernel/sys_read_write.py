@@ -241,6 +241,13 @@ def _sendfile(task: Task, out_fd: int, in_fd: int, offset_ptr: int, count: int, 
         if value is None:
             return -errno.EFAULT
         pos = s64(value) if size == 8 else slong(task, value)
+    result = _do_sendfile(task, out_fd, in_fd, pos, count)
+    if pos is not None and not task.access.put_user(offset_ptr, pos + max(result, 0), size):
+        return -errno.EFAULT  # it is stored after an error as well
+    return result
+
+
+def _do_sendfile(task: Task, out_fd: int, in_fd: int, pos: int | None, count: int) -> int:
     source = task.files.fdget(in_fd & 0xFFFFFFFF)
     target = task.files.fdget(out_fd & 0xFFFFFFFF)
     if source is None or not source.f_mode & FMODE_READ:
@@ -263,9 +270,6 @@ def _sendfile(task: Task, out_fd: int, in_fd: int, offset_ptr: int, count: int, 
             target.f_pos += result
         if pos is None:
             source.f_pos += result
-    if pos is not None and result >= 0:
-        if not task.access.put_user(offset_ptr, pos + result, size):
-            return -errno.EFAULT
     return result
 
 

@@ -659,6 +659,7 @@ def sys_getsockopt(task: Task, fd: int, level: int, number: int, address: int, l
     if isinstance(sock, int):
         return sock
     if s32(level) != SOL_SOCKET:
+        task.access.copy_from_user(length_at, 4)  # it is looked at before the level is
         return -errno.EOPNOTSUPP
     told = task.access.get_user(length_at, 4, "sk_getsockopt")
     if told is None:
