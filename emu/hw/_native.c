@@ -82,6 +82,8 @@ struct engine {
     uint8_t marks[MARKS];  /* by address: may a block that begins there have an entry in `entries` */
 };
 
+const uint64_t mmscope_engine_size = sizeof(struct engine); /* see native.py */
+
 /* What is known of an instruction that is asked about. */
 struct site { uint64_t pc, epoch, kind; struct x86_insn insn; };
 
