@@ -448,8 +448,7 @@ def _stat(task: Any, whole: bool) -> str:
     low31 = (1 << 31) - 1
     if whole:
         utime, stime = process.cpu_ns()
-        minor = process.min_flt + sum(thread.min_flt for thread in process.threads)
-        major = process.maj_flt + sum(thread.maj_flt for thread in process.threads)
+        minor, major = process.faults()
     else:
         utime, stime, minor, major = task.utime, task.stime, task.min_flt, task.maj_flt
     tail = (0,) * 7

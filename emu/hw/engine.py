@@ -439,7 +439,7 @@ class Engine:
         self._no_exits = ctypes.c_uint8() if flag is None else flag
         self.set_exits(at_blocks_only=True)
         uc.mem_map_ptr(0, ram.size, UC_PROT_ALL, ram.address)
-        self._uch = self.handle = uc._uch
+        self._uch = uc._uch
         state = self._state = _EngineState()
         state.no_exits = ctypes.addressof(self._no_exits)
         self.counts = state  # its `retired` without a call

@@ -129,6 +129,7 @@ class Watch:
 
     def __init__(self, engine: Engine, state: Any) -> None:
         self._engine = engine
+        self._uch = engine.uc._uch
         self._state = state
         self._wanted: dict[int, tuple[int, Callable[[int], bool]]] = {}
         self._known: dict[int, tuple[int, Instruction | None]] = {}  # struct site
@@ -194,7 +195,7 @@ class Watch:
         trap, wanted = self._wanted[ip]
         if wanted(ip):
             self._state.trap = trap
-            uclib.uc_emu_stop(self._engine.handle)
+            uclib.uc_emu_stop(self._uch)
 
     # The twins of the functions in _native.c.
 
@@ -224,7 +225,7 @@ class Watch:
         if insn.segment:
             base = ctypes.c_uint64()
             register = self._state.fs_base if insn.segment == 0x64 else self._state.gs_base
-            uclib.uc_reg_read(self._engine.handle, register, ctypes.byref(base))
+            uclib.uc_reg_read(self._uch, register, ctypes.byref(base))
             address += base.value
         return address
 
@@ -337,7 +338,7 @@ class Watch:
         if kind == _ALIGNED:
             if self._operand_address(pc, insn) & 15:
                 state.misaligned = 1  # Engine._fill raises it: a run can be ended at an access only
-                uclib.uc_ctl(self._engine.handle, FLUSH)
+                uclib.uc_ctl(self._uch, FLUSH)
         elif kind == _POPS_FLAGS:
             sp = self._general[_RSP] + 2
             paddr, _, _ = walk_x86(self._engine.ram, state.root, sp, READ, True, state.pkru)

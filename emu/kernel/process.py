@@ -148,6 +148,13 @@ class Process:
             self.stime + sum(t.stime for t in self.threads),
         )
 
+    def faults(self) -> tuple[int, int]:
+        """Minor and major faults of all threads, those that have ended included."""
+        return (
+            self.min_flt + sum(t.min_flt for t in self.threads),
+            self.maj_flt + sum(t.maj_flt for t in self.threads),
+        )
+
     def cpu_total_ns(self) -> int:
         """User and system time of all threads together, in ns."""
         return self.utime + self.stime + sum(t.cpu_ns() for t in self.threads)

@@ -388,9 +388,8 @@ def sys_getrusage(task: Task, who: int, address: int, *_: int) -> int:
     if s32(who) == 0:
         utime, stime = process.cpu_ns()
         threads = process.threads
-        faults = process.min_flt + sum(t.min_flt for t in threads), process.maj_flt + sum(t.maj_flt for t in threads)
         switches = process.nvcsw + sum(t.nvcsw for t in threads), process.nivcsw + sum(t.nivcsw for t in threads)
-        data = _rusage(task, utime, stime, max(process.maxrss, mm.hiwater_rss), faults, switches)
+        data = _rusage(task, utime, stime, max(process.maxrss, mm.hiwater_rss), process.faults(), switches)
     elif s32(who) == 1:
         faults, switches = (task.min_flt, task.maj_flt), (task.nvcsw, task.nivcsw)
         data = _rusage(task, task.utime, task.stime, mm.hiwater_rss, faults, switches)
