@@ -113,7 +113,7 @@ class RecordedFaultEntry:
         if sched.guest.retired >> 2 != sched.mark:  # inside the engine
             sched.leave_guest()
         begin = sched.clock
-        cell = tp.reserve()
+        number = tp.reserve()
         stack = tp.callchain(ip) if tp.callchain is not None else None
         registers = tp.registers() if tp.registers is not None and ip else ()
         waits = tp.current
@@ -129,5 +129,5 @@ class RecordedFaultEntry:
             (before, peek(address), *registers),
             sched.clock - begin, stack,
         )  # fmt: skip
-        cell[0] = row
+        tp.fill(number, row)
         return served

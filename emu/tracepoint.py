@@ -157,11 +157,13 @@ class _Stopped:
 class Tracepoints:
     """Where events go. One for each machine; `on` is False until a listener attaches."""
 
-    __slots__ = ("callchain", "cpu", "current", "on", "pid", "registers", "rows", "source", "tid")
+    __slots__ = ("callchain", "cpu", "current", "first", "on", "open", "pid", "registers", "rows", "source", "tid")
 
     def __init__(self) -> None:
         self.on = False
-        self.rows: list[Row | list[Row | None]] = []
+        self.rows: list[Row | None] = []  # None: an event whose outcome is not known yet
+        self.first = 0  # number of the event that `rows` begins with
+        self.open: dict[int, None] = {}  # numbers of the events whose outcome is not known yet, in order
         self.source: Clock = _Stopped()  # of the time of events
         # The guest's call stack where it is recorded, given the ip of a fault in user mode, or 0 in a system call.
         self.callchain: Callable[[int], tuple[int, ...]] | None = None
@@ -223,22 +225,28 @@ class Tracepoints:
         """The time that an event has which is emitted now, in ns."""
         return self.source.clock
 
-    def reserve(self) -> list[Row | None]:
-        """Take the next place for an event that begins now: a cell, whose only item is the row once it is known."""
-        cell: list[Row | None] = [None]
-        self.rows.append(cell)
-        return cell
+    def reserve(self) -> int:
+        """Take the next place for an event that begins now: its number, for `fill` once the rest is known."""
+        rows = self.rows
+        number = self.first + len(rows)
+        self.open[number] = None
+        rows.append(None)
+        return number
+
+    def fill(self, number: int, row: Row) -> None:
+        """The event that took its place with `reserve` has ended."""
+        self.rows[number - self.first] = row
+        del self.open[number]
+
+    def finished(self, begin: int, end: int) -> list[Row]:
+        """The rows from `begin` to `end`, of those before the first event that is still open."""
+        if self.open:
+            end = min(end, next(iter(self.open)) - self.first)
+        return self.rows[begin:end]  # type: ignore[return-value]
 
     def drain(self) -> list[Row]:
         """Take all rows before the first event that is still open."""
-        rows = self.rows
-        taken: list[Row] = []
-        append = taken.append
-        for count, entry in enumerate(rows):
-            row = entry[0] if entry.__class__ is list else entry
-            if row is None:
-                del rows[:count]
-                return taken
-            append(row)  # type: ignore[arg-type]
-        rows.clear()
+        taken = self.finished(0, len(self.rows))
+        del self.rows[: len(taken)]
+        self.first += len(taken)
         return taken

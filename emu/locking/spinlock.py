@@ -35,13 +35,19 @@ class spinlock(Lock):
         line = self.line
         if line is None:
             return
-        # trylock, spelled out: a call less a fault where many CPUs fault (0.2 us).
+        # trylock, and sync_for for our own line, spelled out: two calls less a fault where many CPUs fault (0.7 us).
         sched = self.sched
-        if sched.clock > sched.horizon:
-            sched.sync_for(line, LOOKAHEAD)
-        if line.owner != sched.rq.id or line.copies:
-            line.write(sched)
-        clock = sched.clock
+        clock, horizon, cpu = sched.clock, sched.horizon, sched.rq.id
+        if (
+            line.owner != cpu
+            or line.copies
+            or (clock > horizon and (line.settled > clock or clock > horizon + LOOKAHEAD))
+        ):
+            if clock > horizon:
+                sched.sync_for(line, LOOKAHEAD)
+            if line.owner != cpu or line.copies:
+                line.write(sched)
+            clock = sched.clock
         if self.queue is not None or self.begun_at <= clock < self.free_at:
             self._lock_slowpath()
             return

@@ -84,6 +84,31 @@ class Bandwidth:
         pages[window] = used + 1
 
 
+class Share:
+    """What one CPU has of its own. `ready`: for how many anonymous faults that will do; those that took place since
+    `grant` are not yet in the other numbers."""
+
+    __slots__ = ("_granted", "folios", "frames", "lru", "memory", "ready", "stock", "zone")
+
+    def __init__(self, zone: Section, lru: Section, memory: Bandwidth) -> None:
+        self.zone, self.lru, self.memory = zone, lru, memory  # of its node
+        self.frames = 0  # free ones (struct per_cpu_pages)
+        self.folios = 0  # not yet added to the LRU list (struct folio_batch)
+        self.stock = 0  # pages charged in advance (struct memcg_stock_pcp)
+        self.ready = self._granted = 0
+
+    def settle(self) -> None:
+        """Bring the numbers up to date; `grant` follows."""
+        used = self._granted - self.ready
+        self.frames -= used
+        self.stock -= used
+        self.folios += used
+
+    def grant(self, lru_batch: int) -> None:
+        """The numbers have changed."""
+        self.ready = self._granted = min(self.frames, self.stock, lru_batch - 1 - self.folios)
+
+
 class Batches:
     """The allocator's and the LRU's shares of a fault on a machine with many CPUs."""
 
@@ -91,16 +116,12 @@ class Batches:
         cost: Cost = sched.cost
         self.sched = sched
         self.cost = cost
-        cpus = len(sched.rqs)
         self.zones = [Section() for _ in range(cost.sockets)]
         self.lrus = [Section() for _ in range(cost.sockets)]
         self.memory = [Bandwidth(cost.memory_page) for _ in range(cost.sockets)]
         self.memcg = Section()
-        self._node = sched.topology.socket_of
-        self._pcp = [0] * cpus  # free frames that a CPU has (struct per_cpu_pages)
-        self._lru = [0] * cpus  # folios that it has not added yet
-        self._stock = [0] * cpus  # pages charged in advance (struct memcg_stock_pcp)
-        self._lru_batch = cost.lru_batch
+        nodes = [sched.topology.socket_of[rq.id] for rq in sched.rqs]
+        self._shares = [Share(self.zones[node], self.lrus[node], self.memory[node]) for node in nodes]
         self._refill = cost.pcp_batch * cost.zone_page
         self._drain = cost.lru_batch * cost.lru_page
         self._alloc = cost.page_alloc - cost.zone_page
@@ -120,65 +141,67 @@ class Batches:
         (2 us)."""
         sched = self.sched
         rq = sched.rq
-        cpu = rq.id
-        added = self._lru[cpu] + 1
-        if not self._pcp[cpu] or not self._stock[cpu] or added == self._lru_batch:
+        share = self._shares[rq.id]
+        if not share.ready:
             return False
         alloc, rest = self._in_stock[rq.rate]
-        memory = self.memory[self._node[cpu]]
+        memory = share.memory
+        pages = memory.pages
         clock = sched.clock + alloc
         window = clock // WINDOW
-        used = memory.pages.get(window)
+        used = pages.get(window)
         if used is None or used >= memory.full:
             return False
-        memory.pages[window] = used + 1
-        self._pcp[cpu] -= 1
-        self._stock[cpu] -= 1
-        self._lru[cpu] = added
+        pages[window] = used + 1
+        share.ready -= 1
         sched.clock = clock + rest
         return True
 
     def alloc(self) -> None:
         """One frame for the running CPU, from its own list or, when that is empty, from the zone (rmqueue_pcplist)."""
         sched = self.sched
-        cpu = sched.rq.id
-        left = self._pcp[cpu]
-        if not left:
-            self.zones[self._node[cpu]].hold(sched, self._refill)
-            left = self.cost.pcp_batch
-        self._pcp[cpu] = left - 1
+        share = self._shares[sched.rq.id]
+        share.settle()
+        if not share.frames:
+            share.zone.hold(sched, self._refill)
+            share.frames = self.cost.pcp_batch
+        share.frames -= 1
+        share.grant(self.cost.lru_batch)
         sched.charge(self._alloc)
 
     def clear(self) -> None:
         """Write to the whole of a page, when the memory has room for that (clear_page)."""
         sched = self.sched
-        self.memory[self._node[sched.rq.id]].page(sched)
+        self._shares[sched.rq.id].memory.page(sched)
         sched.charge(self.cost.clear_page)
 
     def add_anon(self) -> None:
         """Charge a new anonymous page to its group and put it on the LRU list."""
         sched = self.sched
         cost = self.cost
-        cpu = sched.rq.id
-        if not self._stock[cpu]:
+        share = self._shares[sched.rq.id]
+        share.settle()
+        if not share.stock:
             self.memcg.hold(sched, cost.atomic)
-            self._stock[cpu] = cost.memcg_batch
-        self._stock[cpu] -= 1
-        self._lru[cpu] += 1
-        if self._lru[cpu] == cost.lru_batch:
-            self._lru[cpu] = 0
-            self.lrus[self._node[cpu]].hold(sched, self._drain)
+            share.stock = cost.memcg_batch
+        share.stock -= 1
+        share.folios += 1
+        if share.folios == cost.lru_batch:
+            share.folios = 0
+            share.lru.hold(sched, self._drain)
+        share.grant(cost.lru_batch)
         sched.charge(self._add)
 
     def free(self, pages: int) -> None:
         """Give frames back: what is more than two batches goes to the zone (free_unref_page_commit)."""
         sched = self.sched
-        cpu = sched.rq.id
+        share = self._shares[sched.rq.id]
         batch = self.cost.pcp_batch
-        self._pcp[cpu] += pages
-        over = self._pcp[cpu] - 2 * batch
+        share.settle()
+        share.frames += pages
+        over = share.frames - 2 * batch
         while over > 0:
-            self.zones[self._node[cpu]].hold(sched, min(over, batch) * self.cost.zone_free)
+            share.zone.hold(sched, min(over, batch) * self.cost.zone_free)
             over -= batch
-        if self._pcp[cpu] > 2 * batch:
-            self._pcp[cpu] = 2 * batch
+        share.frames = min(share.frames, 2 * batch)
+        share.grant(self.cost.lru_batch)

@@ -80,6 +80,7 @@ class Sched:
         self._busy: list[tuple[int, int]] = []  # (clock, number) of the CPUs that wait for their turn
         self._idle = (1 << cpus) - 1
         self._timers: list[tuple[int, int, SchedTimer]] = []
+        self._timer_due = INFINITY  # deadline of the first of them
         self._timer_count = 0
         self._hub: Any = None
         self._to_start = self.boot  # the new task that the greenlet of `run` is to start; `boot`: `run` ends
@@ -139,7 +140,7 @@ class Sched:
     def user_deadline(self) -> int:
         """Up to which moment the running task may execute guest code before the scheduler must be asked. `alone`: it is
         the only one that could run, so that until then nothing happens but what it does."""
-        busy, timers = self._busy, self._timers
+        busy = self._busy
         if busy:
             self.alone = False
             until = busy[0][0] + LOOKAHEAD
@@ -154,8 +155,8 @@ class Sched:
                 self._to_start = self.boot
                 self._hub.switch()
             until = self.end
-        if timers and timers[0][0] < until:
-            until = timers[0][0]
+        if self._timer_due < until:
+            until = self._timer_due
         if self.rq.waiting and self.rq.slice_end < until:
             until = self.rq.slice_end
         return until
@@ -177,19 +178,17 @@ class Sched:
             self._step_back()
 
     def sync_for(self, line: CacheLine, ahead: int = RUN_AHEAD) -> None:
-        """As `sync`, before `line` is used. Not for a line that this CPU has had for itself for a while: with that it
-        may be `ahead` ns ahead, for nobody is likely to come."""
-        clock, horizon = self.clock, self.horizon
-        if clock > horizon and (
-            line.owner != self.rq.id or line.copies or line.settled > clock or clock > horizon + ahead
-        ):
+        """As `sync`, before `line` is used by a CPU whose clock is past the horizon. Not for a line that this CPU has
+        had for itself for a while: with that it may be `ahead` ns ahead, for nobody is likely to come."""
+        clock = self.clock
+        if line.owner != self.rq.id or line.copies or line.settled > clock or clock > self.horizon + ahead:
             self._step_back()
 
     def _step_back(self) -> None:
         rq = self.rq
         clock = rq.clock = self.clock + self.noise(JITTER) if self._noise else self.clock
-        busy, timers = self._busy, self._timers
-        if not busy or (timers and timers[0][0] <= busy[0][0]) or busy[0][0] >= self.end:
+        busy, due = self._busy, self._timer_due
+        if not busy or busy[0][0] >= due or busy[0][0] >= self.end:
             heappush(busy, (clock, rq.id))
             self._dispatch(self.current)
             return
@@ -197,17 +196,20 @@ class Sched:
         me = self.current
         self.clock, number = heappushpop(busy, (clock, rq.id))
         rq = self.rq = self.rqs[number]
-        task = rq.curr
-        assert task is not None
+        task: Any = rq.curr
         self.current = task
         horizon = busy[0][0]
-        self.horizon = timers[0][0] if timers and timers[0][0] < horizon else horizon
+        self.horizon = horizon if horizon < due else due
         tp = self.tp
-        tp.cpu, tp.pid, tp.tid, tp.current = number, task.tgid, task.pid, task.waits
+        tp.cpu = number
+        tp.pid = task.tgid
+        tp.tid = task.pid
+        tp.current = task.waits
         if task is me:
             return
-        if task.greenlet:
-            task.greenlet.switch()
+        greenlet = task.greenlet
+        if greenlet:
+            greenlet.switch()
         else:
             self._to_start = task
             self._hub.switch()
@@ -501,8 +503,7 @@ class Sched:
         busy, timers = self._busy, self._timers
         tp = self.tp
         while True:
-            while timers and timers[0][2].function is None:
-                heappop(timers)
+            self._drop_cancelled()
             if timers and (not busy or timers[0][0] <= busy[0][0]):
                 if not busy and self.on_idle():
                     continue
@@ -521,8 +522,8 @@ class Sched:
                 assert task is not None
                 self.current = task
                 self.horizon = busy[0][0] if busy else INFINITY
-                if timers and timers[0][0] < self.horizon:
-                    self.horizon = timers[0][0]
+                if self._timer_due < self.horizon:
+                    self.horizon = self._timer_due
                 tp.cpu = number
                 tp.pid = task.tgid
                 tp.tid = task.pid
@@ -538,19 +539,26 @@ class Sched:
         timer = SchedTimer(deadline, function)
         self._timer_count += 1
         heappush(self._timers, (deadline, self._timer_count, timer))
+        self._timer_due = self._timers[0][0]
         if deadline < self.horizon:
             self.horizon = deadline
         return timer
 
     def next_timer(self) -> int | None:
         """When the next timer fires; None = there is none."""
+        self._drop_cancelled()
+        return self._timers[0][0] if self._timers else None
+
+    def _drop_cancelled(self) -> None:
+        """Forget cancelled timers that would be the next ones."""
         timers = self._timers
         while timers and timers[0][2].function is None:
             heappop(timers)
-        return timers[0][0] if timers else None
+        self._timer_due = timers[0][0] if timers else INFINITY
 
     def _fire(self) -> None:
         deadline, _, timer = heappop(self._timers)
+        self._timer_due = self._timers[0][0] if self._timers else INFINITY
         self.current = self.boot
         self.clock = max(deadline, 0)
         self.horizon = INFINITY

@@ -253,8 +253,10 @@ class Scheme(LockingScheme):
 
     def _vma_read_trylock(self, vma: vm_area_struct) -> bool:
         if self.smp:
-            self.sched.charge(self.lookup_ns)
-            self.sched.sync_for(vma.vm_lock.line)
+            sched = self.sched
+            sched.charge(self.lookup_ns)
+            if sched.clock > sched.horizon:
+                sched.sync_for(vma.vm_lock.line)
         if "lock" in self.disabled:
             return True
         if not vma.vm_lock.down_read_trylock():
