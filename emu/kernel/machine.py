@@ -213,15 +213,17 @@ class Machine:
         cpu: Cpu | None = task.mm.cpu
         if cpu is None:
             cpu = self._attach(task)
-        if cpu.task is not task:
-            if cpu.task is not None:
-                cpu.task.context = cpu.save(cpu.task.context)
+        other = cpu.task
+        if other is not task:
+            if other is not None:
+                other.context = cpu.save(other.context)
             cpu.task = task
             if task.context is not None:
                 cpu.restore(task.context)
-            if cpu.engine.pkru != task.pkru:
-                cpu.engine.set_pkru(task.pkru)
-            cpu.engine.on_fault = task.entry.user_fault
+            engine = cpu.engine
+            if engine.pkru != task.pkru:
+                engine.set_pkru(task.pkru)
+            engine.on_fault = task.entry.user_fault
         return cpu
 
     def reset_registers(self, arch: Arch) -> Any:

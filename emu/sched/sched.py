@@ -188,7 +188,7 @@ class Sched:
         rq = self.rq
         clock = rq.clock = self.clock + self.noise(JITTER) if self._noise else self.clock
         busy, due = self._busy, self._timer_due
-        if not busy or busy[0][0] >= due or busy[0][0] >= self.end:
+        if not busy or (first := busy[0][0]) >= due or first >= self.end:
             heappush(busy, (clock, rq.id))
             self._dispatch(self.current)
             return
@@ -201,10 +201,7 @@ class Sched:
         horizon = busy[0][0]
         self.horizon = horizon if horizon < due else due
         tp = self.tp
-        tp.cpu = number
-        tp.pid = task.tgid
-        tp.tid = task.pid
-        tp.current = task.waits
+        tp.cpu, tp.pid, tp.tid, tp.current = number, task.tgid, task.pid, task.waits
         if task is me:
             return
         greenlet = task.greenlet
