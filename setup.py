@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Builds the C extension; everything else is in pyproject.toml. Where it cannot be built the program runs without
-it."""
+"""Builds the C extensions; everything else is in pyproject.toml. Where they cannot be built the program runs
+without them."""
 
 from setuptools import Extension, setup
 
@@ -12,6 +12,7 @@ setup(
             depends=["emu/hw/_x86_insn.h"],
             extra_compile_args=["-O2"],
             optional=True,
-        )
+        ),
+        Extension("emu.sched._native", ["emu/sched/_native.c"], extra_compile_args=["-O2"], optional=True),
     ]
 )

@@ -40,6 +40,7 @@ from emu.mm.mm_types import mm_struct
 from emu.mm.vma import trace_vma_modify, vma_special_name
 from emu.sched.cost import ICELAKE, Cost
 from emu.sched.entity import State
+from emu.sched.native import NativeSched
 from emu.sched.sched import INFINITY, Sched
 from emu.tracepoint import Kind, Tracepoints
 
@@ -80,13 +81,14 @@ class Machine:
         the program's architecture."""
         self.ram = Ram(memory)
         self.tp = Tracepoints()
-        self.sched = (CheckedSched if check else Sched)(self.tp, cpus, seed, costs)
+        self.native = not pure and library is not None
+        kind = CheckedSched if check else NativeSched if self.native else Sched
+        self.sched = kind(self.tp, cpus, seed, costs)
         self.sched.end = INFINITY if timeout is None else timeout
         self.sched.on_idle = self._idle
         self.memory = MemoryManager(self.ram, self.tp, locking, self.sched, check)
         self.memory.out_of_memory = self._out_of_memory
         self.locking = locking
-        self.native = not pure and library is not None
         self.serve_inside = serve_inside and not check  # a check looks at every way back to the guest
         self.writable = tuple(writable)
         self.strace = strace

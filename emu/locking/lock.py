@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from emu.sched.cacheline import CacheLine
 from emu.sched.fair import tick_after
 from emu.tracepoint import Kind
 
@@ -33,7 +32,7 @@ class Lock:
         self.name = name
         self.ident = ident
         self.vma = vma
-        self.line = CacheLine() if len(sched.rqs) > 1 else None
+        self.line = sched.new_line() if len(sched.rqs) > 1 else None
 
     def contention_begin(self, flags: int, holder: SchedEntity | None) -> int:
         """The running task begins to wait: an event, and a note of what it waits for. Returns the time, in ns."""

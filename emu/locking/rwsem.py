@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from emu.locking.lock import LCB_F_READ, LCB_F_WRITE, Lock, need_resched, next_tick, owner_on_cpu
 from emu.locking.osq import optimistic_spin_queue
-from emu.sched.cacheline import CacheLine
 from emu.sched.entity import SCHED_FIFO, SCHED_RR, State
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ class rw_semaphore(Lock):
     def __init__(self, sched: Sched, name: str, ident: int = 0, vma: int = 0, owner_apart: bool = False) -> None:
         """`owner_apart`: the word with the owner, which readers store to as well, is in the next cache line."""
         super().__init__(sched, name, ident, vma)
-        self.owner_line = CacheLine() if owner_apart else None  # None: it is in `line`
+        self.owner_line = sched.new_line() if owner_apart else None  # None: it is in `line`
         self.count = 0
         self.owner: SchedEntity | None = None
         self.reader_owned = False  # RWSEM_READER_OWNED of the owner word: the last ones who took it were readers

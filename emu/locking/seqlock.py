@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from emu.sched.cacheline import CacheLine
 from emu.sched.sched import Sched
 
 
@@ -15,7 +14,7 @@ class seqcount_t:
     def __init__(self, sched: Sched) -> None:
         self.sched = sched
         self.sequence = 0
-        self.line = CacheLine() if len(sched.rqs) > 1 else None
+        self.line = sched.new_line() if len(sched.rqs) > 1 else None
 
     def write_seqcount_begin(self) -> None:
         """A writer enters; all readers inside will have to retry."""

@@ -59,7 +59,24 @@ class SchedTimer:
 class Sched:
     """The CPUs of one machine and what they run. `clock`, `current` and `rq` are those of the CPU that runs now."""
 
+    __slots__ = (
+        "__dict__",
+        "_busy",
+        "_noise",
+        "_timer_due",
+        "clock",
+        "current",
+        "end",
+        "horizon",
+        "rq",
+        "rqs",
+        "tp",
+        "transfer",
+        "transfer_hold",
+    )
+
     lock_types: dict[type, Any] = {}  # lock classes that are replaced on this machine (emu/locking/lockdep.py)
+    new_line: type[CacheLine] = CacheLine
 
     def __init__(self, tp: Tracepoints, cpus: int = 1, seed: int = 0, cost: Cost = ICELAKE) -> None:
         self.tp = tp
@@ -185,15 +202,30 @@ class Sched:
             self._step_back()
 
     def _step_back(self) -> None:
+        # Not _dispatch for the common case: two of these a fault where many CPUs fault.
+        me = self.current
+        task = self._next_turn()
+        if task is me:
+            return
+        if task is None:
+            heappush(self._busy, (self.rq.clock, self.rq.id))
+            self._dispatch(me)
+            return
+        greenlet = task.greenlet
+        if greenlet:
+            greenlet.switch()
+        else:
+            self._to_start = task
+            self._hub.switch()
+
+    def _next_turn(self) -> Any:
+        """The running CPU waits for its turn, and the one with the smallest clock goes on: its task. None where that
+        may not be all: no CPU waits, a timer fires before, or the run ends."""
         rq = self.rq
         clock = rq.clock = self.clock + self.noise(JITTER) if self._noise else self.clock
         busy, due = self._busy, self._timer_due
         if not busy or (first := busy[0][0]) >= due or first >= self.end:
-            heappush(busy, (clock, rq.id))
-            self._dispatch(self.current)
-            return
-        # What follows is _dispatch for the common case, spelled out: two of these a fault where many CPUs fault (1 us).
-        me = self.current
+            return None
         self.clock, number = heappushpop(busy, (clock, rq.id))
         rq = self.rq = self.rqs[number]
         task: Any = rq.curr
@@ -202,14 +234,7 @@ class Sched:
         self.horizon = horizon if horizon < due else due
         tp = self.tp
         tp.cpu, tp.pid, tp.tid, tp.current = number, task.tgid, task.pid, task.waits
-        if task is me:
-            return
-        greenlet = task.greenlet
-        if greenlet:
-            greenlet.switch()
-        else:
-            self._to_start = task
-            self._hub.switch()
+        return task
 
     def block(
         self,

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The scheduler with its hardware in C (_native.c): how a cache line goes from CPU to CPU, and whose turn it is.
+
+Where the extension was not built, or with MMSCOPE_PURE=1, these classes are those that they derive from.
+"""
+
+from __future__ import annotations
+
+import os
+
+from emu.sched.cacheline import SETTLE, CacheLine
+from emu.sched.rq import Rq
+from emu.sched.sched import Sched
+from emu.tracepoint import Tracepoints
+
+
+class NativeCacheLine(CacheLine):
+    """`write` and `cmpxchg` are in C."""
+
+    __slots__ = ()
+
+
+class NativeSched(Sched):
+    """`_next_turn` is in C."""
+
+    new_line = NativeCacheLine
+
+
+def _adopt() -> bool:
+    """Put the methods in C into the classes. Is the extension there."""
+    if os.environ.get("MMSCOPE_PURE", "") not in ("", "0"):
+        return False
+    try:
+        from emu.sched._native import adopt
+    except ImportError:
+        return False
+    adopt(NativeCacheLine, NativeSched, (CacheLine, Sched, Rq, Tracepoints), SETTLE)
+    return True
+
+
+adopted = _adopt()
