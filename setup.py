@@ -13,6 +13,7 @@ setup(
             extra_compile_args=["-O2"],
             optional=True,
         ),
+        Extension("emu.hw._call", ["emu/hw/_call.c"], extra_compile_args=["-O2"], optional=True),
         Extension("emu.sched._native", ["emu/sched/_native.c"], extra_compile_args=["-O2"], optional=True),
     ]
 )

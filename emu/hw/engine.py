@@ -24,7 +24,7 @@ from enum import IntEnum
 from typing import Any
 
 from emu.hw.mmu import FETCH, READ, WRITE, PageTableFormat, walk
-from emu.hw.native import library
+from emu.hw.native import call, library
 from emu.hw.ram import Ram
 from emu.hw.x86_insn import TRAP_GP, instruction_bytes, is_canonical, modifies_memory
 from emu.hw.x86_watch import FLUSH, REMOVE, Watch
@@ -159,11 +159,6 @@ _ILLEGAL = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_void_p)
 _emu_start = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_size_t
 )(ctypes.cast(uclib.uc_emu_start, ctypes.c_void_p).value or 0)
-_run: Any = None
-if library is not None:
-    _run = library.mmscope_run
-    _run.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
-    _run.restype = ctypes.c_int
 _FILLS = ("x86_64", "aarch64", "ppc64", "ppc")
 
 
@@ -171,6 +166,9 @@ def _address_of(function: Any) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
+_RUN = 0 if library is None else _address_of(library.mmscope_run)
+_CONTEXT_SAVE, _CONTEXT_RESTORE = _address_of(uclib.uc_context_save), _address_of(uclib.uc_context_restore)
+_REG_READ_BATCH, _REG_WRITE_BATCH = _address_of(uclib.uc_reg_read_batch), _address_of(uclib.uc_reg_write_batch)
 if library is not None:
     for _name in _FILLS:
         ctypes.c_void_p.in_dll(library, f"mmscope_fill_{_name}").value = _address_of(
@@ -363,29 +361,28 @@ def _bare_engine(model: EngineModel) -> Uc:
 
 
 class Batch:
-    """A prepared set of registers that is read or written in one call; 0.6 us for seven."""
+    """A prepared set of registers that is read or written in one call; 0.3 us for seven."""
 
-    __slots__ = ("_ids", "_n", "_pointers", "_uch", "_values", "read", "write")
+    __slots__ = ("_kept", "read", "write")
 
     def __init__(self, uc: Uc, ids: Sequence[int]) -> None:
-        n = self._n = len(ids)
-        self._uch = uc._uch
-        self._ids = (ctypes.c_int * n)(*ids)
-        values = self._values = (ctypes.c_uint64 * n)()
+        n = len(ids)
+        names = (ctypes.c_int * n)(*ids)
+        values = (ctypes.c_uint64 * n)()
         base = ctypes.addressof(values)
-        self._pointers = (ctypes.c_void_p * n)(*(base + 8 * i for i in range(n)))
-        uch, regs, pointers = self._uch, self._ids, self._pointers
-        read_batch, write_batch = uclib.uc_reg_read_batch, uclib.uc_reg_write_batch
+        places = (ctypes.c_void_p * n)(*(base + 8 * i for i in range(n)))
+        self._kept = names, places
+        uch, regs, pointers = uc._uch.value, ctypes.addressof(names), ctypes.addressof(places)
 
         def read() -> list[int]:
             """The values, as unsigned integers."""
-            read_batch(uch, regs, pointers, n)
+            call(_REG_READ_BATCH, uch, regs, pointers, n)
             return values[:]
 
         def write(new: Sequence[int]) -> None:
             """Set all registers; each value must fit into 64 bits unsigned."""
             values[:] = new  # type: ignore[call-overload]
-            write_batch(uch, regs, pointers, n)
+            call(_REG_WRITE_BATCH, uch, regs, pointers, n)
 
         self.read: Callable[[], list[int]] = read
         self.write: Callable[[Sequence[int]], None] = write
@@ -440,6 +437,7 @@ class Engine:
         self.set_exits(at_blocks_only=True)
         uc.mem_map_ptr(0, ram.size, UC_PROT_ALL, ram.address)
         self._uch = uc._uch
+        self._handle: int = uc._uch.value
         state = self._state = _EngineState()
         state.no_exits = ctypes.addressof(self._no_exits)
         self.counts = state  # its `retired` without a call
@@ -674,7 +672,7 @@ class Engine:
         """Run from `pc` to the end of the block in which `budget` bytes of code are used up, or to a fault or trap."""
         state = self._state
         self.fault_refused = False
-        how = _run(self._state_address, self._uch, pc, budget) if self.native else self._run(pc, budget)
+        how = call(_RUN, self._state_address, self._handle, pc, budget) if self.native else self._run(pc, budget)
         if self._pending is not None:
             pending, self._pending = self._pending, None
             raise pending
@@ -866,19 +864,20 @@ class Engine:
         that waits for its store-conditional is forgotten, as at every return from the kernel."""
         if old is None:
             old = self.uc.context_save()
+            old.address = old._context.value
         else:
-            uclib.uc_context_save(self._uch, old._context)
+            call(_CONTEXT_SAVE, self._handle, old.address)
         old.engine = self
         if self._reservation is not None:
-            ctypes.memset(old._context.value + self._reservation, 0xFF, self._reservation_size)
+            ctypes.memset(old.address + self._reservation, 0xFF, self._reservation_size)
         return old
 
     def restore_context(self, context: Any) -> None:
         """Load registers that `save_context` saved, by this engine or by another one of the same model."""
         if context.engine is not self:
             for offset, word in self._own.items():
-                ctypes.memmove(context._context.value + offset, word, 8)
-        uclib.uc_context_restore(self._uch, context._context)
+                ctypes.memmove(context.address + offset, word, 8)
+        call(_CONTEXT_RESTORE, self._handle, context.address)
 
     def clear_exception(self) -> None:
         """x86: the exception that `run` returned has been taken care of; the next one stands for itself."""

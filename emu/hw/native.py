@@ -1,15 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Loads the C extension, before Unicorn: its functions must stand in front of the engine's own of the same name."""
+"""Loads the C extensions: the hardware's, before Unicorn, for its functions must stand in front of the engine's own of
+the same name, and the one that calls functions of the engine."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import functools
 import importlib.machinery
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ENGINE_SIZE = 4440  # bytes of struct engine: an extension that has another one was built from other sources
+
+
+def does_not_fit(name: str) -> None:
+    """Tell that an extension was built from other sources."""
+    sys.stderr.write(f"mmscope: {name} does not fit the sources: going on without it, slower; build it again\n")
 
 
 def _load() -> ctypes.CDLL | None:
@@ -26,12 +36,26 @@ def _load() -> ctypes.CDLL | None:
                     return ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
             except (OSError, ValueError):  # it cannot be loaded, or has not even that
                 pass
-            sys.stderr.write(
-                f"mmscope: {path.name} does not fit the sources: going on without it, slower; build it again\n"
-            )
+            does_not_fit(path.name)
             return None
     return None
 
 
 library = _load()
 """The extension, or None: not built, built from other sources, or MMSCOPE_PURE=1."""
+
+
+@functools.cache
+def _function(address: int, words: int) -> Any:
+    return ctypes.CFUNCTYPE(ctypes.c_int, *(ctypes.c_uint64 for _ in range(words)))(address)
+
+
+def _call(function: int, *words: int) -> int:
+    """The function at an address, which takes two or four words and gives an int (call in _call.c)."""
+    return int(_function(function, len(words))(*words))
+
+
+call: Callable[..., int] = _call
+if os.environ.get("MMSCOPE_PURE", "") in ("", "0"):
+    with contextlib.suppress(ImportError):  # it was not built
+        pass

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from emu.hw.native import does_not_fit
 from emu.sched.cacheline import SETTLE, CacheLine
 from emu.sched.rq import Rq
 from emu.sched.sched import Sched
@@ -34,7 +35,11 @@ def _adopt() -> bool:
         from emu.sched._native import adopt
     except ImportError:
         return False
-    adopt(NativeCacheLine, NativeSched, (CacheLine, Sched, Rq, Tracepoints), SETTLE)
+    try:
+        adopt(NativeCacheLine, NativeSched, (CacheLine, Sched, Rq, Tracepoints), SETTLE)
+    except (AttributeError, TypeError):
+        does_not_fit("emu.sched._native")
+        return False
     return True
 
 

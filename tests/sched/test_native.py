@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The methods in C give what those in Python give, in the cases that they do themselves and in those that they pass
+on."""
+
+from __future__ import annotations
+
+from heapq import heapify
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emu.sched import native
+from emu.sched.cacheline import CacheLine
+from emu.sched.entity import SchedEntity
+from emu.sched.native import NativeCacheLine, NativeSched
+from emu.sched.sched import INFINITY, Sched
+from emu.tracepoint import Tracepoints
+
+USES = st.tuples(
+    st.sampled_from(["write", "cmpxchg", "read", "prefetchw"]), st.integers(0, 130), st.integers(0, 1000)
+)  # fmt: skip
+
+
+def test_the_extension_is_there_and_in_use() -> None:
+    assert native.adopted
+    for method in (NativeCacheLine.write, NativeCacheLine.cmpxchg, NativeSched._next_turn):
+        assert type(method).__name__ == "method_descriptor"
+    assert type(NativeSched(Tracepoints(), 2).new_line()) is NativeCacheLine
+
+
+@given(st.lists(USES, max_size=40))
+def test_a_line_costs_the_same(uses: list[tuple[str, int, int]]) -> None:
+    seen = []
+    for kind in (Sched, NativeSched):
+        sched = kind(Tracepoints(), 131)
+        line = sched.new_line()
+        clocks = [0] * 131
+        states = []
+        for use, cpu, later in uses:
+            sched.rq = sched.rqs[cpu]
+            sched.clock = clocks[cpu] + later
+            getattr(line, use)(sched)
+            clocks[cpu] = sched.clock
+            states.append((sched.clock, *(getattr(line, name) for name in CacheLine.__slots__)))
+        seen.append(states)
+    assert seen[0] == seen[1]
+
+
+@given(
+    st.lists(st.integers(0, 50), min_size=2, max_size=20),
+    st.lists(st.integers(0, 60), max_size=30),
+    st.sampled_from([INFINITY, 30, 70]),
+    st.sampled_from([INFINITY, 40, 80]),
+    st.integers(0, 1),
+)
+def test_the_same_cpu_goes_on(clocks: list[int], work: list[int], due: int, end: int, seed: int) -> None:
+    seen = []
+    for kind in (Sched, NativeSched):
+        sched = kind(Tracepoints(), len(clocks), seed)
+        for rq, clock in zip(sched.rqs, clocks):
+            rq.clock = clock
+            rq.curr = SchedEntity(100 + rq.id)
+            rq.curr.tgid = 50
+        sched.rq = sched.rqs[0]
+        sched.clock, sched.current = clocks[0], sched.rq.curr  # type: ignore[assignment]
+        sched._busy = [(rq.clock, rq.id) for rq in sched.rqs[1:]]
+        heapify(sched._busy)
+        sched._timer_due, sched.end = due, end
+        states = []
+        for ns in work:
+            sched.clock += ns
+            task = sched._next_turn()
+            tp = sched.tp
+            assert task is None or (task is sched.current is sched.rq.curr and tp.current is task.waits)
+            states.append(
+                (task and task.pid, sched.clock, sched.horizon, sched.rq.id, [rq.clock for rq in sched.rqs],
+                 sorted(sched._busy), tp.cpu, tp.pid, tp.tid)
+            )  # fmt: skip
+        seen.append(states)
+    assert seen[0] == seen[1]
+
+
+def test_another_scheduler_is_left_to_python() -> None:
+    line = NativeCacheLine()
+    stranger = SimpleNamespace(rq=SimpleNamespace(id=1), clock=5)
+    line.write(stranger)  # type: ignore[arg-type]
+    assert (line.owner, line.settled) == (1, 20_005)
+
+
+def test_an_extension_of_other_sources_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MMSCOPE_PURE", raising=False)
+    monkeypatch.setattr(native, "CacheLine", SchedEntity)  # a class without the slots that it looks for
+    assert not native._adopt()
+    told = capfd.readouterr().err
+    assert told.count("\n") == 1 and "does not fit the sources" in told
