@@ -315,8 +315,10 @@ class Arm64Cpu:
         )
 
     def restore(self, context: Any) -> None:
-        state, pc, self._orig_x0, self.thread_fault_address, self.thread_fault_code, *fault = context
-        self.fault_address, self.fault_syndrome, self.trap_number = fault
+        (
+            state, pc, self._orig_x0, self.thread_fault_address, self.thread_fault_code, self.fault_address,
+            self.fault_syndrome, self.trap_number,
+        ) = context  # fmt: skip
         self.engine.restore_context(state)
         self.engine.pc = pc
 

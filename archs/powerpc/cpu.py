@@ -340,8 +340,10 @@ class PowerPcCpu:
         )
 
     def restore(self, context: Any) -> None:
-        state, pc, self.orig_gpr3, self.trap, self.dar, self.dsisr, self.elfv1, *fault = context
-        self.fault_address, self.fault_syndrome, self.trap_number = fault
+        (
+            state, pc, self.orig_gpr3, self.trap, self.dar, self.dsisr, self.elfv1, self.fault_address,
+            self.fault_syndrome, self.trap_number,
+        ) = context  # fmt: skip
         self.engine.restore_context(state)
         self.engine.pc = pc
 

@@ -434,8 +434,10 @@ class X86Cpu:
         )
 
     def restore(self, context: Any) -> None:
-        state, pc, self._orig_rax, self._eflags, self.checks_alignment, *rest = context
-        self.fault_address, self.fault_syndrome, self.trap_number = rest
+        (
+            state, pc, self._orig_rax, self._eflags, self.checks_alignment, self.fault_address, self.fault_syndrome,
+            self.trap_number,
+        ) = context  # fmt: skip
         self.engine.restore_context(state)
         self.engine.pc = pc
 

@@ -25,10 +25,10 @@ static const char *const sched_names[] = {
 static const char *const rq_names[] = {"clock", "curr", "id"};
 static const char *const tp_names[] = {"cpu", "current", "pid", "tid"};
 static Py_ssize_t line_at[LINE_SLOTS], sched_at[SCHED_SLOTS], rq_at[RQ_SLOTS], tp_at[TP_SLOTS];
-static PyTypeObject *sched_type, *rq_type, *tp_type;
+static PyTypeObject *line_type, *sched_type, *rq_type, *tp_type;
 static PyObject *write_in_python, *cmpxchg_in_python, *turn_in_python;
-static PyObject *name_pid, *name_tgid, *name_waits;
-static long long settle;
+static PyObject *name_greenlet, *name_pid, *name_slowly, *name_switch, *name_tgid, *name_waits;
+static long long settle, run_ahead;
 
 static PyObject **slot(PyObject *object, Py_ssize_t at)
 {
@@ -211,11 +211,56 @@ static PyObject *next_turn(PyObject *sched, PyObject *unused)
     return Py_NewRef(task);
 }
 
+/* The thread that runs steps back: another one goes on from where it did so, until it is the turn of this one again. */
+static PyObject *step_back(PyObject *sched)
+{
+    PyObject *me = *slot(sched, sched_at[CURRENT]), *task = next_turn(sched, NULL), *greenlet, *result = NULL;
+    int started;
+
+    if (task == me || task == NULL) {
+        Py_XDECREF(task);
+        return task == NULL ? NULL : Py_NewRef(Py_None);
+    }
+    greenlet = task == Py_None ? Py_NewRef(Py_None) : PyObject_GetAttr(task, name_greenlet);
+    if (greenlet != NULL && (started = PyObject_IsTrue(greenlet)) >= 0)
+        result = started ? PyObject_CallMethodNoArgs(greenlet, name_switch)
+                         : PyObject_CallMethodOneArg(sched, name_slowly, task);
+    Py_XDECREF(greenlet);
+    Py_DECREF(task);
+    return result;
+}
+
+/* sync_for(line, ahead=RUN_AHEAD) */
+static PyObject *sync_for(PyObject *sched, PyObject *const *args, Py_ssize_t count)
+{
+    PyObject *line, *copies, *done;
+    long long clock, ahead;
+
+    if (count < 1 || count > 2 || !PyObject_TypeCheck(args[0], line_type)) {
+        PyErr_SetString(PyExc_TypeError, "sync_for takes a line of this machine, and how far ahead of others one may be");
+        return NULL;
+    }
+    line = args[0];
+    ahead = count == 2 ? PyLong_AsLongLong(args[1]) : run_ahead;
+    copies = *slot(line, line_at[COPIES]);
+    clock = get(sched, sched_at[CLOCK]);
+    if (get(line, line_at[OWNER]) == get(*slot(sched, sched_at[RQ]), rq_at[RQ_ID])
+        && PyLong_Check(copies) && Py_SIZE(copies) == 0 && get(line, line_at[SETTLED]) <= clock
+        && clock <= get(sched, sched_at[HORIZON]) + ahead)
+        Py_RETURN_NONE;
+    done = step_back(sched);
+    Py_XDECREF(done);
+    return done == NULL ? NULL : Py_NewRef(Py_None);
+}
+
 static PyMethodDef line_methods[] = {
     {"write", write_line, METH_O, "CacheLine.write"},
     {"cmpxchg", cmpxchg_line, METH_O, "CacheLine.cmpxchg"},
 };
-static PyMethodDef turn_method = {"_next_turn", next_turn, METH_NOARGS, "Sched._next_turn"};
+static PyMethodDef sched_methods[] = {
+    {"_next_turn", next_turn, METH_NOARGS, "Sched._next_turn"},
+    {"sync_for", (PyCFunction)(void (*)(void))sync_for, METH_FASTCALL, "Sched.sync_for"},
+};
 
 /* Where a class has its slots: 0, or -1 with an exception where it has not all of them. */
 static int find(PyObject *type, const char *const *names, Py_ssize_t *at, int count)
@@ -244,31 +289,36 @@ static int add_method(PyObject *type, PyMethodDef *method)
     return descriptor == NULL ? -1 : PyObject_SetAttrString(type, method->ml_name, descriptor);
 }
 
-/* adopt(line, sched, (CacheLine, Sched, Rq, Tracepoints), settle): give the first two, which derive from the classes that
+/* adopt(line, sched, (CacheLine, Sched, Rq, Tracepoints), SETTLE, RUN_AHEAD): give the first two, which derive from the classes that
  * follow and have no slots of their own, methods in C. */
 static PyObject *adopt(PyObject *module, PyObject *args)
 {
     PyObject *line, *sched, *base_line, *base_sched, *rq, *tp;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "O!O!(O!O!O!O!)L", &PyType_Type, &line, &PyType_Type, &sched, &PyType_Type, &base_line,
-                          &PyType_Type, &base_sched, &PyType_Type, &rq, &PyType_Type, &tp, &settle))
+    if (!PyArg_ParseTuple(args, "O!O!(O!O!O!O!)LL", &PyType_Type, &line, &PyType_Type, &sched, &PyType_Type, &base_line,
+                          &PyType_Type, &base_sched, &PyType_Type, &rq, &PyType_Type, &tp, &settle, &run_ahead))
         return NULL;
     if (find(base_line, line_names, line_at, LINE_SLOTS) || find(base_sched, sched_names, sched_at, SCHED_SLOTS)
         || find(rq, rq_names, rq_at, RQ_SLOTS) || find(tp, tp_names, tp_at, TP_SLOTS))
         return NULL;
+    line_type = (PyTypeObject *)Py_NewRef(base_line);
     sched_type = (PyTypeObject *)Py_NewRef(base_sched);
     rq_type = (PyTypeObject *)Py_NewRef(rq);
     tp_type = (PyTypeObject *)Py_NewRef(tp);
     write_in_python = PyObject_GetAttrString(base_line, "write");
     cmpxchg_in_python = PyObject_GetAttrString(base_line, "cmpxchg");
     turn_in_python = PyObject_GetAttrString(base_sched, "_next_turn");
+    name_greenlet = PyUnicode_InternFromString("greenlet");
     name_pid = PyUnicode_InternFromString("pid");
+    name_slowly = PyUnicode_InternFromString("_step_back_slowly");
+    name_switch = PyUnicode_InternFromString("switch");
     name_tgid = PyUnicode_InternFromString("tgid");
     name_waits = PyUnicode_InternFromString("waits");
-    if (write_in_python == NULL || cmpxchg_in_python == NULL || turn_in_python == NULL || name_pid == NULL
-        || name_tgid == NULL || name_waits == NULL || add_method(line, &line_methods[0])
-        || add_method(line, &line_methods[1]) || add_method(sched, &turn_method))
+    if (write_in_python == NULL || cmpxchg_in_python == NULL || turn_in_python == NULL || name_greenlet == NULL
+        || name_pid == NULL || name_slowly == NULL || name_switch == NULL || name_tgid == NULL || name_waits == NULL
+        || add_method(line, &line_methods[0]) || add_method(line, &line_methods[1])
+        || add_method(sched, &sched_methods[0]) || add_method(sched, &sched_methods[1]))
         return NULL;
     Py_RETURN_NONE;
 }

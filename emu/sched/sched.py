@@ -207,13 +207,16 @@ class Sched:
         task = self._next_turn()
         if task is me:
             return
+        if task is None or not task.greenlet:
+            self._step_back_slowly(task)
+        else:
+            task.greenlet.switch()
+
+    def _step_back_slowly(self, task: SchedEntity | None) -> None:
+        """What follows a turn that is not simply another running thread's."""
         if task is None:
             heappush(self._busy, (self.rq.clock, self.rq.id))
-            self._dispatch(me)
-            return
-        greenlet = task.greenlet
-        if greenlet:
-            greenlet.switch()
+            self._dispatch(self.current)
         else:
             self._to_start = task
             self._hub.switch()
