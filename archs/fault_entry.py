@@ -114,7 +114,7 @@ class RecordedFaultEntry:
             sched.leave_guest()
         begin = sched.clock
         number = tp.reserve()
-        stack = tp.callchain(ip) if tp.callchain is not None else None
+        stack = tp.callchain(ip) if tp.callchain is not None else ()
         registers = tp.registers() if tp.registers is not None and ip else ()
         waits = tp.current
         waits.wait = waits.holder = 0

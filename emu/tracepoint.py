@@ -185,12 +185,12 @@ class Tracepoints:
         vma: int = 0,
         result: int = 0,
         text: str | None = None,
-        args: tuple[int, ...] | None = None,
+        args: tuple[int, ...] | None = (),
         wait: int = 0,
         holder: int = 0,
         reason: int = 0,
         duration: int = 0,
-        stack: tuple[int, ...] | None = None,
+        stack: tuple[int, ...] | None = (),
     ) -> None:
         """Append one finished event. Call it only when `on` is true."""
         if self.callchain is not None and kind == Kind.CONTENTION_BEGIN:

@@ -122,8 +122,12 @@ class Encoder:
 
 
 def _lists(column: tuple[tuple[int, ...] | None, ...]) -> pa.Array:
-    lists = [args or () for args in column]
-    offsets = array("i", accumulate(map(len, lists), initial=0))
+    lists: Any = column
+    try:
+        offsets = array("i", accumulate(map(len, lists), initial=0))
+    except TypeError:  # a None
+        lists = [args or () for args in column]
+        offsets = array("i", accumulate(map(len, lists), initial=0))
     try:
         values = array("Q", chain.from_iterable(lists))
     except OverflowError:  # a negative number, or one of more than 64 bits
