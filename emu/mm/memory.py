@@ -88,7 +88,8 @@ def handle_mm_fault(vma: vm_area_struct, address: int, flags: int) -> int:
     `callee_drops_lock`), and the VMA must not be touched.
     """
     mm = vma.vm_mm
-    costs = mm.memory.costs
+    memory = mm.memory
+    costs = memory.costs
     if costs.batches is not None:
         costs.walk(mm)
         if mm.scheme.lock_among_fields and flags & FAULT_FLAG_VMA_LOCK:
@@ -104,13 +105,12 @@ def handle_mm_fault(vma: vm_area_struct, address: int, flags: int) -> int:
         elif flags & FAULT_FLAG_VMA_LOCK and mm.scheme.callee_drops_lock:
             mm.scheme.vma_end_read(vma)
         if mm.scheme.counts_retried_faults:
-            mm.memory.vmstat["pgfault"] += 1
+            memory.vmstat["pgfault"] += 1
         return ret
-    vmstat = mm.memory.vmstat
-    vmstat["pgfault"] += 1
+    memory.vmstat["pgfault"] += 1
     if ret & VM_FAULT_ERROR:  # mm_account_fault: of faults that fail only the machine's counter takes note
         return ret
-    current = mm.memory.sched.current
+    current = memory.sched.current
     if ret & VM_FAULT_MAJOR or flags & FAULT_FLAG_TRIED:
         current.maj_flt += 1
     else:

@@ -40,6 +40,15 @@ static long long get(PyObject *object, Py_ssize_t at)
     return PyLong_AsLongLong(*slot(object, at));
 }
 
+/* A moment in ns, which may be so late that it does not fit. */
+static long long get_moment(PyObject *object, Py_ssize_t at)
+{
+    int overflow;
+    long long moment = PyLong_AsLongLongAndOverflow(*slot(object, at), &overflow);
+
+    return overflow > 0 ? LLONG_MAX : moment;
+}
+
 /* -1: there is no memory for the number. */
 static int put(PyObject *object, Py_ssize_t at, long long value)
 {
@@ -187,9 +196,9 @@ static PyObject *next_turn(PyObject *sched, PyObject *unused)
         return NULL;
     if (PyList_GET_SIZE(busy) == 0)
         Py_RETURN_NONE;
-    due = get(sched, sched_at[TIMER_DUE]);
+    due = get_moment(sched, sched_at[TIMER_DUE]);
     first = PyLong_AsLongLong(PyTuple_GET_ITEM(PyList_GET_ITEM(busy, 0), 0));
-    if (first >= due || first >= get(sched, sched_at[END]))
+    if (first >= due || first >= get_moment(sched, sched_at[END]))
         Py_RETURN_NONE;
     entry = PyTuple_Pack(2, clock, *slot(rq, rq_at[RQ_ID]));
     if (entry == NULL)
@@ -246,7 +255,7 @@ static PyObject *sync_for(PyObject *sched, PyObject *const *args, Py_ssize_t cou
     clock = get(sched, sched_at[CLOCK]);
     if (get(line, line_at[OWNER]) == get(*slot(sched, sched_at[RQ]), rq_at[RQ_ID])
         && PyLong_Check(copies) && Py_SIZE(copies) == 0 && get(line, line_at[SETTLED]) <= clock
-        && clock <= get(sched, sched_at[HORIZON]) + ahead)
+        && clock - ahead <= get_moment(sched, sched_at[HORIZON]))
         Py_RETURN_NONE;
     done = step_back(sched);
     Py_XDECREF(done);

@@ -51,8 +51,8 @@ def test_a_line_costs_the_same(uses: list[tuple[str, int, int]]) -> None:
 @given(
     st.lists(st.integers(0, 50), min_size=2, max_size=20),
     st.lists(st.integers(0, 60), max_size=30),
-    st.sampled_from([INFINITY, 30, 70]),
-    st.sampled_from([INFINITY, 40, 80]),
+    st.sampled_from([INFINITY, 30, 70, 1 << 70]),
+    st.sampled_from([INFINITY, 40, 80, 1 << 70]),
     st.integers(0, 1),
 )
 def test_the_same_cpu_goes_on(clocks: list[int], work: list[int], due: int, end: int, seed: int) -> None:
