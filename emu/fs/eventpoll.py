@@ -81,6 +81,8 @@ class EventPoll(File):
 
     def control(self, operation: int, fd: int, file: File, events: int, data: int) -> int:
         """epoll_ctl on a file that can be polled; 0 or -errno."""
+        if operation not in (EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD):
+            return -errno.EINVAL
         key = fd, id(file)
         self.changed.wake_up()
         item = self.items.get(key)
@@ -102,14 +104,12 @@ class EventPoll(File):
         if operation == EPOLL_CTL_DEL:
             item.remove()
             return 0
-        if operation == EPOLL_CTL_MOD:
-            if item.events & EPOLLEXCLUSIVE:
-                return -errno.EINVAL
-            item.events = events | POLLERR | POLLHUP
-            item.data = data
-            item.last = 0
-            return 0
-        return -errno.EINVAL
+        if item.events & EPOLLEXCLUSIVE:
+            return -errno.EINVAL
+        item.events = events | POLLERR | POLLHUP
+        item.data = data
+        item.last = 0
+        return 0
 
     def depth(self, top: EventPoll, limit: int) -> int:
         """How deep epolls nest below this one; -1 when `top` is among them or it is too deep (ep_loop_check)."""

@@ -54,6 +54,10 @@ class ProcInode(StoredInode):
         links = 2 if self.mode & S_IFMT == S_IFDIR else 1
         return Kstat(self.s_dev, self.ino, self.mode, links, blksize=1024, atime=now, mtime=now, ctime=now)
 
+    def truncate(self, dentry: Dentry | None, size: int, task: Current) -> int:
+        """It is permitted and does nothing, so that a shell may write by `>` (proc_setattr, kernfs_iop_setattr)."""
+        return 0
+
 
 class ProcDirectory(ProcInode):
     """A directory whose entries a function lists."""

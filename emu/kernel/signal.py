@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from archs.base import SI_KERNEL, SI_USER, SigAction, SigFrameContext, SigInfo
@@ -324,7 +325,7 @@ def _handle_signal(task: Task, info: SigInfo, action: SigAction) -> None:
     signals = task.signals
     task.machine.sched.charge(task.machine.sched.cost.signal_deliver)
     if action.flags & SA_RESETHAND:
-        signals.actions[info.signo] = SigAction()
+        signals.actions[info.signo] = replace(action, handler=SIG_DFL)
     oldmask = signals.blocked if signals.saved is None else signals.saved
     signals.saved = None
     sp = task.cpu.sp

@@ -54,6 +54,8 @@ def sys_sched_setaffinity(task: Task, pid: int, size: int, address: int, *_: int
     found = find_task(task, pid)
     if found is None:
         return -errno.ESRCH
+    if not _same_owner(task, found) and not task.capable(CAP_SYS_NICE):
+        return -errno.EPERM
     word = task.word
     byteorder: Any = "big" if task.arch.elf.big_endian else "little"
     mask = 0
@@ -110,6 +112,11 @@ def _setscheduler(task: Task, pid: int, policy: int | None, address: int) -> int
     return _sched_setscheduler(task, found, policy & ~SCHED_RESET_ON_FORK, priority, found.nice, reset)
 
 
+def _same_owner(task: Task, found: Task) -> bool:
+    """check_same_owner."""
+    return task.cred.euid in (found.cred.uid, found.cred.euid)
+
+
 def _is_rt(policy: int) -> bool:
     return policy in (SCHED_FIFO, SCHED_RR)
 
@@ -145,7 +152,7 @@ def _may_set(task: Task, found: Task, policy: int, priority: int, nice: int, res
         return False
     if found.policy == SCHED_IDLE and policy != SCHED_IDLE and not _can_nice(found, found.nice):
         return False
-    if task.cred.euid not in (found.cred.uid, found.cred.euid):
+    if not _same_owner(task, found):
         return False
     return reset or not found.sched_reset_on_fork
 
@@ -300,7 +307,7 @@ def sys_setpriority(task: Task, which: int, who: int, nice: int, *_: int) -> int
     value = max(-20, min(19, s32(nice)))
     error = -errno.ESRCH
     for found in _prio_targets(task, which, who):
-        if task.cred.euid not in (found.cred.uid, found.cred.euid) and not task.capable(CAP_SYS_NICE):
+        if not _same_owner(task, found) and not task.capable(CAP_SYS_NICE):
             error = -errno.EPERM
         elif value < found.nice and not task.capable(CAP_SYS_NICE) and not _can_nice(found, value):
             error = -errno.EACCES

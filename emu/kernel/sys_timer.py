@@ -35,7 +35,7 @@ CLOCKFD = 3  # in a clock's number: it is that of a device
 ALARM_CLOCKS = (8, 9)  # need a clock that runs while the machine is suspended
 SIGVTALRM, SIGPROF = 26, 27
 ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF = 0, 1, 2
-SIGEV_SIGNAL, SIGEV_NONE, SIGEV_THREAD_ID = 0, 1, 4
+SIGEV_SIGNAL, SIGEV_NONE, SIGEV_THREAD, SIGEV_THREAD_ID = 0, 1, 2, 4
 INT_MAX = (1 << 31) - 1
 
 
@@ -191,7 +191,7 @@ class PosixTimer:
             self.expiry = None
         if self.queued:
             return
-        group = self.notify == SIGEV_SIGNAL
+        group = self.notify != SIGEV_THREAD_ID
         target = self.process.leader if group else self.task
         if target.exiting and not group:
             return
@@ -262,7 +262,7 @@ def sys_timer_create(task: Task, clock: int, event: int, address: int, *_: int) 
             if found is None or found.signal is not task.signal or found.exiting:
                 return -errno.EINVAL
             target = found
-        elif notify not in (SIGEV_SIGNAL, SIGEV_NONE):
+        elif notify not in (SIGEV_SIGNAL, SIGEV_NONE, SIGEV_THREAD):
             return -errno.EINVAL
         if notify != SIGEV_NONE and not 1 <= signo <= NSIG:
             return -errno.EINVAL
