@@ -74,10 +74,11 @@ class shm_file:
         self.name = self.base.name
 
     def mmap(self, vma: vm_area_struct) -> int:
-        """shm_mmap."""
-        vma.vm_ops = shm_vm_ops
-        _open(self.segment)
-        return 0
+        """shm_mmap: -EINVAL where the segment is gone, with its last VMA that remap_file_pages replaces."""
+        error = _open(self.segment)
+        if not error:
+            vma.vm_ops = shm_vm_ops
+        return error
 
     def punch_hole(self, offset: int, length: int) -> int:
         return self.base.punch_hole(offset, length)
@@ -91,11 +92,14 @@ class shm_file:
             self.base.put()
 
 
-def _open(segment: shmid_kernel) -> None:
-    """One VMA more (__shm_open)."""
+def _open(segment: shmid_kernel) -> int:
+    """One VMA more (__shm_open): 0 or -EINVAL."""
+    if segment.machine.shm.ids.by_id(segment.perm.id) is not segment:
+        return -EINVAL
     segment.atime = segment.now()
     segment.lpid = segment.user()
     segment.nattch += 1
+    return 0
 
 
 def shm_open(vma: vm_area_struct) -> None:

@@ -24,7 +24,14 @@ from emu.kernel.ipc.shm import (
 from emu.kernel.ipc.syscalls import ksys_shmctl
 from emu.kernel.machine import Machine
 from emu.kernel.task import Task
-from emu.mm.mmap import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, ksys_munmap, vm_mmap_pgoff
+from emu.mm.mmap import (
+    MAP_ANONYMOUS,
+    MAP_FIXED,
+    MAP_PRIVATE,
+    ksys_munmap,
+    sys_remap_file_pages,
+    vm_mmap_pgoff,
+)
 from tests.guests import TARGETS, guest, mmscope
 
 
@@ -129,3 +136,16 @@ def test_more_than_may_be_promised(task: Task) -> None:
     task.machine.memory.overcommit_memory = 2
     assert shmget(task, 0, 30 << 20, 0o600) == -ENOMEM
     assert shmget(task, 0, 1 << 20, 0o600) >= 0
+
+
+def test_remapped_after_its_removal_it_is_gone(task: Task) -> None:
+    """remap_file_pages replaces the last VMA of a removed segment: the new one finds nothing (__shm_open)."""
+    shm = task.machine.shm
+    number = shmget(task, 0, 4096, 0o600)
+    address = do_shmat(task, number, 0, 0)
+    assert sys_remap_file_pages(task.mm, address, 4096, 0, 0, 0) == 0
+    assert shm_rmid(task, shm.ids.by_id(number)) == 0
+    assert sys_remap_file_pages(task.mm, address, 4096, 0, 0, 0) == -EINVAL
+    assert shm.ids.by_id(number) is None and shm.total == 0
+    assert sys_remap_file_pages(task.mm, address, 4096, 0, 0, 0) == -EINVAL
+    assert ksys_shmdt(task, address) == -EINVAL
