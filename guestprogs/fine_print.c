@@ -4,7 +4,9 @@
 #include "tasks.h"
 #include <fcntl.h>
 #include <sched.h>
+#include <linux/futex.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -72,18 +74,25 @@ static void affinity_of_others(void)
         _exit(0);
     }
     MUST(read(pipes[0], &byte, 1) == 1);
-    if (geteuid() == 0) {
-        pid_t other = child();
-        if (other == 0) {
-            MUST(setresuid(65534, 65534, 65534) == 0);
-            printf("another user sets the affinity: %s", told(sched_setaffinity(pid, sizeof set, &set)));
-            printf(" no such process: %s", told(sched_setaffinity(4194304, sizeof set, &set)));
-            printf(" itself: %s\n", told(sched_setaffinity(0, sizeof set, &set)));
-            fflush(stdout);
-            _exit(0);
-        }
-        reap(other);
+    pid_t other = child();
+    if (other == 0) {
+        struct robust_list_head *head;
+        size_t size;
+        MUST(prctl(PR_SET_PDEATHSIG, SIGUSR1) == 0 && setresuid(65534, 65534, 65534) == 0);
+        printf("another user sets the affinity: %s", told(sched_setaffinity(pid, sizeof set, &set)));
+        printf(" no such process: %s", told(sched_setaffinity(4194304, sizeof set, &set)));
+        printf(" itself: %s\n", told(sched_setaffinity(0, sizeof set, &set)));
+        printf("robust list: %s", told(syscall(SYS_get_robust_list, pid, &head, &size)));
+        printf(" its own: %s\n", told(syscall(SYS_get_robust_list, 0, &head, &size)));
+        int signo = -1;
+        MUST(prctl(PR_GET_PDEATHSIG, &signo) == 0);
+        printf("dumpable %d, when the parent dies %d, drop: %s", prctl(PR_GET_DUMPABLE), signo,
+               told(prctl(PR_CAPBSET_DROP, 1)));
+        printf(" secure bits: %s\n", told(prctl(PR_SET_SECUREBITS, 0)));
+        fflush(stdout);
+        _exit(0);
     }
+    reap(other);
     MUST(write(again[1], "x", 1) == 1);
     reap(pid);
 }
@@ -114,13 +123,69 @@ static void truncated_text(void)
     close(fd);
 }
 
-int main(void)
+static void slack(void)
 {
+    MUST(prctl(PR_SET_TIMERSLACK, 70000) == 0);
+    pid_t pid = child();
+    if (pid == 0) {
+        printf("timer slack %d", prctl(PR_GET_TIMERSLACK));
+        MUST(prctl(PR_SET_TIMERSLACK, 12345) == 0);
+        printf(" %d", prctl(PR_GET_TIMERSLACK));
+        MUST(prctl(PR_SET_TIMERSLACK, 0) == 0);
+        printf(" %d\n", prctl(PR_GET_TIMERSLACK));
+        fflush(stdout);
+        _exit(0);
+    }
+    reap(pid);
+    MUST(prctl(PR_SET_TIMERSLACK, 0) == 0);
+    printf("the parent's own %d\n", prctl(PR_GET_TIMERSLACK));
+}
+
+static void capabilities(void)
+{
+    printf("bounding set: %d", prctl(PR_CAPBSET_READ, 1));
+    printf(" %s", told(prctl(PR_CAPBSET_READ, 64)));
+    printf(" drop 64: %s", told(prctl(PR_CAPBSET_DROP, 64)));
+    printf(" drop 1: %s", told(prctl(PR_CAPBSET_DROP, 1)));
+    printf(" now %d\n", prctl(PR_CAPBSET_READ, 1));
+    printf("ambient: set %s", told(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, 64, 0, 0)));
+    printf(" %d", prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, 2, 0, 0));
+    printf(" raise %s", told(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, 2, 0, 0)));
+    printf(" lower %s", told(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_LOWER, 2, 0, 0)));
+    printf(" clear %s", told(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)));
+    printf(" %s", told(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 1, 0, 0)));
+    printf(" 9: %s\n", told(prctl(PR_CAP_AMBIENT, 9, 2, 0, 0)));
+    printf("timing: %s", told(prctl(PR_SET_TIMING, 0)));
+    printf(" %s", told(prctl(PR_SET_TIMING, 1)));
+    printf(" is %d\n", prctl(PR_GET_TIMING));
+}
+
+static void after_exec(void)
+{
+    char line[128];
+    unsigned long long mask;
+    FILE *status = fopen("/proc/self/status", "r");
+    MUST(status);
+    while (fgets(line, sizeof line, status))
+        if (sscanf(line, "CapEff: %llx", &mask) == 1)
+            printf("after exec: dropped %llu kept %llu dumpable %d\n", mask >> 1 & 1, mask & 1, prctl(PR_GET_DUMPABLE));
+    fclose(status);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1) {
+        after_exec();
+        return 0;
+    }
     setvbuf(stdout, NULL, _IOLBF, 0);
     reset_handler();
     timer_notification();
     affinity_of_others();
     epoll_operations();
     truncated_text();
+    slack();
+    capabilities();
+    execl("/proc/self/exe", argv[0], "after", NULL);
     return 0;
 }

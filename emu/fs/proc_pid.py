@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from emu.fs.consts import O_PATH, S_IFREG
+from emu.fs.consts import O_PATH, S_IFDIR, S_IFREG
 from emu.fs.cpumask import cpu_list, cpu_map
 from emu.fs.dcache import Dentry, d_path
 from emu.fs.file import File, PathFile, kiocb
@@ -84,9 +84,11 @@ class PidInode(ProcInode):
 
 
 def _owned(stat: Kstat | int, subject: Subject) -> Kstat | int:
+    """Of a task that is not dumpable they are root's, but for directories that all may list (task_dump_owner)."""
     task = subject.task()
     if task is not None and not isinstance(stat, int):
-        stat.uid, stat.gid = task.cred.euid, task.cred.egid
+        readable = stat.mode == S_IFDIR | 0o555 or task.dumpable == 1
+        stat.uid, stat.gid = (task.cred.euid, task.cred.egid) if readable else (0, 0)
     return stat
 
 
@@ -510,8 +512,8 @@ def _status(task: Any, _: bool) -> str:
         f"{memory}Threads:\t{len(process.threads) or 1}\n",
         f"SigQ:\t0/{task.rlimit(11)}\nSigPnd:\t{private:016x}\nShdPnd:\t{shared:016x}\n",
         f"SigBlk:\t{task.signals.blocked:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n",
-        f"CapInh:\t0000000000000000\nCapPrm:\t{cred.cap_effective:016x}\nCapEff:\t{cred.cap_effective:016x}\n",
-        f"CapBnd:\t{cred.cap_effective:016x}\nCapAmb:\t0000000000000000\nNoNewPrivs:\t{task.no_new_privs}\n",
+        f"CapInh:\t0000000000000000\nCapPrm:\t{task.cap_permitted:016x}\nCapEff:\t{cred.cap_effective:016x}\n",
+        f"CapBnd:\t{task.cap_bset:016x}\nCapAmb:\t0000000000000000\nNoNewPrivs:\t{task.no_new_privs}\n",
         "Seccomp:\t0\nSeccomp_filters:\t0\n",
         f"Cpus_allowed:\t{cpu_map(allowed, cpus)}\nCpus_allowed_list:\t{cpu_list(allowed)}\n",
         f"Mems_allowed:\t{cpu_map(nodes, len(nodes))}\nMems_allowed_list:\t{cpu_list(nodes)}\n",

@@ -143,11 +143,11 @@ def copy_process(
     child = Task(machine, task.arch, mm, number, process, signals)
     child.comm = task.comm
     child.cred = task.cred.copy()
-    child.cap_permitted = task.cap_permitted
+    child.cap_permitted, child.cap_bset = task.cap_permitted, task.cap_bset
     child.personality = task.personality
     child.dumpable = task.dumpable
     child.no_new_privs = task.no_new_privs
-    child.timer_slack_ns = task.timer_slack_ns
+    child.timer_slack_ns = child.default_timer_slack_ns = task.timer_slack_ns
     child.thp_disabled = task.thp_disabled
     child.affinity = task.affinity
     child.policy, child.rt_priority, child.nice = task.policy, task.rt_priority, task.nice

@@ -297,11 +297,23 @@ def begin_new_exec(task: Task, bprm: linux_binprm, mm: mm_struct) -> int:
     task.robust_list = (0, 0)
     task.rseq = (0, 0)
     task.futex_dead = False
-    task.dumpable = 1
+    _set_creds(task)
     task.restart_block = None
     process.did_exec = True
     task.files.do_close_on_exec()
     return 0
+
+
+def _set_creds(task: Task) -> None:
+    """Root gets what its bounding set allows, others nothing; no file is set-user-ID (cap_bprm_creds_from_file)."""
+    cred = task.cred
+    permitted = task.cap_bset if 0 in (cred.uid, cred.euid) else 0
+    task.cap_permitted = permitted & task.cap_permitted if task.no_new_privs else permitted
+    cred.cap_effective = task.cap_permitted if cred.euid == 0 else 0
+    cred.suid = cred.fsuid = cred.euid
+    cred.sgid = cred.fsgid = cred.egid
+    task.mm.privileged, task.mm.capable_ipc_lock = task.capable(21), task.capable(14)
+    task.dumpable = int((cred.uid, cred.gid) == (cred.euid, cred.egid))
 
 
 def do_execveat(task: Task, dfd: int, name: int, argv: int, envp: int, flags: int) -> Any:

@@ -33,7 +33,6 @@ from emu.kernel.process import RLIM_INFINITY
 from emu.kernel.rseq import rseq_reset_rseq_cpu_node_id
 from emu.kernel.syscall import NO_RESULT
 from emu.kernel.task import CAP_ALL
-from emu.mm.madvise import madvise_set_anon_name
 
 if TYPE_CHECKING:
     from emu.kernel.task import Task
@@ -43,8 +42,6 @@ INIT = 1  # the process of this number is outside of the machine, with all right
 RLIMIT_NOFILE, RLIM_NLIMITS = 7, 16
 CAP_SETGID, CAP_SETUID, CAP_SETPCAP, CAP_SYS_RESOURCE = 6, 7, 8, 24
 _UNCHANGED = 0xFFFFFFFF
-PR_SET_VMA, PR_SET_VMA_ANON_NAME = 0x53564D41, 0
-ANON_NAME_MAX = 80
 
 
 def sys_getpid(task: Task, *_: int) -> int:
@@ -146,6 +143,18 @@ def _update_capabilities(task: Task, had_root: bool) -> None:
     task.mm.capable_ipc_lock = task.capable(14)
 
 
+def _seen_by_others(task: Task) -> tuple[int, ...]:
+    cred = task.cred
+    return cred.euid, cred.egid, cred.fsuid, cred.fsgid
+
+
+def _committed(task: Task, before: tuple[int, ...]) -> None:
+    """Who became another user is not to be looked into by that one, nor killed with its parent (commit_creds)."""
+    if _seen_by_others(task) != before:
+        task.dumpable = 0
+        task.pdeath_signal = 0
+
+
 def _setres(task: Task, kind: str, real: int, effective: int, saved: int, capability: int) -> int:
     """setresuid and setresgid: each may become one of the three that are held, or anything with the capability."""
     cred = task.cred
@@ -154,12 +163,14 @@ def _setres(task: Task, kind: str, real: int, effective: int, saved: int, capabi
     if not task.capable(capability) and any(v != _UNCHANGED and v not in held for v in wanted):
         return -errno.EPERM
     had_root = 0 in (cred.uid, cred.euid, cred.suid)
+    before = _seen_by_others(task)
     for prefix, value in zip(("", "e", "s"), wanted):
         if value != _UNCHANGED:
             setattr(cred, prefix + kind, value)
     setattr(cred, "fs" + kind, getattr(cred, "e" + kind))
     if kind == "uid":
         _update_capabilities(task, had_root)
+    _committed(task, before)
     return 0
 
 
@@ -211,7 +222,9 @@ def _setfs(task: Task, kind: str, value: int, capability: int) -> int:
     value &= 0xFFFFFFFF
     held = [getattr(cred, p + kind) for p in ("", "e", "s", "fs")]
     if value != _UNCHANGED and (value in held or task.capable(capability)):
+        before = _seen_by_others(task)
         setattr(cred, "fs" + kind, value)
+        _committed(task, before)
     return old
 
 
@@ -456,83 +469,6 @@ def sys_personality(task: Task, persona: int, *_: int) -> int:
     return old
 
 
-def _set_vma_name(task: Task, option: int, start: int, length: int, address: int) -> int:
-    if option != PR_SET_VMA_ANON_NAME:
-        return -errno.EINVAL
-    name = None
-    if address:
-        text = task.access.strncpy_from_user(address, ANON_NAME_MAX)
-        if text is None:
-            return -errno.EFAULT
-        if len(text) >= ANON_NAME_MAX or any(not 32 <= c < 127 or c in b"\\`$[]" for c in text):
-            return -errno.EINVAL
-        name = text.decode()
-    return madvise_set_anon_name(task.mm, start, length, name)
-
-
-def sys_prctl(task: Task, option: int, a: int, b: int, c: int, d: int, *_: int) -> int:
-    """prctl: what a single process may ask about itself."""
-    option &= 0xFFFFFFFF
-    access = task.access
-    put_int = {2: task.pdeath_signal, 25: 1, 37: task.signal.child_subreaper}
-    if option == 1:  # PR_SET_PDEATHSIG
-        if a > 64:
-            return -errno.EINVAL
-        task.pdeath_signal = a
-        return 0
-    if option in put_int:  # PR_GET_PDEATHSIG, PR_GET_TSC, PR_GET_CHILD_SUBREAPER
-        return 0 if access.put_user(a, put_int[option], 4) else -errno.EFAULT
-    if option == 3:  # PR_GET_DUMPABLE
-        return task.dumpable
-    if option == 4:
-        if a > 1:
-            return -errno.EINVAL
-        task.dumpable = a
-        return 0
-    if option in (7, 27):  # PR_GET_KEEPCAPS, PR_GET_SECUREBITS
-        return 0
-    if option == 8:
-        return 0 if a <= 1 else -errno.EINVAL
-    if option == 15:  # PR_SET_NAME
-        text = access.strncpy_from_user(a, 15)
-        if text is None:
-            return -errno.EFAULT
-        task.comm = text.decode("utf-8", "surrogateescape")
-        return 0
-    if option == 16:
-        name = task.comm.encode("utf-8", "surrogateescape")[:15].ljust(16, b"\0")
-        return put_struct(task, a, name)
-    if option == 23:  # PR_CAPBSET_READ
-        return 1 if a <= 40 else -errno.EINVAL
-    if option == 29:  # PR_SET_TIMERSLACK
-        task.timer_slack_ns = a or 50_000
-        return 0
-    if option == 30:
-        return task.timer_slack_ns
-    if option == 36:
-        task.signal.child_subreaper = int(bool(a))
-        return 0
-    if option == 38:  # PR_SET_NO_NEW_PRIVS
-        if a != 1 or b or c or d:
-            return -errno.EINVAL
-        task.no_new_privs = 1
-        return 0
-    if option == 39:
-        return task.no_new_privs if not (a or b or c or d) else -errno.EINVAL
-    if option == 41:  # PR_SET_THP_DISABLE
-        if b or c or d:
-            return -errno.EINVAL
-        task.thp_disabled = int(bool(a))
-        return 0
-    if option == 42:
-        return task.thp_disabled if not (a or b or c or d) else -errno.EINVAL
-    if option == 21:  # PR_GET_SECCOMP
-        return 0
-    if option == PR_SET_VMA:
-        return _set_vma_name(task, a, b, c, d)
-    return -errno.EINVAL
-
-
 def sys_getrandom(task: Task, address: int, size: int, flags: int, *_: int) -> int:
     if flags & 0xFFFFFFFF & ~7 or flags & 6 == 6:
         return -errno.EINVAL
@@ -561,6 +497,8 @@ def sys_get_robust_list(task: Task, pid: int, head: int, size: int, *_: int) -> 
     found = find_task(task, pid)
     if found is None:
         return -errno.ESRCH
+    if not task.ptrace_may_access(found):
+        return -errno.EPERM
     if not task.access.put_user(size, found.robust_list[1] or 3 * task.word, task.word):
         return -errno.EFAULT
     ok = task.access.put_user(head, found.robust_list[0], task.word)
@@ -751,7 +689,6 @@ SYSCALLS = {
     "uname": sys_uname,
     "sethostname": sys_sethostname,
     "personality": sys_personality,
-    "prctl": sys_prctl,
     "getrandom": sys_getrandom,
     "set_tid_address": sys_set_tid_address,
     "set_robust_list": sys_set_robust_list,

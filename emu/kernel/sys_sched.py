@@ -138,6 +138,7 @@ def _sched_setscheduler(
     if not task.capable(CAP_SYS_NICE) and not _may_set(task, found, policy, priority, nice, reset):
         return -errno.EPERM
     found.sched_reset_on_fork = reset
+    found.timer_slack_ns = 0 if _is_rt(policy) else found.timer_slack_ns or found.default_timer_slack_ns
     task.machine.sched.set_scheduler(found, policy, priority, found.nice if _is_rt(policy) else nice, slice_ns)
     return 0
 

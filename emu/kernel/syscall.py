@@ -18,6 +18,7 @@ MODULES = (
     "emu.kernel.sys_mm",
     "emu.kernel.sys_signal",
     "emu.kernel.sys_process",
+    "emu.kernel.sys_prctl",
     "emu.kernel.sys_sched",
     "emu.kernel.pidfd",
     "emu.kernel.process_vm",

@@ -93,9 +93,11 @@ class Task(SchedEntity):
         self.sched_reset_on_fork = False
         self.ioprio = 0  # as ioprio_set gave it; 0 = by policy and nice value
         self.rseq_restart = False  # membarrier wants the sequence that it is in to start over
-        self.timer_slack_ns = 50_000
+        self.timer_slack_ns = 50_000  # 0 while it is a real-time thread
+        self.default_timer_slack_ns = 50_000
         self.thp_disabled = 0
         self.cap_permitted = CAP_ALL
+        self.cap_bset = CAP_ALL  # what an exec may give to root
         self.rseq = (0, 0)  # address, signature of the registered struct rseq
         self.cred = Cred()
         self.set_child_tid = 0
