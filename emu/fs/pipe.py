@@ -28,18 +28,20 @@ from emu.fs.consts import (
 )
 from emu.fs.dcache import Dentry
 from emu.fs.file import File, kiocb
-from emu.fs.inode import NamelessFs, NamelessInode
+from emu.fs.inode import NamelessFs, NamelessInode, capable
 from emu.fs.iov_iter import iov_iter
 from emu.locking.mutex import mutex
 from emu.locking.wait import wait_queue_head
 from emu.mm.mm_types import PAGE_SIZE
 
 if TYPE_CHECKING:
-    from emu.fs.current import Current
+    from emu.fs.current import Cred, Current
     from emu.sched.sched import Sched
 
-PIPE_DEF_BUFFERS = 16
-PIPE_MAX_SIZE = 1 << 20  # sysctl fs.pipe-max-size
+PIPE_DEF_BUFFERS, PIPE_MIN_DEF_BUFFERS = 16, 2
+PIPE_MAX_SIZE = 1 << 20
+INR_OPEN_CUR = 1024
+CAP_SYS_ADMIN, CAP_SYS_RESOURCE = 21, 24
 
 
 class PipeBuffer:
@@ -66,6 +68,7 @@ class Pipe:
         self.max_usage = PIPE_DEF_BUFFERS
         self.readers = 0
         self.writers = 0
+        self.accounted: tuple[PipeFs, int] | None = None  # to a user; FIFOs are to nobody
         self.r_counter = 0
         self.w_counter = 0
 
@@ -89,10 +92,26 @@ class Pipe:
 
 
 class PipeFs(NamelessFs):
-    """Where pipes have their inodes."""
+    """Where pipes have their inodes, and what of them each user may have."""
 
     def __init__(self) -> None:
         super().__init__("pipefs", 0xE, PIPEFS_MAGIC)
+        self.max_size = PIPE_MAX_SIZE  # sysctls fs.pipe-max-size, in bytes, and fs.pipe-user-pages-*, 0 = no limit
+        self.user_pages_soft = PIPE_DEF_BUFFERS * INR_OPEN_CUR
+        self.user_pages_hard = 0
+        self.user_bufs: dict[int, int] = {}  # slots of a user's pipes
+
+    def account_pipe_buffers(self, uid: int, old: int, new: int) -> int:
+        """A pipe of the user has `new` slots instead of `old`: how many all have together."""
+        total = self.user_bufs.get(uid, 0) + new - old
+        self.user_bufs[uid] = total
+        return total
+
+    def too_many_soft(self, slots: int) -> bool:
+        return 0 < self.user_pages_soft < slots
+
+    def too_many_hard(self, slots: int) -> bool:
+        return 0 < self.user_pages_hard < slots
 
 
 class PipeInode(NamelessInode):
@@ -140,6 +159,10 @@ class PipeFile(File):
             self.pipe.writers -= 1
         if not self.pipe.readers and not self.pipe.writers:
             self.pipe.buffers.clear()
+            if self.pipe.accounted is not None:
+                fs, uid = self.pipe.accounted
+                fs.account_pipe_buffers(uid, self.pipe.max_usage, 0)
+                self.pipe.accounted = None
         self.wait.wake_up()
 
     def read_iter(self, task: Current, iocb: kiocb, to: iov_iter) -> int:
@@ -278,27 +301,55 @@ class PipeFile(File):
             return 0 if task.access.put_user(arg, self.pipe.bytes_ready(), 4) else -errno.EFAULT
         return super().ioctl(task, command, arg)
 
-    def set_size(self, size: int, privileged: bool) -> int:
+    def set_size(self, size: int, cred: Cred) -> int:
         """F_SETPIPE_SZ: the capacity in bytes after rounding up, or -errno (pipe_set_size)."""
         if size > 1 << 31:
             return -errno.EINVAL
         size = max(PAGE_SIZE, 1 << (max(size, 1) - 1).bit_length())
-        slots = size // PAGE_SIZE
-        if slots > self.pipe.max_usage and size > PIPE_MAX_SIZE and not privileged:
+        slots, pipe = size // PAGE_SIZE, self.pipe
+        fs, uid = pipe.accounted or (None, 0)
+        limit = PIPE_MAX_SIZE if fs is None else fs.max_size
+        more = slots > pipe.max_usage
+        if more and size > limit and not capable(cred, CAP_SYS_RESOURCE):
             return -errno.EPERM
-        if slots < len(self.pipe.buffers):
+        if fs is not None:
+            total = fs.account_pipe_buffers(uid, pipe.max_usage, slots)
+            if more and (fs.too_many_hard(total) or fs.too_many_soft(total)) and _is_unprivileged_user(cred):
+                fs.account_pipe_buffers(uid, slots, pipe.max_usage)
+                return -errno.EPERM
+        if slots < len(pipe.buffers):
+            if fs is not None:
+                fs.account_pipe_buffers(uid, slots, pipe.max_usage)
             return -errno.EBUSY
-        self.pipe.max_usage = slots
+        pipe.max_usage = slots
         self.wait.wake_up()
         return size
 
 
-def create_pipe_files(fs: PipeFs, flags: int, task: Current, now: int) -> tuple[PipeFile, PipeFile]:
-    """The read and the write end of a new pipe (create_pipe_files)."""
-    inode = PipeInode(fs, task.cred.fsuid, task.cred.fsgid, now)
+def _is_unprivileged_user(cred: Cred) -> bool:
+    return not capable(cred, CAP_SYS_RESOURCE) and not capable(cred, CAP_SYS_ADMIN)
+
+
+def create_pipe_files(fs: PipeFs, flags: int, task: Current, now: int) -> tuple[PipeFile, PipeFile] | int:
+    """The read and the write end of a new pipe (create_pipe_files); -ENFILE: the user has as much as he may. Who has
+    more than the soft limit gets small ones (alloc_pipe_info)."""
+    cred = task.cred
+    uid, slots = cred.uid, PIPE_DEF_BUFFERS
+    if slots * PAGE_SIZE > fs.max_size and not capable(cred, CAP_SYS_RESOURCE):
+        slots = fs.max_size // PAGE_SIZE
+    total = fs.account_pipe_buffers(uid, 0, slots)
+    if fs.too_many_soft(total) and _is_unprivileged_user(cred):
+        total = fs.account_pipe_buffers(uid, slots, PIPE_MIN_DEF_BUFFERS)
+        slots = PIPE_MIN_DEF_BUFFERS
+    if fs.too_many_hard(total) and _is_unprivileged_user(cred):
+        fs.account_pipe_buffers(uid, slots, 0)
+        return -errno.ENFILE
+    inode = PipeInode(fs, cred.fsuid, cred.fsgid, now)
     place = Dentry(None, b"pipe:[%d]" % inode.ino, inode)
     place.mount_writable = True
     pipe = Pipe(task.machine.sched, inode.ino)
+    pipe.max_usage = slots
+    pipe.accounted = fs, uid
     return PipeFile(place, O_RDONLY | flags & (O_NONBLOCK | O_DIRECT), pipe), PipeFile(
         place, O_WRONLY | flags & (O_NONBLOCK | O_DIRECT), pipe
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from emu.fs.consts import (
@@ -16,6 +15,7 @@ from emu.fs.dcache import Dentry
 from emu.fs.inode import Inode, dt_type
 from emu.fs.proc_inode import ProcDirectory, ProcInode, ProcLink, ProcText, PseudoFs, proc_ino
 from emu.fs.proc_pid import pid_directory
+from emu.fs.proc_sys import sys_directory
 
 if TYPE_CHECKING:
     from emu.fs.current import Current
@@ -59,7 +59,7 @@ class ProcFs(PseudoFs):
         found: dict[bytes, ProcInode] = {}
         for name, make in _GLOBAL.items():
             found[name.encode()] = self.text("/" + name, make)
-        found[b"sys"] = ProcDirectory(self, "/sys", self._sys)
+        found[b"sys"] = sys_directory(self)
         found[b"sysvipc"] = ProcDirectory(
             self,
             "/sysvipc",
@@ -73,59 +73,6 @@ class ProcFs(PseudoFs):
         found[b"thread-self"] = ProcLink(self, "/thread-self", lambda t: b"%d/task/%d" % (t.tgid, t.pid))
         found[b"mounts"] = ProcLink(self, "/mounts", lambda _: b"self/mounts")
         return found
-
-    def _sys(self, task: Any) -> dict[bytes, ProcInode]:
-        found: dict[bytes, ProcInode] = {}
-        for directory in _SYSCTL:
-            found[directory.encode()] = ProcDirectory(self, f"/sys/{directory}", partial(self._sysctls, directory))
-        return found
-
-    def _sysctls(self, directory: str, _: Any) -> dict[bytes, ProcInode]:
-        memory = self.machine.memory
-        found: dict[bytes, ProcInode] = {}
-        for name, value in _SYSCTL[directory].items():
-            path = f"/sys/{directory}/{name}"
-            if isinstance(value, str):
-                found[name.encode()] = self.text(path, partial(_constant, value + "\n"))
-                continue
-            found[name.encode()] = ProcText(
-                self, path, partial(_show_sysctl, memory, name), partial(_set_sysctl, memory, name, *value)
-            )
-        return found
-
-
-_SYSCTL: dict[str, dict[str, str | tuple[int, int]]] = {
-    "vm": {
-        "overcommit_memory": (0, 2), "overcommit_ratio": (0, 1 << 31), "max_map_count": (0, 1 << 31),
-        "mmap_min_addr": (0, 1 << 47), "legacy_va_layout": "0", "nr_hugepages": "0", "swappiness": "60",
-    },
-    "kernel": {
-        "osrelease": "6.18.0", "ostype": "Linux", "hostname": "mmscope", "domainname": "(none)",
-        "version": "#1 SMP", "pid_max": "4194304", "randomize_va_space": "0", "ngroups_max": "65536",
-        "shmmax": "18446744073692774399", "shmall": "18446744073692774399", "shmmni": "4096",
-        "cap_last_cap": "40", "threads-max": "192730", "overflowuid": "65534", "overflowgid": "65534",
-    },
-    "fs": {"nr_open": "1048576", "file-max": "9223372036854775807", "pipe-max-size": "1048576"},
-}  # fmt: skip
-
-
-def _constant(text: str, _: Any) -> str:
-    return text
-
-
-def _show_sysctl(memory: Any, name: str, _: Any) -> str:
-    return f"{getattr(memory, name)}\n"
-
-
-def _set_sysctl(memory: Any, name: str, low: int, high: int, _: Any, data: bytes) -> int:
-    try:
-        value = int(data.strip(b" \n\0"))
-    except ValueError:
-        return -errno.EINVAL
-    if not low <= value <= high:
-        return -errno.EINVAL
-    setattr(memory, name, value)
-    return 0
 
 
 def _meminfo(task: Any) -> str:

@@ -100,9 +100,11 @@ class Machine:
         self.pids: dict[int, Task] = {}  # all threads, zombies included
         self.max_threads = max(20, memory >> 17)  # set_max_threads: an eighth of RAM for stacks of 16 KiB
         self.hostname = "mmscope"
+        self.domainname = "(none)"
         self.boot_time = EPOCH  # CLOCK_REALTIME at virtual time 0, in ns
         self.timers = Timers(self.sched, self.wake_sleepers)
         self.futexes = FutexTable()
+        self.pid_max = PID_MAX  # pids are below
         self.shm = ShmNamespace()
         self.sem = SemNamespace()
         self.msg = MsgNamespace()
@@ -193,7 +195,7 @@ class Machine:
         """The next free pid, in turn (alloc_pid)."""
         pid = self.last_pid
         while True:
-            pid = pid + 1 if pid < PID_MAX else 300
+            pid = pid + 1 if pid < self.pid_max - 1 else 300
             if pid not in self.pids and pid not in self._pids_in_use():
                 self.last_pid = pid
                 return pid

@@ -42,7 +42,6 @@ from emu.fs.consts import (
 from emu.fs.eventfd import EFD_SEMAPHORE, EventFile
 from emu.fs.file import File
 from emu.fs.hostfs import HostFile
-from emu.fs.inode import capable
 from emu.fs.locks import (
     F_RDLCK,
     F_UNLCK,
@@ -90,7 +89,6 @@ F_GETLK64, F_SETLK64, F_SETLKW64 = 12, 13, 14
 F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW = 36, 37, 38
 F_DUPFD_QUERY, F_DUPFD_CLOEXEC, F_SETPIPE_SZ, F_GETPIPE_SZ = 1027, 1030, 1031, 1032
 F_ADD_SEALS, F_GET_SEALS = 1033, 1034
-CAP_SYS_RESOURCE = 24
 POSIX_FADV_WILLNEED = 3
 _PATH_COMMANDS = (F_DUPFD, F_DUPFD_CLOEXEC, F_DUPFD_QUERY, F_GETFD, F_SETFD, F_GETFL)
 _RESOLVE = {
@@ -385,7 +383,7 @@ def do_fcntl(task: Task, fd: int, command: int, arg: int, wide: bool) -> int:
             return -errno.EBADF
         if command == F_GETPIPE_SZ:
             return file.pipe.max_usage << 12
-        return file.set_size(arg & 0xFFFFFFFF, capable(task.cred, CAP_SYS_RESOURCE))
+        return file.set_size(arg & 0xFFFFFFFF, task.cred)
     if command == F_GET_SEALS:
         seals = file.seals()
         return -errno.EINVAL if seals is None else seals
@@ -621,7 +619,10 @@ def sys_pipe2(task: Task, fds: int, flags: int, *_: int) -> int:
     if internal & ~(O_CLOEXEC | O_NONBLOCK | O_DIRECT):
         return -errno.EINVAL
     vfs = task.machine.vfs
-    reader, writer = create_pipe_files(vfs.pipefs, internal, task, task.machine.realtime())
+    made = create_pipe_files(vfs.pipefs, internal, task, task.machine.realtime())
+    if isinstance(made, int):
+        return made
+    reader, writer = made
     cloexec = bool(internal & O_CLOEXEC)
     first = _install(task, reader, cloexec)
     if first < 0:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 RELEASE = "6.18.0"
 INIT = 1  # the process of this number is outside of the machine, with all rights: orphans and queries know it
 RLIMIT_NOFILE, RLIM_NLIMITS = 7, 16
-CAP_SETGID, CAP_SETUID, CAP_SETPCAP, CAP_SYS_RESOURCE = 6, 7, 8, 24
+CAP_SETGID, CAP_SETUID, CAP_SETPCAP, CAP_SYS_ADMIN, CAP_SYS_RESOURCE = 6, 7, 8, 21, 24
 _UNCHANGED = 0xFFFFFFFF
 
 
@@ -444,20 +444,34 @@ def sys_sysinfo(task: Task, address: int, *_: int) -> int:
 
 
 def sys_uname(task: Task, address: int, *_: int) -> int:
-    fields = ("Linux", task.machine.hostname, RELEASE, "#1 SMP", task.arch.uname_machine, "(none)")
-    data = b"".join(text.encode()[:64].ljust(65, b"\0") for text in fields)
+    fields = ("Linux", task.machine.hostname, RELEASE, "#1 SMP", task.arch.uname_machine, task.machine.domainname)
+    data = b"".join(text.encode("utf-8", "surrogateescape")[:64].ljust(65, b"\0") for text in fields)
     return put_struct(task, address, data)
 
 
-def sys_sethostname(task: Task, address: int, size: int, *_: int) -> int:
-    if not task.capable(21):
+def _new_name(task: Task, address: int, size: int) -> str | int:
+    """What sethostname and setdomainname are given: the name, -EPERM, -EINVAL or -EFAULT."""
+    if not task.capable(CAP_SYS_ADMIN):
         return -errno.EPERM
     if not 0 <= s32(size) <= 64:
         return -errno.EINVAL
     text = task.access.copy_from_user(address, s32(size))
-    if text is None:
-        return -errno.EFAULT
-    task.machine.hostname = text.split(b"\0")[0].decode("utf-8", "replace")
+    return -errno.EFAULT if text is None else text.split(b"\0")[0].decode("utf-8", "surrogateescape")
+
+
+def sys_sethostname(task: Task, address: int, size: int, *_: int) -> int:
+    name = _new_name(task, address, size)
+    if isinstance(name, int):
+        return name
+    task.machine.hostname = name
+    return 0
+
+
+def sys_setdomainname(task: Task, address: int, size: int, *_: int) -> int:
+    name = _new_name(task, address, size)
+    if isinstance(name, int):
+        return name
+    task.machine.domainname = name
     return 0
 
 
@@ -700,5 +714,5 @@ SYSCALLS = {
     "exit": sys_exit,
     "exit_group": sys_exit_group,
     "reboot": sys_eperm,
-    "setdomainname": sys_eperm,
+    "setdomainname": sys_setdomainname,
 }

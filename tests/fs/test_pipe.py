@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A pipe that is opened again through /proc/self/fd, as a shell's process substitution has it."""
+"""A pipe that is opened again through /proc/self/fd, as a shell's process substitution has it; how many may be."""
 
 from __future__ import annotations
 
@@ -48,3 +48,39 @@ def test_statfs64_asks_for_the_size_of_its_structure() -> None:
         assert task.access.copy_to_user(room, b"/\0")
         assert sys_statfs64(task, room, other, room) == -errno.EINVAL
         assert sys_statfs64(task, room, size, room) == 0
+
+
+def sizes(task: Task, room: int, count: int) -> list[int]:
+    """Slots of new pipes, or errno."""
+    found = []
+    for _ in range(count):
+        before = set(task.files.fd)
+        error = sys_pipe2(task, room, 0)
+        new = set(task.files.fd) - before
+        found.append(error or task.files.fd[min(new)].pipe.max_usage)  # type: ignore[attr-defined]
+    return found
+
+
+def test_a_user_has_so_many_pages_of_pipes() -> None:
+    """Root as many as it likes; others small pipes above the soft limit, none above the hard one."""
+    task, room = start("x86_64")
+    fs = task.machine.vfs.pipefs
+    fs.user_pages_soft, fs.user_pages_hard = 40, 45
+    assert sizes(task, room, 4) == [16, 16, 16, 16]
+    task.cred.uid = task.cred.euid = task.cred.fsuid = 65534
+    task.cred.cap_effective = 0
+    assert sizes(task, room, 5) == [16, 16, 2, 2, 2]
+    assert sizes(task, room, 6) == [2, 2, 2, -errno.ENFILE, -errno.ENFILE, -errno.ENFILE]
+    first = task.files.fd[
+        min(n for n, f in task.files.fd.items() if isinstance(f, PipeFile) and f.pipe.accounted == (fs, 65534))
+    ]
+    assert isinstance(first, PipeFile)
+    for slots, result in ((32, -errno.EPERM), (8, 8 << 12), (16, -errno.EPERM)):
+        assert first.set_size(slots << 12, task.cred) == result
+    for number in [n for n, f in task.files.fd.items() if isinstance(f, PipeFile)]:
+        task.files.close(number)
+    assert fs.user_bufs == {0: 0, 65534: 0}
+    fs.max_size = 8 << 12
+    assert sizes(task, room, 1) == [8]
+    task.cred.cap_effective = 1 << 24
+    assert sizes(task, room, 1) == [16]

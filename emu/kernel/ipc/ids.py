@@ -65,6 +65,7 @@ class IpcIds(Generic[T]):
     def __init__(self, most: int) -> None:
         self.most = most  # objects that there may be
         self.objects: dict[int, T] = {}  # by index
+        self.next_id = -1  # the identifier that the next object is to get, if its index is free; -1 = any
         self._next = 0
         self._last = -1
         self._seq = 0
@@ -74,6 +75,12 @@ class IpcIds(Generic[T]):
         in_use = len(self.objects)
         if in_use >= self.most:
             return -ENOSPC
+        wanted, self.next_id = self.next_id, -1
+        if wanted >= 0:
+            index = next((i for i in range(wanted & IPCMNI - 1, IPCMNI) if i not in self.objects), -1)
+            if index < 0:
+                return -ENOSPC
+            return self._insert(new, index, wanted >> 15)
         limit = min(max(in_use * 3 // 2, _MIN_CYCLE), IPCMNI)
         start = self._next if self._next < limit else 0
         index = next(i for i in (*range(start, limit), *range(start)) if i not in self.objects)
@@ -81,8 +88,11 @@ class IpcIds(Generic[T]):
         if index <= self._last:
             self._seq = self._seq + 1 if self._seq < _SEQ_MAX else 0
         self._last = index
-        new.perm.seq = self._seq
-        new.perm.id = self._seq << 15 | index
+        return self._insert(new, index, self._seq)
+
+    def _insert(self, new: T, index: int, seq: int) -> int:
+        new.perm.seq = seq
+        new.perm.id = seq << 15 | index
         self.objects[index] = new
         return new.perm.id
 

@@ -140,6 +140,7 @@ class SemNamespace:
     def __init__(self) -> None:
         self.ids: IpcIds[sem_array] = IpcIds(SEMMNI)
         self.used = 0
+        self.semmsl, self.semmns, self.semopm = SEMMSL, SEMMNS, SEMOPM  # of a set, of all sets, of one semop
 
     def remove(self, array: sem_array) -> None:
         """freeary."""
@@ -168,13 +169,13 @@ class SemNamespace:
 def semget(task: Task, key: int, count: int, flags: int) -> int:
     """The set of a key, or a new one of `count` semaphores: its identifier or -errno (ksys_semget)."""
     sem: SemNamespace = task.machine.sem
-    if not 0 <= count <= SEMMSL:
+    if not 0 <= count <= sem.semmsl:
         return -EINVAL
 
     def make() -> int:
         if not count:
             return -EINVAL
-        if sem.used + count > SEMMNS:
+        if sem.used + count > sem.semmns:
             return -ENOSPC
         number = sem.ids.add(sem_array(task, key, flags, count))
         if number >= 0:
@@ -188,9 +189,9 @@ def do_semtimedop(task: Task, number: int, sops: Sequence[sembuf], timeout: int 
     """Do operations as one, waiting at most `timeout` ns until all are possible: 0 or -errno (__do_semtimedop)."""
     if not sops or number < 0:
         return -EINVAL
-    if len(sops) > SEMOPM:
-        return -E2BIG
     sem: SemNamespace = task.machine.sem
+    if len(sops) > sem.semopm:
+        return -E2BIG
     array = sem.ids.by_id(number)
     if array is None:
         return -EINVAL

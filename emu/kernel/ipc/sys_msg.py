@@ -45,7 +45,8 @@ def _msginfo(task: Task, info: bool) -> bytes:
     if info:
         pool, entries = len(queues), sum(len(queue.messages) for queue in queues)
         quantity = sum(queue.cbytes for queue in queues)
-    return struct.pack(order(task) + "7iH2x", pool, entries, MSGMAX, MSGMNB, MSGMNI, MSGSSZ, quantity, MSGSEG)
+    most = task.machine.msg.ids.most
+    return struct.pack(order(task) + "7iH2x", pool, entries, MSGMAX, MSGMNB, most, MSGSSZ, quantity, MSGSEG)
 
 
 def ksys_msgctl(task: Task, number: int, command: int, buffer: int) -> int:

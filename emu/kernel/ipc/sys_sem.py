@@ -21,9 +21,7 @@ from emu.kernel.ipc.ids import (
 )
 from emu.kernel.ipc.sem import (
     SEMAEM,
-    SEMMNI,
     SEMMNS,
-    SEMMSL,
     SEMOPM,
     SEMVMX,
     do_semtimedop,
@@ -62,8 +60,9 @@ def ksys_semctl(task: Task, number: int, which: int, command: int, arg: int) -> 
     sem = task.machine.sem
     if command in (IPC_INFO, SEM_INFO):
         users = (len(sem.ids.objects), sem.used) if command == SEM_INFO else (SEMUSZ, SEMAEM)
+        most, msl, opm = sem.semmns, sem.semmsl, sem.semopm
         data = struct.pack(
-            order(task) + "10i", SEMMNS, SEMMNI, SEMMNS, SEMMNS, SEMMSL, SEMOPM, SEMOPM, users[0], SEMVMX, users[1]
+            order(task) + "10i", SEMMNS, sem.ids.most, most, SEMMNS, msl, opm, SEMOPM, users[0], SEMVMX, users[1]
         )
         return sem.ids.highest if task.access.copy_to_user(arg, data, "semctl_info") else -EFAULT
     if command in STATS:
@@ -145,7 +144,7 @@ def ksys_semtimedop(task: Task, number: int, address: int, count: int, timeout: 
         if isinstance(value, int):
             return value
     count &= 0xFFFFFFFF
-    if count > SEMOPM:
+    if count > task.machine.sem.semopm:
         return -E2BIG
     if not count:
         return -EINVAL

@@ -22,7 +22,6 @@ from emu.kernel.ipc.ids import (
 )
 from emu.kernel.ipc.shm import (
     SHMMIN,
-    SHMMNI,
     do_shmat,
     ksys_shmdt,
     shm_lock,
@@ -59,9 +58,9 @@ def _shmid64_ds(task: Task, segment: shmid_kernel) -> bytes:
 
 
 def _shminfo64(task: Task) -> bytes:
-    most = shmmax(task.word)
+    most, count = shmmax(task.word), task.machine.shm.ids.most
     letter = "Q" if task.word == 8 else "I"
-    return struct.pack(f"{order(task)}9{letter}", most, SHMMIN, SHMMNI, SHMMNI, most, 0, 0, 0, 0)
+    return struct.pack(f"{order(task)}9{letter}", most, SHMMIN, count, count, most, 0, 0, 0, 0)
 
 
 def _shm_info(task: Task) -> bytes:
