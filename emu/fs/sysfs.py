@@ -70,10 +70,13 @@ def _tree(machine: Machine) -> Tree:
         "shmem_enabled": "always within_size advise [never] deny force", "use_zero_page": "1",
         "hpage_pmd_size": "2097152",
     }  # fmt: skip
+    # ksmd does not run, and nobody can start it
+    ksm: Tree = {"run": "0", "pages_to_scan": "100", "sleep_millisecs": "20", "merge_across_nodes": "1"}
+    ksm |= dict.fromkeys(("full_scans", "pages_shared", "pages_sharing", "pages_unshared", "pages_volatile"), "0")
     return {
         "block": {}, "bus": {}, "class": {}, "dev": {},
         "devices": {"system": {"cpu": cpu, "node": node}},
-        "firmware": {}, "fs": {"cgroup": {}}, "kernel": {"mm": {"transparent_hugepage": huge, "hugepages": {}}},
+        "firmware": {}, "fs": {"cgroup": {}}, "kernel": {"mm": {"transparent_hugepage": huge, "hugepages": {}, "ksm": ksm}},
         "module": {}, "power": {},
     }  # fmt: skip
 

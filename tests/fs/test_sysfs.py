@@ -91,3 +91,7 @@ def test_proc_tells_of_every_cpu(name: str) -> None:
     assert [line.split(":")[1].strip() for line in lines if line.startswith("processor")] == list("01234")
     stat = _global_stat(task).splitlines()
     assert [line.split()[0] for line in stat[:6]] == ["cpu", "cpu0", "cpu1", "cpu2", "cpu3", "cpu4"]
+
+
+def test_pages_may_be_advised_to_merge_but_never_do() -> None:
+    assert find(Machine(memory=64 << 20), "kernel/mm/ksm/run") == "0"
