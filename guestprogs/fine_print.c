@@ -110,6 +110,41 @@ static void epoll_operations(void)
     close(ep);
 }
 
+#define WAITERS 4
+
+static void exclusive_epolls(void)
+{
+    int pipes[2], answers[2];
+    pid_t pids[WAITERS];
+    char byte;
+    MUST(pipe(pipes) == 0 && pipe(answers) == 0);
+    for (int i = 0; i < WAITERS; i++) {
+        pids[i] = child();
+        if (pids[i] == 0) {
+            struct epoll_event event = { .events = EPOLLIN | EPOLLET | EPOLLEXCLUSIVE };
+            int ep = epoll_create1(0);
+            MUST(ep >= 0 && epoll_ctl(ep, EPOLL_CTL_ADD, pipes[0], &event) == 0);
+            MUST(write(answers[1], "r", 1) == 1);
+            int got = epoll_wait(ep, &event, 1, i < WAITERS - 1 ? -1 : 1500);
+            MUST(write(answers[1], got == 1 ? "w" : "t", 1) == 1);
+            _exit(0);
+        }
+        // one after the other, so that the last is the one that nobody wakes
+        MUST(read(answers[0], &byte, 1) == 1 && byte == 'r');
+        sleep_ms(50);
+    }
+    for (int round = 0; round < WAITERS - 1; round++) {
+        MUST(write(pipes[1], "x", 1) == 1);
+        sleep_ms(100);
+        long woken = read(answers[0], (char[8]){0}, 8);
+        printf("%s%ld", round ? " " : "of exclusive waiters each write wakes ", woken);
+    }
+    MUST(read(answers[0], &byte, 1) == 1);
+    printf(", and the last %s\n", byte == 't' ? "times out" : "wakes too");
+    for (int i = 0; i < WAITERS; i++)
+        reap(pids[i]);
+}
+
 static void truncated_text(void)
 {
     // What a shell does for `echo >`.
@@ -183,6 +218,7 @@ int main(int argc, char **argv)
     timer_notification();
     affinity_of_others();
     epoll_operations();
+    exclusive_epolls();
     truncated_text();
     slack();
     capabilities();

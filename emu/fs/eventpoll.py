@@ -7,7 +7,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from emu.fs.anon_inodes import anon_dentry
-from emu.fs.consts import O_RDWR, POLLERR, POLLHUP, POLLIN, POLLRDNORM
+from emu.fs.consts import O_RDWR, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, POLLRDNORM
 from emu.fs.file import File
 from emu.locking.wait import wait_queue_head
 
@@ -20,6 +20,7 @@ EPOLLWAKEUP = 1 << 29
 EPOLLONESHOT = 1 << 30
 EPOLLET = 1 << 31
 EP_PRIVATE_BITS = EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE
+_COUNTED = POLLIN | POLLOUT | POLLRDHUP  # what File.edges tells apart
 EP_MAX_EVENTS = 0x7FFFFFFF // 16
 EP_MAX_NESTS = 4
 
@@ -78,6 +79,16 @@ class EventPoll(File):
         if item.file.edges(item.events) != item.edges:
             return found
         return found if found & ~item.last else 0
+
+    def wakes(self, task: Current) -> bool:
+        """Is there something for a task that sleeps here? What happened to a file once is for one of the epolls that
+        watch it with EPOLLEXCLUSIVE and have a sleeper: for the first that looks (ep_poll_callback)."""
+        found = False
+        for item in self.items.values():
+            events = self.ready(item, task)
+            if events and (not item.events & EPOLLEXCLUSIVE or events & (POLLERR | POLLHUP) or _is_its_turn(item)):
+                found = True
+        return found
 
     def control(self, operation: int, fd: int, file: File, events: int, data: int) -> int:
         """epoll_ctl on a file that can be polled; 0 or -errno."""
@@ -151,3 +162,18 @@ class EventPoll(File):
         return "".join(
             f"tfd: {item.fd:8d} events: {item.events:8x} data: {item.data:16x} \n" for item in self.items.values()
         )
+
+
+def _is_its_turn(item: epitem) -> bool:
+    """Is an exclusive item the one that gets what happened last to its file. Files that count nothing wake all."""
+    file = item.file
+    if type(file).edges is File.edges:
+        return True
+    key, now = item.events & _COUNTED, file.edges(item.events)
+    if file.f_ep_exclusive is None:
+        file.f_ep_exclusive = {}
+    edges, owner = file.f_ep_exclusive.get(key, (-1, None))
+    if edges != now:
+        file.f_ep_exclusive[key] = now, item
+        return True
+    return owner is item

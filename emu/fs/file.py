@@ -80,6 +80,7 @@ class File:
         self.listed: list[tuple[bytes, int, int]] = []  # a directory: its entries, by their positions
         self.f_ra = file_ra_state()
         self.f_ep: list[epitem] | None = None
+        self.f_ep_exclusive: dict[int, tuple[int, epitem | None]] | None = None  # edges, and the item that got the last
         if flags & O_PATH:
             self.f_mode = FMODE_PATH
         else:

@@ -76,8 +76,8 @@ def _tree(machine: Machine) -> Tree:
     return {
         "block": {}, "bus": {}, "class": {}, "dev": {},
         "devices": {"system": {"cpu": cpu, "node": node}},
-        "firmware": {}, "fs": {"cgroup": {}}, "kernel": {"mm": {"transparent_hugepage": huge, "hugepages": {}, "ksm": ksm}},
-        "module": {}, "power": {},
+        "firmware": {}, "fs": {"cgroup": {}}, "module": {}, "power": {},
+        "kernel": {"mm": {"transparent_hugepage": huge, "hugepages": {}, "ksm": ksm}},
     }  # fmt: skip
 
 

@@ -371,10 +371,10 @@ def do_epoll_wait(task: Task, epfd: int, events: int, limit: int, timeout: int |
         queues = _queues(files)
         if queues is not None:
             queues.append(ep.changed)
-        result = task.wait_event(lambda: bool(ep.poll(task)), timeout, _names(files), host, queues)
-        found = ep.collect(task, limit)
-        if result < 0 and not found:
+        result = task.wait_event(lambda: ep.wakes(task), timeout, _names(files), host, queues)
+        if result < 0:
             return -errno.EINTR
+        found = ep.collect(task, limit) if result else []
     for i, (item, mask) in enumerate(found):
         data = struct.pack(_event_layout(task), mask, item.data)
         if not task.access.copy_to_user(events + i * size, data, "epoll_put_uevent"):
