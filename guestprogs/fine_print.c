@@ -145,6 +145,33 @@ static void exclusive_epolls(void)
         reap(pids[i]);
 }
 
+static int kept;
+
+static void *alone(void *argument)
+{
+    (void)argument;
+    printf("unshare in a thread: handlers %s", told(unshare(CLONE_SIGHAND)));
+    printf(" thread %s", told(unshare(CLONE_THREAD)));
+    printf(" files %s", told(unshare(CLONE_FILES)));
+    printf(" directory %s\n", told(unshare(CLONE_FS)));
+    MUST(close(kept) == 0 && chdir("/proc") == 0);
+    return NULL;
+}
+
+static void unshared(void)
+{
+    char where[64];
+    kept = dup(1);
+    MUST(chdir("/") == 0);
+    end(begin(alone, NULL));
+    sleep_ms(20); // joined is not quite gone
+    printf("left: file %s, directory %s\n", told(fcntl(kept, F_GETFD)), getcwd(where, sizeof where));
+    printf("unshare of one: vm %s", told(unshare(CLONE_VM)));
+    printf(" undo %s", told(unshare(CLONE_SYSVSEM)));
+    printf(" nothing %s", told(unshare(0)));
+    printf(" child's %s\n", told(unshare(CLONE_PARENT)));
+}
+
 static void truncated_text(void)
 {
     // What a shell does for `echo >`.
@@ -218,6 +245,7 @@ int main(int argc, char **argv)
     timer_notification();
     affinity_of_others();
     epoll_operations();
+    unshared();
     exclusive_epolls();
     truncated_text();
     slack();

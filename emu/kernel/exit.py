@@ -80,6 +80,7 @@ def do_exit(task: Task) -> None:
         machine.detach(mm)
     mmput(mm)
     exit_sem(task)
+    task.signals.sighand.count -= 1
     task.files.count -= 1
     if task.files.count == 0:
         task.files.close_all()

@@ -25,7 +25,7 @@ CLONE_PTRACE, CLONE_VFORK, CLONE_PARENT, CLONE_THREAD, CLONE_NEWNS = 0x2000, 0x4
 CLONE_SYSVSEM, CLONE_SETTLS, CLONE_PARENT_SETTID = 0x40000, 0x80000, 0x100000
 CLONE_CHILD_CLEARTID, CLONE_DETACHED, CLONE_UNTRACED = 0x200000, 0x400000, 0x800000
 CLONE_CHILD_SETTID, CLONE_IO = 0x1000000, 0x80000000
-CLONE_NAMESPACES = 0x7E020080
+CLONE_NEWUSER, CLONE_NAMESPACES = 0x10000000, 0x7E020080
 CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP = 0x100000000, 0x200000000
 RLIMIT_NPROC = 6
 CAP_SYS_ADMIN, CAP_SYS_RESOURCE = 21, 24
@@ -218,6 +218,7 @@ def copy_process(
 def _forget(child: Task) -> None:
     """Undo what was made for a task that will not be: its descriptors and its address space."""
     exit_sem(child)
+    child.signals.sighand.count -= 1
     child.files.count -= 1
     if child.files.count == 0:
         child.files.close_all()
@@ -285,4 +286,33 @@ def sys_clone3(task: Task, address: int, size: int, *_: int) -> int:
     return kernel_clone(task, flags, stack + stack_size, parent_tid, child_tid, tls, exit_signal, pid, pidfd)
 
 
-SYSCALLS = {"clone": sys_clone, "clone3": sys_clone3, "fork": sys_fork, "vfork": sys_vfork}
+def sys_unshare(task: Task, flags: int, *_: int) -> int:
+    """Stop sharing with other tasks: descriptors, directories, undone semaphores (ksys_unshare). There are no
+    namespaces; address space and signal handlers can be named where nobody shares them."""
+    if flags & CLONE_VM:
+        flags |= CLONE_SIGHAND
+    if flags & CLONE_SIGHAND:
+        flags |= CLONE_THREAD
+    private = CLONE_THREAD | CLONE_SIGHAND | CLONE_VM
+    if flags & ~(private | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM | CLONE_NAMESPACES):
+        return -errno.EINVAL
+    if flags & private and len(task.signal.threads) > 1:
+        return -errno.EINVAL
+    if flags & CLONE_SIGHAND and task.signals.sighand.count > 1:
+        return -errno.EINVAL
+    if flags & CLONE_VM and any(t.mm is task.mm for t in task.machine.pids.values() if t is not task and not t.exiting):
+        return -errno.EINVAL
+    if flags & CLONE_NAMESPACES:
+        no_right = not flags & CLONE_NEWUSER and not task.capable(CAP_SYS_ADMIN)
+        return -errno.EPERM if no_right else -errno.EINVAL
+    if flags & CLONE_FS:
+        task.fs = task.fs.copy()
+    if flags & CLONE_FILES and task.files.count > 1:
+        task.files.count -= 1
+        task.files = task.files.copy()
+    if flags & CLONE_SYSVSEM:
+        exit_sem(task)
+    return 0
+
+
+SYSCALLS = {"unshare": sys_unshare, "clone": sys_clone, "clone3": sys_clone3, "fork": sys_fork, "vfork": sys_vfork}

@@ -43,7 +43,7 @@ SIGNATURES = {
     "truncate": "path d", "ftruncate": "fd d", "getcwd": ">buf size", "getdents64": "fd x size",
     "clock_gettime": "clock >timespec", "clock_getres": "clock >timespec", "nanosleep": "timespec x",
     "clock_nanosleep": "clock d timespec x", "getrandom": "x size grnd", "memfd_create": "path mfd",
-    "clone": "clone x x x x", "fork": "", "vfork": "", "execve": "path strings vars",
+    "clone": "clone x x x x", "fork": "", "vfork": "", "unshare": "clone", "execve": "path strings vars",
     "execveat": "dirfd path strings vars at", "wait4": "d >status wait x", "waitpid": "d >status wait",
     "futex": "x futex d x x x", "set_tid_address": "x", "set_robust_list": "x size",
     "getrlimit": "rlimit >limit", "setrlimit": "rlimit limit", "prlimit64": "d rlimit limit64 >limit64",

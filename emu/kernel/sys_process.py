@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 RELEASE = "6.18.0"
 INIT = 1  # the process of this number is outside of the machine, with all rights: orphans and queries know it
 RLIMIT_NOFILE, RLIM_NLIMITS = 7, 16
-CAP_SETGID, CAP_SETUID, CAP_SETPCAP, CAP_SYS_ADMIN, CAP_SYS_RESOURCE = 6, 7, 8, 21, 24
+CAP_SETGID, CAP_SETUID, CAP_SETPCAP, CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_SYS_RESOURCE = 6, 7, 8, 19, 21, 24
 _UNCHANGED = 0xFFFFFFFF
 
 
@@ -509,13 +509,13 @@ def sys_set_robust_list(task: Task, head: int, size: int, *_: int) -> int:
 
 def sys_get_robust_list(task: Task, pid: int, head: int, size: int, *_: int) -> int:
     found = find_task(task, pid)
-    if found is None:
-        return -errno.ESRCH
-    if not task.ptrace_may_access(found):
+    if found is None and (error := no_task(pid, 0)):
+        return error
+    if not task.capable(CAP_SYS_PTRACE) if found is None else not task.ptrace_may_access(found):
         return -errno.EPERM
-    if not task.access.put_user(size, found.robust_list[1] or 3 * task.word, task.word):
+    if not task.access.put_user(size, 3 * task.word, task.word):
         return -errno.EFAULT
-    ok = task.access.put_user(head, found.robust_list[0], task.word)
+    ok = task.access.put_user(head, found.robust_list[0] if found is not None else 0, task.word)
     return 0 if ok else -errno.EFAULT
 
 

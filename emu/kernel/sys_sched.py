@@ -103,9 +103,13 @@ def _setscheduler(task: Task, pid: int, policy: int | None, address: int) -> int
     if data is None:
         return -errno.EFAULT
     found = find_task(task, pid)
-    if found is None:
-        return -errno.ESRCH
     (priority,) = struct.unpack(order(task) + "i", data)
+    if found is None:
+        known = no_task(pid, 0) == 0
+        wanted = (SCHED_NORMAL if policy is None else policy) & ~SCHED_RESET_ON_FORK
+        if known and not _valid(wanted, priority):
+            return -errno.EINVAL
+        return -errno.EPERM if known and not task.capable(CAP_SYS_NICE) else -errno.ESRCH
     if policy is None:
         return _sched_setscheduler(task, found, found.policy, priority, found.nice, found.sched_reset_on_fork)
     reset = bool(policy & SCHED_RESET_ON_FORK)
@@ -126,14 +130,18 @@ def _can_nice(found: Task, nice: int) -> bool:
     return 20 - nice <= found.rlimit(RLIMIT_NICE)
 
 
+def _valid(policy: int, priority: int) -> bool:
+    if policy not in (SCHED_NORMAL, SCHED_FIFO, SCHED_RR, SCHED_BATCH, SCHED_IDLE):
+        return False
+    return 0 <= priority <= 99 and _is_rt(policy) == bool(priority)
+
+
 def _sched_setscheduler(
     task: Task, found: Task, policy: int, priority: int, nice: int, reset: bool, slice_ns: int | None = None
 ) -> int:
     """Give a task a policy, a real-time priority, a nice value and (None: leave it) the time it asks for at once, 0 for
     the usual one: 0, -EINVAL, -EPERM."""
-    if policy not in (SCHED_NORMAL, SCHED_FIFO, SCHED_RR, SCHED_BATCH, SCHED_IDLE):
-        return -errno.EINVAL
-    if not 0 <= priority <= 99 or _is_rt(policy) != bool(priority):
+    if not _valid(policy, priority):
         return -errno.EINVAL
     if not task.capable(CAP_SYS_NICE) and not _may_set(task, found, policy, priority, nice, reset):
         return -errno.EPERM

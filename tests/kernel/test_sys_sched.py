@@ -55,3 +55,10 @@ def test_process_1_is_known() -> None:
         found += [SYSCALLS["sched_getscheduler"](task, pid), SYSCALLS["sched_getparam"](task, pid, at)]
         assert found == expected
     assert SYSCALLS["sched_setscheduler"](task, 1, 0, at) == -ESRCH
+    for pid, expected in ((1, -EINVAL), (77, -ESRCH)):
+        assert SYSCALLS["sched_setscheduler"](task, pid, 99, at) == expected
+    assert [PROCESS["get_robust_list"](task, pid, at, at + 8) for pid in (1, 77)] == [0, -ESRCH]
+    assert task.access.get_user(at, 8) == 0
+    task.cred.cap_effective = 0
+    assert SYSCALLS["sched_setscheduler"](task, 1, 0, at) == -EPERM
+    assert [PROCESS["get_robust_list"](task, pid, at, at + 8) for pid in (1, 77)] == [-EPERM, -ESRCH]
