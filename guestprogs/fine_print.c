@@ -195,6 +195,18 @@ static void slack(void)
         printf(" %d", prctl(PR_GET_TIMERSLACK));
         MUST(prctl(PR_SET_TIMERSLACK, 0) == 0);
         printf(" %d\n", prctl(PR_GET_TIMERSLACK));
+        const char *const texts[] = {"1234\n", "0", "x", "-1", "99999999999999999999"};
+        int fd = open("/proc/self/timerslack_ns", O_RDWR);
+        for (int i = 0; i < 5; i++) {
+            printf("%s%s", i ? ", " : "written: ", told(write(fd, texts[i], strlen(texts[i]))));
+            printf(" %d", prctl(PR_GET_TIMERSLACK));
+        }
+        printf("; a thread's own: %s", told(open("/proc/thread-self/timerslack_ns", O_RDONLY)));
+        MUST(setresuid(65534, 65534, 65534) == 0);
+        char path[64];
+        snprintf(path, sizeof path, "/proc/%d/timerslack_ns", getppid());
+        int others = open(path, O_RDONLY);
+        printf(" another's: %s\n", told(others < 0 ? others : read(others, path, sizeof path)));
         fflush(stdout);
         _exit(0);
     }

@@ -34,6 +34,7 @@ _LIMITS = (
     ("locked memory", "bytes"), ("address space", "bytes"), ("file locks", "locks"), ("pending signals", "signals"),
     ("msgqueue size", "bytes"), ("nice priority", ""), ("realtime priority", ""), ("realtime timeout", "us"),
 )  # fmt: skip
+CAP_SYS_NICE = 23
 Make = Callable[[Any, bool], "str | bytes | int"]  # of a task, and whether its whole process is meant
 TICK = 10_000_000  # ns of a clock tick (USER_HZ 100)
 
@@ -295,6 +296,8 @@ def _files(sb: PseudoFs, path: str, subject: Subject, task: Any) -> dict[bytes, 
     text("smaps_rollup", _smaps_rollup, needs_mm=True)
     text("comm", lambda t, _: t.comm + "\n", _set_comm)
     text("oom_score_adj", lambda t, _: f"{t.oom_score_adj}\n", _set_oom_score_adj)
+    if subject.whole:
+        text("timerslack_ns", _timerslack, _set_timerslack, mode=0o666)
     found[b"mem"] = PidRecords(sb, f"{path}/mem", subject, _open_mem, 0o600)
     for name, details in (("maps", False), ("smaps", True)):
         found[name.encode()] = PidRecords(sb, f"{path}/{name}", subject, partial(_open_maps, subject, details), 0o444)
@@ -381,6 +384,28 @@ def _set_oom_score_adj(task: Any, target: Any, data: bytes) -> int:
     if not -1000 <= value <= 1000:
         return -errno.EINVAL
     target.oom_score_adj = value
+    return 0
+
+
+def _may_time(task: Any, target: Any) -> bool:
+    return target is task or task.capable(CAP_SYS_NICE)
+
+
+def _timerslack(target: Any, _: bool) -> str | int:
+    """timerslack_ns_show."""
+    if not _may_time(target.machine.sched.current, target):
+        return -errno.EPERM
+    return f"{target.timer_slack_ns}\n"
+
+
+def _set_timerslack(task: Any, target: Any, data: bytes) -> int:
+    """timerslack_ns_write: 0 is the default, and all that a real-time thread may have."""
+    text = data.removesuffix(b"\n").removeprefix(b"+")
+    if not text.isdigit() or int(text) >= 1 << 64:
+        return -errno.ERANGE if text.isdigit() else -errno.EINVAL
+    if not _may_time(task, target):
+        return -errno.EPERM
+    target.timer_slack_ns = 0 if target.rt_priority else int(text) or target.default_timer_slack_ns
     return 0
 
 
