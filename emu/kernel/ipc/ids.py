@@ -6,6 +6,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from errno import EACCES, EEXIST, EFAULT, EINVAL, ENOENT, ENOSPC, EPERM
+from itertools import chain
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from emu.kernel.args import order
@@ -65,6 +66,7 @@ class IpcIds(Generic[T]):
     def __init__(self, most: int) -> None:
         self.most = most  # objects that there may be
         self.objects: dict[int, T] = {}  # by index
+        self._by_key: dict[int, T] = {}  # the last one made with a key; it may have lost that since
         self.next_id = -1  # the identifier that the next object is to get, if its index is free; -1 = any
         self._next = 0
         self._last = -1
@@ -83,7 +85,7 @@ class IpcIds(Generic[T]):
             return self._insert(new, index, wanted >> 15)
         limit = min(max(in_use * 3 // 2, _MIN_CYCLE), IPCMNI)
         start = self._next if self._next < limit else 0
-        index = next(i for i in (*range(start, limit), *range(start)) if i not in self.objects)
+        index = next(i for i in chain(range(start, limit), range(start)) if i not in self.objects)
         self._next = index + 1
         if index <= self._last:
             self._seq = self._seq + 1 if self._seq < _SEQ_MAX else 0
@@ -94,11 +96,14 @@ class IpcIds(Generic[T]):
         new.perm.seq = seq
         new.perm.id = seq << 15 | index
         self.objects[index] = new
+        self._by_key[new.perm.key] = new
         return new.perm.id
 
     def remove(self, old: T) -> None:
         """Its identifier is free (ipc_rmid)."""
         del self.objects[old.perm.id & IPCMNI - 1]
+        if self._by_key.get(old.perm.key) is old:
+            del self._by_key[old.perm.key]
 
     def by_index(self, index: int) -> T | None:
         """The object at an index, whatever the sequence number."""
@@ -111,7 +116,8 @@ class IpcIds(Generic[T]):
 
     def by_key(self, key: int) -> T | None:
         """The object that has a key."""
-        return next((found for found in self.objects.values() if found.perm.key == key), None)
+        found = self._by_key.get(key)
+        return found if found is not None and found.perm.key == key else None
 
     def controlled(self, task: Task, number: int) -> T | int:
         """The object that the task is to remove or to change, or -errno (ipcctl_obtain_check)."""

@@ -4,13 +4,14 @@ sysv_msg print is held against the real kernel in test_tasks."""
 
 from __future__ import annotations
 
-from errno import E2BIG, EACCES, EINVAL, EPERM
+import time
+from errno import E2BIG, EACCES, EINVAL, ENOSPC, EPERM
 
 import pytest
 
 from emu.kernel.ipc.ids import IPC_CREAT, IPC_RMID
 from emu.kernel.ipc.msg import IPC_NOWAIT, MSG_COPY, do_msgrcv, do_msgsnd, msg_msg, msgget
-from emu.kernel.ipc.sem import do_semtimedop, sembuf, semget
+from emu.kernel.ipc.sem import SEMMNI, do_semtimedop, sembuf, semget
 from emu.kernel.ipc.sys_msg import _msginfo, _msqid64_ds, ksys_msgctl
 from emu.kernel.ipc.sys_sem import _semid64_ds, ksys_semctl
 from emu.kernel.machine import Machine
@@ -78,3 +79,12 @@ def test_strace_names_them() -> None:
     assert ", 3, IPC_CREAT|IPC_EXCL|0600) = -1 EEXIST (File exists)" in ran.err
     ran = mmscope("run", "--strace", guest("sysv_msg"))
     assert "IPC_RMID, NULL) = 0" in ran.err or "IPC_RMID, 0" in ran.err
+
+
+def test_many_objects_are_found_by_key_at_once() -> None:
+    task = a_task()
+    began = time.process_time()
+    made = [semget(task, key, 1, IPC_CREAT | 0o600) for key in range(1, SEMMNI + 1)]
+    assert [semget(task, key, 1, 0) for key in range(1, SEMMNI + 1)] == made
+    assert semget(task, SEMMNI + 1, 1, IPC_CREAT) == -ENOSPC
+    assert time.process_time() - began < 10, "neither a key nor a free index is searched for"
