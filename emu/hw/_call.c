@@ -27,7 +27,8 @@ static PyObject *call(PyObject *module, PyObject *const *args, Py_ssize_t count)
     if (count == 3)
         result = ((int (*)(uint64_t, uint64_t))(uintptr_t)word[0])(word[1], word[2]);
     else
-        result = ((int (*)(uint64_t, uint64_t, uint64_t, uint64_t))(uintptr_t)word[0])(word[1], word[2], word[3], word[4]);
+        result = ((int (*)(uint64_t, uint64_t, uint64_t, uint64_t))(uintptr_t)word[0])(word[1], word[2], word[3],
+                                                                                        word[4]);
     return PyLong_FromLong(result);
 }
 

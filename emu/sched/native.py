@@ -11,7 +11,7 @@ import os
 from emu.hw.native import does_not_fit
 from emu.sched.cacheline import SETTLE, CacheLine
 from emu.sched.rq import Rq
-from emu.sched.sched import RUN_AHEAD, Sched
+from emu.sched.sched import LOOKAHEAD, RUN_AHEAD, Sched
 from emu.tracepoint import Tracepoints
 
 
@@ -22,7 +22,7 @@ class NativeCacheLine(CacheLine):
 
 
 class NativeSched(Sched):
-    """`sync_for` and `_next_turn` are in C."""
+    """`sync_for`, `write_line`, `claim_line` and `_next_turn` are in C."""
 
     new_line = NativeCacheLine
 
@@ -36,7 +36,7 @@ def _adopt() -> bool:
     except ImportError:
         return False
     try:
-        adopt(NativeCacheLine, NativeSched, (CacheLine, Sched, Rq, Tracepoints), SETTLE, RUN_AHEAD)
+        adopt(NativeCacheLine, NativeSched, (CacheLine, Sched, Rq, Tracepoints), SETTLE, RUN_AHEAD, LOOKAHEAD)
     except (AttributeError, TypeError):
         does_not_fit("emu.sched._native")
         return False

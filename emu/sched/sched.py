@@ -201,6 +201,20 @@ class Sched:
         if line.owner != self.rq.id or line.copies or line.settled > clock or clock > self.horizon + ahead:
             self._step_back()
 
+    def write_line(self, line: CacheLine) -> None:
+        """The running CPU writes to a line, when it is its turn to."""
+        if self.clock > self.horizon:
+            self.sync_for(line)
+        line.write(self)
+
+    def claim_line(self, line: CacheLine) -> None:
+        """As `write_line`, for a lock that its CPU may use for as long as guest code may run ahead. It looks itself at
+        when it was used last, so that the line of the CPU's own is left as it is."""
+        if self.clock > self.horizon:
+            self.sync_for(line, LOOKAHEAD)
+        if line.owner != self.rq.id or line.copies:
+            line.write(self)
+
     def _step_back(self) -> None:
         # Not _dispatch for the common case: two of these a fault where many CPUs fault.
         me = self.current

@@ -107,10 +107,7 @@ class Scheme(LockingScheme):
         detached: it has no readers."""
         if self.smp:
             sched = self.sched
-            line = vma.vm_lock.line
-            if sched.clock > sched.horizon:
-                sched.sync_for(line)
-            line.write(sched)
+            sched.write_line(vma.vm_lock.line)
         refcnt = vma.vm_refcnt
         if not refcnt.add_not_zero(VMA_LOCK_OFFSET):
             return False
@@ -218,9 +215,7 @@ class Scheme(LockingScheme):
         if self.smp:
             sched = self.sched
             lock = vma.vm_lock
-            if sched.clock > sched.horizon:
-                sched.sync_for(lock.line)
-            lock.line.write(sched)
+            sched.write_line(lock.line)
             lock.readers.remove(sched.current)
         refcnt = vma.vm_refcnt
         left = refcnt.refs = refcnt.refs - 1
