@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from emu.kernel.elf import ExecError, read_program
 from emu.kernel.machine import Machine
-from tests.guests import TARGETS, guest, mmscope
+from emu.trace.kernel_record import kernel_lines
+from emu.trace.reader import Trace
+from tests.guests import TARGETS, guest, mmscope, record
 
 E_PHOFF, E_ENTRY, E_PHENTSIZE, E_PHNUM = 32, 24, 54, 56
 P_TYPE, P_OFFSET, P_VADDR, P_FILESZ, P_MEMSZ, P_ALIGN = 0, 8, 16, 32, 40, 48
@@ -154,3 +156,13 @@ def test_damaged_headers(target: str, data: st.DataObject, tmp_path_factory: pyt
     except ExecError as problem:
         assert str(problem).startswith(f"{path}: ")
         assert "\n" not in str(problem)
+
+
+def test_what_was_mapped_beyond_a_segment_goes_while_the_lock_is_held_for_write(tmp_path: Path) -> None:
+    """vm_munmap gives the lock back as it took it, where munmap(2) takes it down to a reader's."""
+    trace = tmp_path / "trace"
+    record(trace, guest("hello", "x86_64-pie"))
+    lines = list(kernel_lines(Trace(str(trace)).rows()))
+    loading = lines[: next(index for index, line in enumerate(lines) if line.startswith("U"))]
+    assert loading.count("L got w") > 3
+    assert ("L got w", "L got r") not in zip(loading, loading[1:], strict=False)
