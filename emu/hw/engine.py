@@ -26,7 +26,7 @@ from typing import Any
 from emu.hw.mmu import FETCH, READ, WRITE, PageTableFormat, walk
 from emu.hw.native import call, library
 from emu.hw.ram import Ram
-from emu.hw.x86_insn import TRAP_GP, instruction_bytes, is_canonical, modifies_memory
+from emu.hw.x86_insn import TRAP_GP, instruction_bytes, is_canonical, modifies_memory, reaches_beyond_page
 from emu.hw.x86_watch import FLUSH, REMOVE, Watch
 
 # Unicorn comes after the extension (see emu/hw/native.py).
@@ -670,9 +670,12 @@ class Engine:
 
     def run(self, pc: int, budget: int) -> Stop:
         """Run from `pc` to the end of the block in which `budget` bytes of code are used up, or to a fault or trap."""
-        state = self._state
         self.fault_refused = False
         how = call(_RUN, self._state_address, self._handle, pc, budget) if self.native else self._run(pc, budget)
+        return self._stopped(how)
+
+    def _stopped(self, how: int) -> Stop:
+        state = self._state
         if self._pending is not None:
             pending, self._pending = self._pending, None
             raise pending
@@ -760,11 +763,22 @@ class Engine:
         state.retired = state.count
 
     def _step_to_split_fetch(self) -> Stop:
-        """The translator ran into a page that is not there while instructions before it have not run: go one by one.
+        """The translator ran into a page that is not there while instructions before it have not run: run these, and
+        from there on go one by one.
 
         The hardware takes the fault when it comes to the instruction that reaches into the page, not earlier.
         """
         pc = int(self._state.ip)
+        if self._state.format == PageTableFormat.X86_64:
+            last = reaches_beyond_page(self.ram, self._state.root, pc)
+            if last != pc:
+                self.uc.ctl_set_exits([last])  # code that is translated now ends there
+                how = self._run(pc, 1 << 62)
+                self.uc.ctl_set_exits([])
+                uclib.uc_ctl(self._uch, REMOVE, ctypes.c_uint64(pc), ctypes.c_uint64(pc + 1))
+                if how in (_FAULT, _TRAP) or self._pending is not None:
+                    return self._stopped(how)
+                pc = int(self._state.ip)
         with self.stepping():
             while (stop := self.step(pc)) is None:
                 pc = self.pc

@@ -280,3 +280,13 @@ def mapped_bytes(ram: Ram, root: int, at: int, size: int, access: int) -> bytes:
 def instruction_bytes(ram: Ram, root: int, ip: int) -> bytes:
     """Up to LONGEST bytes of code at `ip`."""
     return mapped_bytes(ram, root, ip, LONGEST, FETCH)
+
+
+def reaches_beyond_page(ram: Ram, root: int, ip: int) -> int:
+    """Where the first instruction begins, of those from `ip` on that follow each other, that does not lie within the
+    page of `ip`, or is not known."""
+    code = mapped_bytes(ram, root, ip, PAGE_SIZE - (ip & PAGE_SIZE - 1), FETCH)
+    at = 0
+    while at < len(code) and (insn := decode(code[at : at + LONGEST])) is not None:
+        at += insn.size
+    return ip + at

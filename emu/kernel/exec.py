@@ -31,10 +31,10 @@ from emu.mm.mmap import (
     MAP_FIXED_NOREPLACE,
     MAP_PRIVATE,
     get_unmapped_area,
-    ksys_munmap,
     mmap_base,
     vm_brk_flags,
     vm_mmap_pgoff,
+    vm_munmap,
 )
 from emu.mm.mmap_lock import mmap_write_lock, mmap_write_unlock
 from emu.mm.vma import expand_stack_locked, install_special_mapping
@@ -201,7 +201,7 @@ def _elf_load(task: Task, path: str, program: file, address: int, segment: Segme
             whole = total + PAGE_SIZE - 1 & PAGE_MASK
             mapped = vm_mmap_pgoff(mm, program, start, whole, _prot(segment), flags, pgoff)
             if mapped >= 0 and whole > size:
-                ksys_munmap(mm, mapped + size, whole - size)
+                vm_munmap(mm, mapped + size, whole - size)
         else:
             mapped = vm_mmap_pgoff(mm, program, start, size, _prot(segment), flags, pgoff)
         if mapped < 0:

@@ -322,8 +322,12 @@ def _trace_delivered(task: Task, info: SigInfo) -> None:
 
 def _handle_signal(task: Task, info: SigInfo, action: SigAction) -> None:
     """handle_signal: build the frame, then the masks of the handler."""
+    from emu.kernel.rseq import rseq_handle_notify_resume
+
     signals = task.signals
     task.machine.sched.charge(task.machine.sched.cost.signal_deliver)
+    if task.rseq[0]:
+        rseq_handle_notify_resume(task)  # of the code that is interrupted, which the frame leads back to
     if action.flags & SA_RESETHAND:
         signals.actions[info.signo] = replace(action, handler=SIG_DFL)
     oldmask = signals.blocked if signals.saved is None else signals.saved

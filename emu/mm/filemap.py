@@ -242,6 +242,19 @@ class address_space:
             if start < stop:
                 self.not_cached(start, stop)
 
+    def reclaim(self, index: int) -> None:
+        """Memory is asked back: a page that is mapped no more, clean and a folio of its own leaves the cache. A dirty
+        one of a file is marked as to be dropped once it is written back, with the flag that also says that more should
+        be read ahead; shmem has no swap for its own (shrink_folio_list)."""
+        cached = self.pages.get(index)
+        if cached is None or cached._mapcount or self.folio_of(index) != (index, index + 1):
+            return
+        if cached.uptodate and not cached.dirty and not self.folios.dirty.any(index, index + 1):
+            if cached._refcount == 1:
+                self._drop_pages(index, index + 1)
+        elif not self.shmem:
+            self.absent.marks.add(index)
+
     def truncate_pagecache_range(self, start: int, end: int, even_cows: bool = False) -> None:
         """The bytes start .. end-1 leave the cache: whole pages do, of others the bytes are cleared. A large folio that
         is there in part is split, so that those of its pages go that can; where it has dirty buffers it stays whole.
@@ -315,6 +328,7 @@ class address_space:
             if not cached.dirty:
                 continue
             cached.dirty = False
+            self.absent.marks.discard(index)  # the same flag as PG_reclaim (folio_end_writeback)
             result = self._write_out(index, cached) or result
         return result
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from errno import EACCES, EAGAIN, EBADF, EFAULT, EINTR, EINVAL, ENOMEM, EPERM
 
+from emu.mm.filemap import address_space
 from emu.mm.gup import faultin_page_range
 from emu.mm.memory import PTE_MARKER_GUARD, present_entries, zap_page_range_single
 from emu.mm.mm_types import (
@@ -32,6 +33,7 @@ from emu.mm.mm_types import (
     VM_STICKY,
     VM_WIPEONFORK,
     mm_struct,
+    page,
     vm_area_struct,
     vma_is_anonymous,
 )
@@ -236,8 +238,8 @@ def _update_vma(vma: vm_area_struct, start: int, end: int, flags: int) -> int:
 
 
 def _free(vma: vm_area_struct, start: int, end: int) -> int:
-    """MADV_FREE: the pages may go unless they are written again; nothing takes them yet, so they only become clean
-    and old."""
+    """MADV_FREE: the pages become clean and old, and MADV_PAGEOUT takes them unless they are written again, of a page
+    that several map by any of them (madvise_free_pte_range, folio_mark_lazyfree)."""
     if not vma_is_anonymous(vma):
         return -EINVAL
     mm = vma.vm_mm
@@ -250,12 +252,15 @@ def _free(vma: vm_area_struct, start: int, end: int) -> int:
             continue
         target = mm.memory.mem_map[(pte & format.pfn_mask) >> PAGE_SHIFT]
         assert target is not None
-        if target._mapcount != 1 or not isinstance(target.mapping, anon_vma):
+        if not isinstance(target.mapping, anon_vma) or (target.dirty and target._mapcount != 1):
             continue
+        target.dirty = False
         if format.pte_young(pte) or format.pte_dirty(pte):
             table.set(slot, format.pte_mkclean(format.pte_mkold(pte)))
             changed = True
-        mm.memory.vmstat["pglazyfree"] += 1
+        if not target.lazyfree and not target.mlocked:
+            target.lazyfree = True
+            mm.memory.vmstat["pglazyfree"] += 1
         pages += 1
     mm.memory.sched.charge(pages * mm.memory.sched.cost.madvise_free_page)
     if changed:
@@ -264,13 +269,15 @@ def _free(vma: vm_area_struct, start: int, end: int) -> int:
 
 
 def _cold_or_pageout(vma: vm_area_struct, start: int, end: int, pageout: bool) -> None:
-    """MADV_COLD makes pages old that nobody else maps. MADV_PAGEOUT unmaps those of them that are a file's; the file
-    keeps them, and anonymous ones stay, as there is no swap (madvise_cold_or_pageout_pte_range)."""
+    """MADV_COLD makes pages old that nobody else maps. MADV_PAGEOUT unmaps those of them that are a file's, which then
+    may do without them. Anonymous ones stay, as there is no swap, but for those that may be dropped
+    (madvise_cold_or_pageout_pte_range)."""
     mm = vma.vm_mm
     table = mm.pgtable
     format = table.format
     changed = False
     unmap = []
+    cached = []
     for slot, pte in present_entries(mm, start, end):
         if format.pte_special(pte):
             continue
@@ -279,15 +286,36 @@ def _cold_or_pageout(vma: vm_area_struct, start: int, end: int, pageout: bool) -
         if target._mapcount != 1:
             continue
         if pageout:
-            if not isinstance(target.mapping, anon_vma):
+            mapping = target.mapping
+            if isinstance(mapping, address_space):
+                cached.append((mapping, target.index))
+            if mapping.__class__ is not anon_vma or _may_drop(vma, target, format.pte_dirty(pte)):
                 unmap.append((target.index - vma.vm_pgoff << PAGE_SHIFT) + vma.vm_start)
         elif format.pte_young(pte):
             table.set(slot, format.pte_mkold(pte))
             changed = True
     for address in unmap:
         zap_page_range_single(vma, address, PAGE_SIZE)
+    for mapping, index in cached:
+        mapping.reclaim(index)
     if changed:
         flush_tlb_mm(mm, (end - start) >> PAGE_SHIFT)
+
+
+def _may_drop(vma: vm_area_struct, target: page, pte_dirty: bool) -> bool:
+    """May reclaim drop this anonymous page, which has one entry: it was freed lazily and not written since, and nobody
+    holds it otherwise. One that was written is an ordinary page again (try_to_unmap_one)."""
+    droppable = vma.vm_flags & VM_DROPPABLE
+    if target.mlocked or not (target.lazyfree or droppable):
+        return False
+    target.dirty |= pte_dirty
+    if target.dirty and not droppable:
+        target.lazyfree = False
+        return False
+    if target._refcount != 1:
+        return False
+    vma.vm_mm.memory.vmstat["pglazyfreed"] += 1
+    return True
 
 
 def _willneed(vma: vm_area_struct, start: int, end: int) -> int:

@@ -119,6 +119,7 @@ class page:
         "dirty",
         "exclusive",
         "index",
+        "lazyfree",
         "mapping",
         "mlocked",
         "order",
@@ -136,6 +137,7 @@ class page:
         self.dirty = False
         self.uptodate = False
         self.mlocked = False
+        self.lazyfree = False  # anonymous, and may be dropped while it is clean (not PG_swapbacked): after MADV_FREE
         self.order = 0  # of the allocation, kept on its first page
 
 

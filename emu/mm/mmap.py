@@ -330,10 +330,19 @@ def sys_remap_file_pages(mm: mm_struct, start: int, size: int, prot: int, pgoff:
 
 def ksys_munmap(mm: mm_struct, addr: int, length: int) -> int:
     """munmap. 0 or -errno."""
+    return _vm_munmap(mm, addr, length, unlock=True)
+
+
+def vm_munmap(mm: mm_struct, addr: int, length: int) -> int:
+    """The kernel's own munmap, which keeps the lock for write to the end. 0 or -errno."""
+    return _vm_munmap(mm, addr, length, unlock=False)
+
+
+def _vm_munmap(mm: mm_struct, addr: int, length: int, unlock: bool) -> int:
     if mmap_write_lock_killable(mm):
         return -4
-    result = do_munmap(mm, addr, length, unlock=True)
-    if result:
+    result = do_munmap(mm, addr, length, unlock=unlock)
+    if result or not unlock:
         mmap_write_unlock(mm)
     return result
 

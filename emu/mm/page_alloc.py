@@ -83,7 +83,7 @@ class PageAllocator:
         """Give back a page whose last reference is gone (free_unref_page)."""
         assert old._refcount == 0 and old._mapcount == 0, f"frame {old.pfn:#x} freed while in use"
         old.mapping = None
-        old.exclusive = old.dirty = old.uptodate = old.mlocked = False
+        old.exclusive = old.dirty = old.uptodate = old.mlocked = old.lazyfree = False
         order = old.order
         self.allocated -= 1 << order
         self.freed += 1 << order

@@ -7,6 +7,7 @@ EVENTS = (
     "pgfault",
     "pgmajfault",
     "pglazyfree",
+    "pglazyfreed",
     "unevictable_pgs_mlocked",
     "unevictable_pgs_munlocked",
     "oom_kill",

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from emu.kernel.elf import ExecError, read_program
 from emu.kernel.machine import Machine
-from tests.guests import TARGETS, guest, mmscope
+from emu.trace.reader import Trace
+from emu.tracepoint import Kind
+from tests.guests import TARGETS, guest, mmscope, record
 
 E_PHOFF, E_ENTRY, E_PHENTSIZE, E_PHNUM = 32, 24, 54, 56
 P_TYPE, P_OFFSET, P_VADDR, P_FILESZ, P_MEMSZ, P_ALIGN = 0, 8, 16, 32, 40, 48
@@ -154,3 +156,19 @@ def test_damaged_headers(target: str, data: st.DataObject, tmp_path_factory: pyt
     except ExecError as problem:
         assert str(problem).startswith(f"{path}: ")
         assert "\n" not in str(problem)
+
+
+def test_what_was_mapped_beyond_a_segment_goes_while_the_lock_is_held_for_write(tmp_path: Path) -> None:
+    """vm_munmap gives the lock back as it took it, where munmap(2) takes it down to a reader's."""
+    trace = tmp_path / "trace"
+    record(trace, guest("exec_self", "x86_64-pie"))
+    took: dict[int, list[int]] = {}
+    for row in Trace(str(trace)).rows():
+        if row[4] == Kind.SYS_ENTER and row[17] == "execve":
+            took[row[3]] = []
+        elif row[4] == Kind.EXEC and row[3] in took:
+            break
+        elif row[4] in (Kind.MMAP_LOCK_START_LOCKING, Kind.MMAP_LOCK_ACQUIRE_RETURNED) and row[3] in took:
+            took[row[3]].append(row[4])
+    (kinds,) = took.values()
+    assert len(kinds) > 10 and len(kinds) == 2 * kinds.count(Kind.MMAP_LOCK_START_LOCKING)

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from archs.base import SigAction, SigInfo
 from emu.kernel.rseq import rseq_handle_notify_resume
+from emu.kernel.signal import _handle_signal
 
 AREA, SECTION, SIGNATURE = 0x1000, 0x2000, 0x53053053
 START, LENGTH, ABORT = 0x400100, 0x20, 0x400200
@@ -67,3 +69,22 @@ def test_a_section_that_was_interrupted_starts_over(ip: int, goes_to: int) -> No
 def test_a_section_that_makes_no_sense_kills(bad: dict[str, int]) -> None:
     task = resume(START, **bad)
     assert len(task.signals) == 1 and task.sigpending
+
+
+def test_a_handler_returns_to_where_a_section_that_it_interrupted_is_given_up() -> None:
+    task = resume(0, pointer=0)
+    words = task.access
+    words.values[AREA + 8] = SECTION
+    words.written.clear()
+    task.cpu = SimpleNamespace(pc=START + 4, sp=0, fault_address=0, fault_syndrome=0, trap_number=0)
+    frames: list[tuple[int, int]] = []
+    task.arch = SimpleNamespace(
+        setup_rt_frame=lambda cpu, access, frame: frames.append((cpu.pc, len(access.written))) or True
+    )
+    task.machine.sched.charge = lambda ns: None
+    task.machine.sched.cost = SimpleNamespace(signal_deliver=1)
+    task.signals = SimpleNamespace(
+        blocked=0, saved=None, altstack=(0, 0, 0), on_altstack=lambda sp: False, actions={}, sigpending=False
+    )
+    _handle_signal(task, SigInfo(10, 0), SigAction(handler=0x400300))
+    assert frames == [(ABORT, 5)], "the section is cleared and the CPU told before the frame is made"

@@ -140,6 +140,36 @@ def test_a_mark_goes_with_its_page() -> None:
     assert absent.marks == {9}
 
 
+def test_of_memory_that_is_asked_back_clean_pages_go_and_dirty_ones_are_marked() -> None:
+    mapping = sparse(8)
+    mapping.absent.remove(0, 8)
+    for index in range(6):
+        assert not isinstance(mapping.read_cache_page(index), int)
+    mapping.pages[1].dirty = True
+    mapping.folios.dirty.add(2, 3)
+    mapping.pages[3]._refcount += 1
+    mapping.pages[4]._mapcount += 1
+    mapping.pages[5].uptodate = False
+    for index in range(8):
+        mapping.reclaim(index)
+    assert sorted(mapping.pages) == [1, 2, 3, 4, 5]
+    assert mapping.absent.ranges == [(0, 1)]
+    assert mapping.absent.marks == {1, 2, 5}
+    assert mapping.writeback(0, None) == 0
+    assert mapping.absent.marks == {2, 5}, "what was written back is marked no more"
+
+
+def test_of_shmem_only_clean_pages_go() -> None:
+    mapping = address_space(shmem_inode(2 * PAGE_SIZE), make_box().memory, shmem=True)
+    for index in range(2):
+        page = mapping.read_cache_page(index)
+        assert not isinstance(page, int)
+        page.dirty = index == 1
+        mapping.reclaim(index)
+    assert sorted(mapping.pages) == [1]
+    assert not mapping.absent.marks and not mapping.absent.ranges
+
+
 def mapped(mapping: address_space, flags: int = 0) -> vm_area_struct:
     """A mapping of the pages 0 .. 8899 of a file."""
     return vm_area_alloc(

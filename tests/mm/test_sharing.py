@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from emu.mm.madvise import MADV_DONTNEED, MADV_PAGEOUT, MADV_POPULATE_WRITE, do_madvise
+from emu.mm.madvise import MADV_DONTNEED, MADV_FREE, MADV_PAGEOUT, MADV_POPULATE_WRITE, do_madvise
 from emu.mm.mm_types import VM_FAULT_COMPLETED
 from emu.mm.mmap import ksys_munmap
 from emu.mm.mremap import MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE, sys_mremap
@@ -48,6 +48,35 @@ def test_paging_out_unmaps_pages_of_files_only(box: Box) -> None:
         assert do_madvise(box.mm, at, 0x1000, MADV_PAGEOUT) == 0
     assert box.page_at(shared) is None
     assert box.page_at(own) is not None
+    check_frames(box.memory, [box.mm])
+
+
+def test_pages_that_were_freed_lazily_are_dropped_unless_they_were_written_since(box: Box) -> None:
+    start = box.map(BASE, 0x4000, flags=FIXED)
+    for at in range(0, 0x4000, 0x1000):
+        box.touch(start + at)
+    assert do_madvise(box.mm, start, 0x2000, MADV_FREE) == 0
+    box.touch(start)  # dirty again: from now on a page as any
+    for _ in range(2):
+        assert do_madvise(box.mm, start, 0x4000, MADV_PAGEOUT) == 0
+        there = [box.page_at(start + at) is not None for at in range(0, 0x4000, 0x1000)]
+        assert there == [True, False, True, True]
+    assert box.memory.vmstat["pglazyfree"] == 2
+    assert box.memory.vmstat["pglazyfreed"] == 1
+    check_frames(box.memory, [box.mm])
+
+
+def test_a_page_that_somebody_holds_is_not_dropped(box: Box) -> None:
+    start = box.map(BASE, 0x1000, flags=FIXED)
+    box.touch(start)
+    held = box.page_at(start)
+    assert held is not None
+    held._refcount += 1
+    assert do_madvise(box.mm, start, 0x1000, MADV_FREE) == do_madvise(box.mm, start, 0x1000, MADV_PAGEOUT) == 0
+    assert box.page_at(start) is held
+    box.memory.put_page(held)
+    assert do_madvise(box.mm, start, 0x1000, MADV_PAGEOUT) == 0
+    assert box.page_at(start) is None
     check_frames(box.memory, [box.mm])
 
 
