@@ -670,12 +670,11 @@ class Engine:
 
     def run(self, pc: int, budget: int) -> Stop:
         """Run from `pc` to the end of the block in which `budget` bytes of code are used up, or to a fault or trap."""
+        state = self._state
         self.fault_refused = False
         how = call(_RUN, self._state_address, self._handle, pc, budget) if self.native else self._run(pc, budget)
-        return self._stopped(how)
-
-    def _stopped(self, how: int) -> Stop:
-        state = self._state
+        if how == _SPLIT_FETCH and self._pending is None:
+            how = self._run_to_split_fetch()
         if self._pending is not None:
             pending, self._pending = self._pending, None
             raise pending
@@ -762,23 +761,25 @@ class Engine:
         state.pc = state.ip = pc
         state.retired = state.count
 
-    def _step_to_split_fetch(self) -> Stop:
-        """The translator ran into a page that is not there while instructions before it have not run: run these, and
-        from there on go one by one.
-
-        The hardware takes the fault when it comes to the instruction that reaches into the page, not earlier.
-        """
+    def _run_to_split_fetch(self) -> int:
+        """The translator ran into a page that is not there while instructions before it have not run: run these. What
+        mmscope_run returns; _SPLIT_FETCH: it is as far as that. The hardware takes the fault when it comes to the
+        instruction that reaches into the page, not earlier."""
         pc = int(self._state.ip)
-        if self._state.format == PageTableFormat.X86_64:
-            last = reaches_beyond_page(self.ram, self._state.root, pc)
-            if last != pc:
-                self.uc.ctl_set_exits([last])  # code that is translated now ends there
-                how = self._run(pc, 1 << 62)
-                self.uc.ctl_set_exits([])
-                uclib.uc_ctl(self._uch, REMOVE, ctypes.c_uint64(pc), ctypes.c_uint64(pc + 1))
-                if how in (_FAULT, _TRAP) or self._pending is not None:
-                    return self._stopped(how)
-                pc = int(self._state.ip)
+        if self._state.format != PageTableFormat.X86_64:
+            return _SPLIT_FETCH
+        last = reaches_beyond_page(self.ram, self._state.root, pc)
+        if last == pc:
+            return _SPLIT_FETCH
+        self.uc.ctl_set_exits([last])  # code that is translated now ends there
+        how = self._run(pc, 1 << 62)
+        self.uc.ctl_set_exits([])
+        uclib.uc_ctl(self._uch, REMOVE, ctypes.c_uint64(pc), ctypes.c_uint64(pc + 1))
+        return how if how in (_FAULT, _TRAP) else _SPLIT_FETCH
+
+    def _step_to_split_fetch(self) -> Stop:
+        """From there on go one by one."""
+        pc = int(self._state.ip)
         with self.stepping():
             while (stop := self.step(pc)) is None:
                 pc = self.pc
