@@ -43,7 +43,7 @@ def ksys_mmap_pgoff(task: Task, addr: int, length: int, prot: int, flags: int, f
     flags = _map_flags(task, flags)
     file = None
     if not flags & mmap.MAP_ANONYMOUS:
-        file = task.files.get(fd & 0xFFFFFFFF)
+        file = task.files.fdget(fd & 0xFFFFFFFF)
         if file is None:
             return -EBADF
         if flags & mmap.MAP_HUGETLB:

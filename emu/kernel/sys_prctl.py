@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from emu.kernel.args import put_struct
 from emu.kernel.signal import NSIG
 from emu.mm.madvise import madvise_set_anon_name
+from emu.mm.mmap_lock import mmap_write_lock_killable, mmap_write_unlock
 from emu.sched.entity import SCHED_FIFO, SCHED_RR
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 PR_SET_VMA, PR_SET_VMA_ANON_NAME = 0x53564D41, 0
 ANON_NAME_MAX = 80
 PR_TSC_ENABLE = 1
+PR_THP_DISABLE_EXCEPT_ADVISED = 1 << 1
 CAP_SETPCAP, CAP_LAST_CAP = 8, 40
 SECURE_ALL_BITS, SECURE_ALL_LOCKS = 0x555, 0xAAA
 PR_CAP_AMBIENT_IS_SET, PR_CAP_AMBIENT_RAISE, PR_CAP_AMBIENT_LOWER, PR_CAP_AMBIENT_CLEAR_ALL = 1, 2, 3, 4
@@ -84,9 +86,14 @@ def _get_no_new_privs(task: Task, args: Arguments) -> int:
 
 
 def _set_thp_disable(task: Task, args: Arguments) -> int:
-    if any(args[1:]):
+    """prctl_set_thp_disable."""
+    disable, flags = args[:2]
+    if any(args[2:]) or (flags and not disable) or flags & ~PR_THP_DISABLE_EXCEPT_ADVISED:
         return -errno.EINVAL
-    task.thp_disabled = int(bool(args[0]))
+    if mmap_write_lock_killable(task.mm):
+        return -errno.EINTR
+    task.thp_disabled = int(bool(disable)) | flags
+    mmap_write_unlock(task.mm)
     return 0
 
 
