@@ -4,9 +4,9 @@ the same name, and the one that calls functions of the engine."""
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
+import importlib
 import importlib.machinery
 import os
 import sys
@@ -17,13 +17,18 @@ from typing import Any
 ENGINE_SIZE = 4440  # bytes of struct engine: an extension that has another one was built from other sources
 
 
+def wants_pure() -> bool:
+    """Does MMSCOPE_PURE say to do without extensions."""
+    return os.environ.get("MMSCOPE_PURE", "") not in ("", "0")
+
+
 def does_not_fit(name: str) -> None:
     """Tell that an extension was built from other sources."""
     sys.stderr.write(f"mmscope: {name} does not fit the sources: going on without it, slower; build it again\n")
 
 
 def _load() -> ctypes.CDLL | None:
-    if os.environ.get("MMSCOPE_PURE", "") not in ("", "0"):
+    if wants_pure():
         return None
     for suffix in importlib.machinery.EXTENSION_SUFFIXES:
         path = Path(__file__).with_name(f"_native{suffix}")
@@ -55,7 +60,16 @@ def _call(function: int, *words: int) -> int:
     return int(_function(function, len(words))(*words))
 
 
-call: Callable[..., int] = _call
-if os.environ.get("MMSCOPE_PURE", "") in ("", "0"):
-    with contextlib.suppress(ImportError):  # it was not built
-        pass
+def _find_call() -> Callable[..., int]:
+    if wants_pure():
+        return _call
+    try:
+        module = importlib.import_module("emu.hw._call")
+    except ImportError:  # it was not built
+        return _call
+    found: Callable[..., int] = module.call
+    return found
+
+
+call = _find_call()
+"""`_call`, by the extension where that is there."""

@@ -6,9 +6,7 @@ Where the extension was not built, or with MMSCOPE_PURE=1, these classes are tho
 
 from __future__ import annotations
 
-import os
-
-from emu.hw.native import does_not_fit
+from emu.hw.native import does_not_fit, wants_pure
 from emu.sched.cacheline import SETTLE, CacheLine
 from emu.sched.rq import Rq
 from emu.sched.sched import LOOKAHEAD, RUN_AHEAD, Sched
@@ -29,7 +27,7 @@ class NativeSched(Sched):
 
 def _adopt() -> bool:
     """Put the methods in C into the classes. Is the extension there."""
-    if os.environ.get("MMSCOPE_PURE", "") not in ("", "0"):
+    if wants_pure():
         return False
     try:
         from emu.sched._native import adopt

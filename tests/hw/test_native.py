@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 
 import pytest
 
@@ -25,3 +26,22 @@ def test_an_extension_of_other_sources_is_left_alone(
     assert native._load() is None
     told = capfd.readouterr().err
     assert told.count("\n") == 1 and "does not fit the sources" in told
+
+
+def test_functions_are_called_by_the_extension() -> None:
+    assert type(native.call).__name__ == "builtin_function_or_method"
+
+
+@pytest.mark.parametrize("call", [native.call, native._call])
+def test_a_function_gets_all_its_words_and_gives_an_int(call: Callable[..., int]) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def note(*words: int) -> int:
+        seen.append(words)
+        return -5
+
+    word, top = ctypes.c_uint64, (1 << 64) - 1
+    two, four = ctypes.CFUNCTYPE(ctypes.c_int, word, word)(note), ctypes.CFUNCTYPE(ctypes.c_int, *[word] * 4)(note)
+    assert call(ctypes.cast(two, ctypes.c_void_p).value, 1, top) == -5
+    assert call(ctypes.cast(four, ctypes.c_void_p).value, top, 2, 3, 1 << 63) == -5
+    assert seen == [(1, top), (top, 2, 3, 1 << 63)]
