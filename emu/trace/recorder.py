@@ -110,10 +110,9 @@ class Recorder:
         called from a signal handler, and does not change what will stand in the file."""
         if self._busy or self._tp is None or self._encoder is None or self._writer is None:
             return None
-        # Of the next batch only: strings get their numbers here.
-        rows = self._rows + self._tp.finished(0, BATCH - len(self._rows))
+        self.drain()
         begin = first - self.events
-        rows = rows[begin : begin + limit] if begin >= 0 else []
+        rows = self._rows[begin : begin + limit] if begin >= 0 else []
         return self._encoder.encode(rows) if rows else None
 
     def _write(self, rows: list[Row]) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from emu.trace.follow import Follower, TraceDamage
 from emu.trace.live import LiveSender, decode_tail, encode_tail
+from emu.trace.reader import Trace
 from emu.trace.recorder import BATCH, Recorder
 from emu.tracepoint import Kind, Tracepoints
 from tests.trace.synthetic import METADATA, batch, row, write
@@ -131,3 +133,37 @@ def test_watching_leaves_the_trace_as_it_is_and_shows_what_waits(tmp_path: Path)
         os.close(theirs.detach())
     write(tmp_path / "plain", everything)
     assert (tmp_path / "watched").read_bytes() == (tmp_path / "plain").read_bytes()
+
+
+def test_a_signal_may_drain_while_events_are_open(tmp_path: Path) -> None:
+    """Events take their places, others come, and they end in another order, while a timer signal looks at them."""
+    tp = Tracepoints()
+    recorder = Recorder(str(tmp_path / "watched"))
+    recorder.start(tp, METADATA)
+    looks: list[int] = []
+
+    def look(*_: object) -> None:
+        batch = recorder.peek(recorder.events, 100)
+        looks.append(batch.num_rows if batch is not None else 0)
+        signal.setitimer(signal.ITIMER_REAL, 0.0002)
+
+    before = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, 0.0002)
+    count = BATCH * 2
+    try:
+        waiting: list[tuple[int, int]] = []
+        for n in range(0, count, 2):
+            waiting.append((tp.reserve(), n))
+            tp.rows.append(row(Kind.SYS_EXIT, n + 1))
+            if len(waiting) == 7:
+                for number, time in reversed(waiting):
+                    tp.fill(number, row(Kind.PAGE_FAULT_USER, time))
+                waiting.clear()
+        for number, time in waiting:
+            tp.fill(number, row(Kind.PAGE_FAULT_USER, time))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        recorder.close()
+    assert len(looks) > 10 and any(looks)
+    assert [event[0] for event in Trace(str(tmp_path / "watched")).rows()] == list(range(count))
