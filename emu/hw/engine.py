@@ -778,7 +778,7 @@ class Engine:
         return how if how in (_FAULT, _TRAP) else _SPLIT_FETCH
 
     def _step_to_split_fetch(self) -> Stop:
-        """From there on go one by one."""
+        """From the instruction on that may reach into the page go one by one, until that fetch fails."""
         pc = int(self._state.ip)
         with self.stepping():
             while (stop := self.step(pc)) is None:

@@ -189,7 +189,7 @@ class Machine:
         process, sched = task.signal, self.sched
         mm.rlimit = process.rlimit
         mm.fatal_signal_pending = lambda: sched.current.fatal_signal_pending()
-        mm.privileged, mm.capable_ipc_lock = task.capable(21), task.capable(14)
+        task.set_mm_rights()
 
     def alloc_pid(self) -> int:
         """The next free pid, in turn (alloc_pid)."""

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from archs.base import SigInfo
-from emu.kernel.signal import SIGSEGV
+from archs.base import SIGSEGV, SigInfo
 
 if TYPE_CHECKING:
     from emu.kernel.task import Task

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from archs.base import SI_KERNEL, SI_USER, SigAction, SigFrameContext, SigInfo
+from emu.kernel.rseq import rseq_handle_notify_resume
 from emu.tracepoint import Kind
 
 if TYPE_CHECKING:
@@ -322,8 +323,6 @@ def _trace_delivered(task: Task, info: SigInfo) -> None:
 
 def _handle_signal(task: Task, info: SigInfo, action: SigAction) -> None:
     """handle_signal: build the frame, then the masks of the handler."""
-    from emu.kernel.rseq import rseq_handle_notify_resume
-
     signals = task.signals
     task.machine.sched.charge(task.machine.sched.cost.signal_deliver)
     if task.rseq[0]:

@@ -312,7 +312,7 @@ def _set_creds(task: Task) -> None:
     cred.cap_effective = task.cap_permitted if cred.euid == 0 else 0
     cred.suid = cred.fsuid = cred.euid
     cred.sgid = cred.fsgid = cred.egid
-    task.mm.privileged, task.mm.capable_ipc_lock = task.capable(21), task.capable(14)
+    task.set_mm_rights()
     task.dumpable = int((cred.uid, cred.gid) == (cred.euid, cred.egid))
 
 

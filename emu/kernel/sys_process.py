@@ -139,8 +139,7 @@ def _update_capabilities(task: Task, had_root: bool) -> None:
     if had_root and not has_root:
         task.cap_permitted = 0
     cred.cap_effective = task.cap_permitted if cred.euid == 0 else 0
-    task.mm.privileged = task.capable(21)
-    task.mm.capable_ipc_lock = task.capable(14)
+    task.set_mm_rights()
 
 
 def _seen_by_others(task: Task) -> tuple[int, ...]:
@@ -317,7 +316,7 @@ def sys_capset(task: Task, header: int, data: int, *_: int) -> int:
     if permitted & ~task.cap_permitted or effective & ~permitted:
         return -errno.EPERM
     task.cap_permitted, task.cred.cap_effective = permitted, effective
-    task.mm.privileged, task.mm.capable_ipc_lock = task.capable(21), task.capable(14)
+    task.set_mm_rights()
     return 0
 
 
@@ -449,30 +448,25 @@ def sys_uname(task: Task, address: int, *_: int) -> int:
     return put_struct(task, address, data)
 
 
-def _new_name(task: Task, address: int, size: int) -> str | int:
-    """What sethostname and setdomainname are given: the name, -EPERM, -EINVAL or -EFAULT."""
+def _set_name(task: Task, field: str, address: int, size: int) -> int:
+    """A new name for the machine: 0, -EPERM, -EINVAL or -EFAULT."""
     if not task.capable(CAP_SYS_ADMIN):
         return -errno.EPERM
     if not 0 <= s32(size) <= 64:
         return -errno.EINVAL
     text = task.access.copy_from_user(address, s32(size))
-    return -errno.EFAULT if text is None else text.split(b"\0")[0].decode("utf-8", "surrogateescape")
+    if text is None:
+        return -errno.EFAULT
+    setattr(task.machine, field, text.split(b"\0")[0].decode("utf-8", "surrogateescape"))
+    return 0
 
 
 def sys_sethostname(task: Task, address: int, size: int, *_: int) -> int:
-    name = _new_name(task, address, size)
-    if isinstance(name, int):
-        return name
-    task.machine.hostname = name
-    return 0
+    return _set_name(task, "hostname", address, size)
 
 
 def sys_setdomainname(task: Task, address: int, size: int, *_: int) -> int:
-    name = _new_name(task, address, size)
-    if isinstance(name, int):
-        return name
-    task.machine.domainname = name
-    return 0
+    return _set_name(task, "domainname", address, size)
 
 
 def sys_personality(task: Task, persona: int, *_: int) -> int:

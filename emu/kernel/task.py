@@ -45,7 +45,7 @@ DEFAULT_RLIMITS = (
     (0, 0),
     (RLIM_INFINITY, RLIM_INFINITY),
 )
-CAP_SYS_PTRACE = 19
+CAP_IPC_LOCK, CAP_SYS_PTRACE, CAP_SYS_ADMIN = 14, 19, 21
 CAP_ALL = (1 << 41) - 1
 
 
@@ -216,6 +216,11 @@ class Task(SchedEntity):
     def capable(self, capability: int) -> bool:
         """CAP_* held."""
         return bool(self.cred.cap_effective >> capability & 1)
+
+    def set_mm_rights(self) -> None:
+        """The capabilities, or the address space, are new: what that may do follows them."""
+        self.mm.privileged = self.capable(CAP_SYS_ADMIN)
+        self.mm.capable_ipc_lock = self.capable(CAP_IPC_LOCK)
 
     # Signals
 

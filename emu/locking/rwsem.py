@@ -105,10 +105,7 @@ class rw_semaphore(Lock):
         """The running CPU, in its turn, changes the count."""
         line = self.line
         if line is not None:
-            sched = self.sched
-            if sched.clock > sched.horizon:
-                sched.sync_for(line)
-            line.write(sched)
+            self.sched.write_line(line)
 
     # Readers
 

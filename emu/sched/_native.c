@@ -62,7 +62,6 @@ static int put(PyObject *object, Py_ssize_t at, long long value)
 /* One access that the running CPU makes to a line. */
 struct access {
     long long cpu, owner, clock, free_at, journey, held;
-    int shared; /* others have copies, or a prefetch is under way */
 };
 
 /* False: this is a case for Python. The numbers are as small as times and CPUs are. */
@@ -92,55 +91,48 @@ static int look(PyObject *line, PyObject *sched, struct access *to)
     return 1;
 }
 
-static PyObject *travelled(PyObject *line, PyObject *sched, const struct access *to, long long begin, int transfers)
-{
-    if (put(line, line_at[OWNER], to->cpu) || put(line, line_at[FREE_AT], to->free_at)
-        || put(line, line_at[ARRIVES], 0) || put(line, line_at[WAIT], get(line, line_at[WAIT]) + begin - to->clock)
-        || put(line, line_at[TRANSFERS], get(line, line_at[TRANSFERS]) + transfers)
-        || put(line, line_at[SETTLED], begin + settle) || put(sched, sched_at[CLOCK], begin))
-        return NULL;
-    Py_RETURN_NONE;
-}
-
-static PyObject *own(PyObject *line, const struct access *to)
-{
-    if (to->clock > to->free_at && put(line, line_at[FREE_AT], to->clock))
-        return NULL;
-    Py_RETURN_NONE;
-}
-
 static long long max(long long a, long long b)
 {
     return a > b ? a : b;
 }
 
-static PyObject *write_line(PyObject *line, PyObject *sched)
+/* The line makes `transfers` journeys to the running CPU, one behind the other; where it is there already, none. */
+static PyObject *use_line(PyObject *line, PyObject *sched, int transfers, PyObject *in_python)
 {
     struct access to;
-    long long begin;
+    long long begin, arrived;
+    int i;
 
     if (!look(line, sched, &to))
-        return PyObject_CallFunctionObjArgs(write_in_python, line, sched, NULL);
-    if (to.owner == to.cpu)
-        return own(line, &to);
-    begin = max(to.clock, to.free_at);
-    to.free_at = begin + to.held;
-    return travelled(line, sched, &to, begin + to.journey, 1);
+        return PyObject_CallFunctionObjArgs(in_python, line, sched, NULL);
+    if (to.owner == to.cpu) {
+        if (to.clock > to.free_at && put(line, line_at[FREE_AT], to.clock))
+            return NULL;
+        Py_RETURN_NONE;
+    }
+    arrived = to.clock;
+    for (i = 0; i < transfers; i++) {
+        begin = max(arrived, to.free_at);
+        to.free_at = begin + to.held;
+        arrived = begin + to.journey;
+    }
+    if (put(line, line_at[OWNER], to.cpu) || put(line, line_at[FREE_AT], to.free_at) || put(line, line_at[ARRIVES], 0)
+        || put(line, line_at[WAIT], get(line, line_at[WAIT]) + arrived - to.clock)
+        || put(line, line_at[TRANSFERS], get(line, line_at[TRANSFERS]) + transfers)
+        || put(line, line_at[SETTLED], arrived + settle) || put(sched, sched_at[CLOCK], arrived))
+        return NULL;
+    Py_RETURN_NONE;
 }
 
+static PyObject *write_line(PyObject *line, PyObject *sched)
+{
+    return use_line(line, sched, 1, write_in_python);
+}
+
+/* A copy first, then the line. */
 static PyObject *cmpxchg_line(PyObject *line, PyObject *sched)
 {
-    struct access to;
-    long long begin;
-
-    if (!look(line, sched, &to))
-        return PyObject_CallFunctionObjArgs(cmpxchg_in_python, line, sched, NULL);
-    if (to.owner == to.cpu)
-        return own(line, &to);
-    begin = max(to.clock, to.free_at);
-    begin = max(begin + to.journey, begin + to.held);
-    to.free_at = begin + to.held;
-    return travelled(line, sched, &to, begin + to.journey, 2);
+    return use_line(line, sched, 2, cmpxchg_in_python);
 }
 
 /* The heap of (clock, number) of the CPUs that wait: is `a` before `b`. */

@@ -6,9 +6,10 @@ others, who reads takes a copy from the owner. Either way it travels (Cost.trans
 travels from one to the next: requests queue in the order in which they were made. The next journey begins when
 `transfer_hold` per cent of the last one are over, for requests overlap a little.
 
-Call `Sched.sync_for` before `write` or `read`, or the queue is not in the order of time. With a line that it alone has
-used for a while, a CPU may run ahead of others. Whoever comes to it then with an earlier clock waits until the last
-use, so that what is under the line happens in one order for all.
+A CPU whose clock is past the horizon calls `Sched.sync_for` before it uses a line (`Sched.write_line` does so), or the
+queue is not in the order of time. With a line that it alone has used for a while, a CPU may run ahead of others.
+Whoever comes to it then with an earlier clock waits until the last use, so that what is under the line happens in one
+order for all.
 """
 
 from __future__ import annotations

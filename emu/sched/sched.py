@@ -59,7 +59,7 @@ class SchedTimer:
 class Sched:
     """The CPUs of one machine and what they run. `clock`, `current` and `rq` are those of the CPU that runs now."""
 
-    __slots__ = (
+    __slots__ = (  # what _native.c reads and writes; all else is in __dict__
         "__dict__",
         "_busy",
         "_noise",

@@ -8,6 +8,7 @@ from heapq import heapify
 from types import SimpleNamespace
 
 import pytest
+from greenlet import greenlet
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ from emu.sched import native
 from emu.sched.cacheline import CacheLine
 from emu.sched.entity import SchedEntity
 from emu.sched.native import NativeCacheLine, NativeSched
-from emu.sched.sched import INFINITY, Sched
+from emu.sched.sched import INFINITY, LOOKAHEAD, RUN_AHEAD, Sched
 from emu.tracepoint import Tracepoints
 
 USES = st.tuples(
@@ -25,7 +26,10 @@ USES = st.tuples(
 
 def test_the_extension_is_there_and_in_use() -> None:
     assert native.adopted
-    for method in (NativeCacheLine.write, NativeCacheLine.cmpxchg, NativeSched._next_turn):
+    for method in (
+        NativeCacheLine.write, NativeCacheLine.cmpxchg, NativeSched._next_turn, NativeSched.sync_for,
+        NativeSched.write_line, NativeSched.claim_line,
+    ):  # fmt: skip
         assert type(method).__name__ == "method_descriptor"
     assert type(NativeSched(Tracepoints(), 2).new_line()) is NativeCacheLine
 
@@ -79,6 +83,33 @@ def test_the_same_cpu_goes_on(clocks: list[int], work: list[int], due: int, end:
                  sorted(sched._busy), tp.cpu, tp.pid, tp.tid)
             )  # fmt: skip
         seen.append(states)
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("use", ["sync_for", "write_line", "claim_line"])
+@pytest.mark.parametrize("owner, copies", [(0, 0), (0, 2), (1, 0), (-1, 0)])
+@pytest.mark.parametrize("settled", [0, 60_000])
+@pytest.mark.parametrize("ahead", [0, 1, RUN_AHEAD, RUN_AHEAD + 1, LOOKAHEAD, LOOKAHEAD + 1])
+def test_a_cpu_waits_for_its_turn_in_the_same_cases(
+    use: str, owner: int, copies: int, settled: int, ahead: int
+) -> None:
+    """Cases where it is not past the horizon are among them, but for sync_for, which is not called then."""
+    if use == "sync_for" and not ahead:
+        return
+    seen = []
+    for kind in (Sched, NativeSched):
+        sched = kind(Tracepoints(), 4)
+        line = sched.new_line()
+        line.owner, line.copies, line.settled, line.free_at = owner, copies, settled, 10
+        sched.rq, sched.clock, sched.horizon = sched.rqs[0], 50_000, 50_000 - ahead
+        others = SchedEntity(7)
+        others.greenlet = greenlet(lambda: None)  # has not been started: _step_back_slowly is to start it
+        sched._busy = [(sched.horizon, 1)]
+        sched.rqs[1].curr = others
+        told: list[object] = []
+        sched._step_back_slowly = told.append  # type: ignore[method-assign]
+        getattr(sched, use)(line)
+        seen.append((bool(told), *(getattr(line, name) for name in CacheLine.__slots__)))
     assert seen[0] == seen[1]
 
 
