@@ -8,7 +8,7 @@ setup(
     ext_modules=[
         Extension(
             "emu.hw._native",
-            ["emu/hw/_native.c", "emu/hw/_x86_insn.c"],
+            ["emu/hw/_native.c", "emu/hw/_x86_insn.c", "emu/hw/_registers.c"],
             depends=["emu/hw/_x86_insn.h"],
             extra_compile_args=["-O2"],
             optional=True,

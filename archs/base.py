@@ -58,16 +58,13 @@ class SigFrameContext:
     blocked: int  # mask to restore on return
     altstack: tuple[int, int, int]  # ss_sp, ss_size, ss_flags for uc_stack
     on_altstack: bool  # the frame goes to the top of the alternate stack
-    fault_address: int  # of the last fault (CR2, FAR, DAR)
-    fault_syndrome: int
-    trap_number: int
 
 
 class TrapKind(IntEnum):
     """Why the CPU came back from guest code."""
 
     BUDGET = 0  # the slice is used up
-    FAULT = 1  # page fault not served inside: cpu.fault_address, cpu.fault_syndrome
+    FAULT = 1  # page fault not served inside: engine.fault_address, engine.fault_syndrome
     SYSCALL = 2
     SIGNAL = 3  # an exception that is a signal: cpu.trap_signal
     COUNTER = 5  # the guest reads the machine's counter: `Cpu.read_counter` finishes the instruction
@@ -83,11 +80,9 @@ class Cpu(Protocol):
     pins: int  # tasks that hold this CPU while they wait: it must stay with its address space
     clock: Callable[[], int]  # virtual ns, for a counter that is read while the guest runs
     in_turn: Callable[[], bool]  # has no other CPU of the machine an earlier clock
-    fault_address: int
-    fault_syndrome: int
     trap_signal: SigInfo
     vdso_address: int  # where exec mapped Arch.vdso
-    trap_number: int  # vector or exception class, for the signal frame
+    thread: Any  # archs.thread.thread_struct of the architecture: the running task's
 
     def run(self, budget: int) -> TrapKind:
         """Run guest code from the current pc; `budget` in bytes of code."""
@@ -121,12 +116,17 @@ class Cpu(Protocol):
 
     def set_tls(self, value: int) -> None: ...
 
-    def save(self, old: Any = None) -> Any:
-        """All registers, floating point and vector ones too; the memory of `old`, a save that is not needed any more,
-        is used again."""
-        ...
+    # How one thread follows another: see archs/thread.py.
 
-    def restore(self, context: Any) -> None: ...
+    def new_thread(self) -> Any: ...
+
+    def switch_to(self, thread: Any) -> None: ...
+
+    def save(self) -> Any: ...
+
+    def keep(self, thread: Any) -> None: ...
+
+    def restore(self, thread: Any) -> None: ...
 
     def describe(self) -> str:
         """The main registers, for an error report."""

@@ -6,10 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from archs.base import SigInfo
+from archs.x86.cpu import x86_thread
 from archs.x86.mm.fault import FaultEntry
 from archs.x86.mm.pgtable import X86PageTableFormat
 from emu.hw.mmu import walk
 from emu.hw.ram import Ram
+from emu.hw.registers import Registers
 from emu.locking.lockdep import CheckedSched
 from emu.mm.fork import dup_mm
 from emu.mm.memory_manager import MemoryManager
@@ -24,9 +26,8 @@ from emu.tracepoint import Tracepoints
 class FakeCpu:
     """What a fault entry leaves in a CPU."""
 
-    fault_address = 0
-    fault_syndrome = 0
-    trap_number = 0
+    def __init__(self) -> None:
+        self.thread = x86_thread(Registers(None, 0))
 
 
 @dataclass

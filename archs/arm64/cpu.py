@@ -17,9 +17,11 @@ from archs.base import (
     TrapKind,
     UserAccess,
 )
+from archs.thread import ThreadCpu, thread_struct
 from emu.hw.engine import Engine, EngineModel, Stop
 from emu.hw.mmu import FETCH, PageTableFormat, walk
 from emu.hw.ram import Ram
+from emu.hw.registers import Registers
 
 # Unicorn comes after the engine (see emu/hw/native.py).
 from unicorn import UC_ARCH_ARM64, UC_MODE_ARM  # isort: skip
@@ -104,23 +106,29 @@ def untagged_addr(address: int) -> int:
     return address if address >> 55 & 1 else address & 0x00FF_FFFF_FFFF_FFFF
 
 
-class Arm64Cpu:
-    """archs.base.Cpu for ARM64.
+class arm64_thread(thread_struct):
+    """struct thread_struct of arch/arm64/include/asm/processor.h, and what the entry code keeps in pt_regs."""
 
-    `thread_fault_address` and `thread_fault_code` are what a signal frame shows (thread.fault_address,
-    thread.fault_code): they are those of the last fault that ended in a signal, and stay until the next one.
-    """
+    __slots__ = ("fault_address", "fault_code", "orig_x0")
+
+    def __init__(self, registers: Registers) -> None:
+        super().__init__(registers)
+        self.fault_address = self.fault_code = 0  # of the last fault that was a signal: what a signal frame shows
+        self.orig_x0 = 0
+
+    def assign(self, other: arm64_thread) -> None:
+        super().assign(other)
+        self.fault_address, self.fault_code, self.orig_x0 = other.fault_address, other.fault_code, other.orig_x0
+
+
+class Arm64Cpu(ThreadCpu[arm64_thread]):
+    """archs.base.Cpu for ARM64."""
 
     def __init__(self, ram: Ram, native: bool, serve_inside: bool) -> None:
-        self.engine = Engine(MODEL, ram, native=native, serve_inside=serve_inside)
+        super().__init__(Engine(MODEL, ram, native=native, serve_inside=serve_inside), arm64_thread)
         self.clock: Callable[[], int] = lambda: self.engine.retired() // 4  # virtual ns
         self.in_turn: Callable[[], bool] = lambda: True
-        self.fault_address = 0
-        self.fault_syndrome = 0
-        self.trap_number = 0  # exception class
         self.trap_signal = SigInfo(0)
-        self.thread_fault_address = 0
-        self.thread_fault_code = 0
         self.name = "aarch64"
         self.task: Any = None  # whose registers are in the engine
         self.pins = 0
@@ -135,7 +143,6 @@ class Arm64Cpu:
         self._floating = self.engine.wide_batch(
             (*range(UC_ARM64_REG_Q0, UC_ARM64_REG_Q0 + 32), UC_ARM64_REG_FPSR, UC_ARM64_REG_FPCR)
         )
-        self._orig_x0 = 0
         uc = self.engine.uc
         uc.reg_write(UC_ARM64_REG_CPACR_EL1, 3 << 20)
         uc.reg_write(UC_ARM64_REG_PSTATE, PSTATE_EL0T)
@@ -173,8 +180,6 @@ class Arm64Cpu:
         if stop == Stop.BUDGET:
             return TrapKind.BUDGET
         if stop == Stop.FAULT:
-            self.fault_address = engine.fault_address
-            self.fault_syndrome = engine.fault_syndrome
             return TrapKind.FAULT
         return self._undefined(engine.pc)
 
@@ -191,7 +196,6 @@ class Arm64Cpu:
                 return TrapKind.EMULATED
             return self._undefined(ip)
         if number == EXC_BREAKPOINT:
-            self.trap_number = EC_BRK64
             self.trap_signal = SigInfo(SIGTRAP, TRAP_BRKPT, addr=ip)
             return TrapKind.SIGNAL
         if number == EXC_DATA_ABORT:
@@ -200,16 +204,14 @@ class Arm64Cpu:
 
     def _undefined(self, ip: int) -> TrapKind:
         """do_el0_undef -> force_signal_inject."""
-        self.trap_number = EC_UNKNOWN
-        self.thread_fault_address = self.thread_fault_code = 0
+        self.thread.fault_address = self.thread.fault_code = 0
         self.trap_signal = SigInfo(SIGILL, ILL_ILLOPC, addr=ip)
         return TrapKind.SIGNAL
 
     def _pc_alignment(self, ip: int) -> TrapKind:
         """do_sp_pc_abort."""
-        self.trap_number = EC_PC_ALIGN
-        self.thread_fault_address = 0
-        self.thread_fault_code = EC_PC_ALIGN << 26 | _IL
+        self.thread.fault_address = 0
+        self.thread.fault_code = EC_PC_ALIGN << 26 | _IL
         self.trap_signal = SigInfo(SIGBUS, BUS_ADRALN, addr=ip)
         return TrapKind.SIGNAL
 
@@ -220,8 +222,8 @@ class Arm64Cpu:
             return self._undefined(ip)
         base = instruction >> 5 & 31  # Rn, and these have no offset
         load = instruction >> 22 & 1
-        self.fault_address = int(self.general.read()[base])
-        self.fault_syndrome = EC_DABT_LOW << 26 | _IL | _FSC_ALIGNMENT | (0 if load else _WNR)
+        self.engine.fault_address = int(self.general.read()[base])
+        self.engine.fault_syndrome = EC_DABT_LOW << 26 | _IL | _FSC_ALIGNMENT | (0 if load else _WNR)
         return TrapKind.FAULT
 
     def read_counter(self, now: int) -> None:
@@ -272,14 +274,14 @@ class Arm64Cpu:
 
     def syscall_args(self) -> tuple[int, int, int, int, int, int, int]:
         nr, a0, a1, a2, a3, a4, a5 = self._call.read()
-        self._orig_x0 = a0
+        self.thread.orig_x0 = a0
         return nr & 0xFFFF_FFFF, a0, a1, a2, a3, a4, a5
 
     def set_syscall_result(self, value: int) -> None:
         self._x0.write((value & 0xFFFF_FFFF_FFFF_FFFF,))
 
     def restart_syscall(self, number: int | None = None) -> None:
-        self._x0.write((self._orig_x0,))
+        self._x0.write((self.thread.orig_x0,))
         if number is not None:
             self._x8.write((number,))
         self.pc = self.engine.pc - 4
@@ -301,26 +303,6 @@ class Arm64Cpu:
     def write_fp(self, vectors: bytes, fpsr: int, fpcr: int) -> None:
         """Load what `read_fp` gives."""
         self._floating.write(vectors + fpsr.to_bytes(16, "little") + fpcr.to_bytes(16, "little"))
-
-    def save(self, old: Any = None) -> Any:
-        return (
-            self.engine.save_context(None if old is None else old[0]),
-            self.engine.pc,
-            self._orig_x0,
-            self.thread_fault_address,
-            self.thread_fault_code,
-            self.fault_address,
-            self.fault_syndrome,
-            self.trap_number,
-        )
-
-    def restore(self, context: Any) -> None:
-        (
-            state, pc, self._orig_x0, self.thread_fault_address, self.thread_fault_code, self.fault_address,
-            self.fault_syndrome, self.trap_number,
-        ) = context  # fmt: skip
-        self.engine.restore_context(state)
-        self.engine.pc = pc
 
     def describe(self) -> str:
         names = [*(f"x{i}" for i in range(31)), "sp", "pc", "pstate"]

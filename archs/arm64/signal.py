@@ -129,7 +129,7 @@ def setup_rt_frame(cpu: Arm64Cpu, access: Access, frame: SigFrameContext) -> boo
         and put(base + UC_STACK + 16, "<Q", stack_size)
         and put(record, "<QQ", regs[29], regs[30])
         and put(base + MC_REGS, "<34Q", *regs)
-        and put(base + MC_FAULT_ADDRESS, "<Q", cpu.thread_fault_address)
+        and put(base + MC_FAULT_ADDRESS, "<Q", cpu.thread.fault_address)
         and put(base + UC_SIGMASK, "<Q", frame.blocked)
     )
     if not ok:
@@ -143,8 +143,8 @@ def setup_rt_frame(cpu: Arm64Cpu, access: Access, frame: SigFrameContext) -> boo
     ):
         return False
     at += FPSIMD_SIZE
-    if cpu.thread_fault_code:
-        if not put(at, "<IIQ", ESR_MAGIC, ESR_SIZE, cpu.thread_fault_code):
+    if cpu.thread.fault_code:
+        if not put(at, "<IIQ", ESR_MAGIC, ESR_SIZE, cpu.thread.fault_code):
             return False
         at += ESR_SIZE
     if not put(at, "<II", 0, 0):

@@ -24,9 +24,11 @@ from archs.base import (
     TrapKind,
     UserAccess,
 )
+from archs.thread import ThreadCpu, thread_struct
 from emu.hw.engine import UC_ARCH_PPC, Engine, EngineModel, Stop
 from emu.hw.mmu import FETCH, PageTableFormat, walk
 from emu.hw.ram import Ram
+from emu.hw.registers import Registers
 
 # Unicorn comes after the engine (see emu/hw/native.py).
 from unicorn import UC_MODE_BIG_ENDIAN, UC_MODE_PPC32, UC_MODE_PPC64, Uc  # isort: skip
@@ -111,31 +113,41 @@ def _vsr_offset() -> int:
     return at - 8
 
 
-class PowerPcCpu:
-    """archs.base.Cpu for PowerPC.
+class powerpc_thread(thread_struct):
+    """What the entry code keeps in pt_regs: `trap`, `dar` and `dsisr` are what a signal frame shows, those of the last
+    interrupt."""
 
-    `trap`, `dar` and `dsisr` are what a signal frame shows: those of the last interrupt.
-    """
+    __slots__ = ("dar", "dsisr", "elfv1", "orig_gpr3", "trap")
+
+    def __init__(self, registers: Registers) -> None:
+        super().__init__(registers)
+        self.trap = self.dar = self.dsisr = 0
+        self.orig_gpr3 = 0
+        self.elfv1 = False  # the program is of that ABI
+
+    def assign(self, other: powerpc_thread) -> None:
+        super().assign(other)
+        self.trap, self.dar, self.dsisr = other.trap, other.dar, other.dsisr
+        self.orig_gpr3, self.elfv1 = other.orig_gpr3, other.elfv1
+
+
+class PowerPcCpu(ThreadCpu[powerpc_thread]):
+    """archs.base.Cpu for PowerPC."""
 
     def __init__(self, name: str, ram: Ram, native: bool, serve_inside: bool, wide: bool, little_endian: bool) -> None:
         model = MODEL_64 if wide else MODEL_32
         self.wide = wide
         self.order = "<" if little_endian else ">"
-        self.engine = Engine(model, ram, native=native, serve_inside=serve_inside)
+        super().__init__(Engine(model, ram, native=native, serve_inside=serve_inside), powerpc_thread)
         self.clock: Callable[[], int] = lambda: self.engine.retired() // 4  # virtual ns
         self.in_turn: Callable[[], bool] = lambda: True
         self._timebase = TIMEBASE_64 if wide else TIMEBASE_32
-        self.fault_address = 0
-        self.fault_syndrome = 0
-        self.trap_number = 0
         self.trap_signal = SigInfo(0)
         self.name = name
         self.task: Any = None  # whose registers are in the engine
         self.pins = 0
         self.vdso_address = 0  # where exec mapped Arch.vdso
         self.sigtramp = self.sigtramp_rt = 0  # offsets of the signal trampolines in it
-        self.elfv1 = False
-        self.trap = self.dar = self.dsisr = 0
         self._mask = 0xFFFF_FFFF_FFFF_FFFF if wide else 0xFFFF_FFFF
         self.general = self.engine.batch(GENERAL)
         self._call = self.engine.batch((UC_PPC_REG_0, *(UC_PPC_REG_3 + i for i in range(6))))
@@ -145,7 +157,6 @@ class PowerPcCpu:
         self._pc = self.engine.batch((UC_PPC_REG_PC,))
         self._tls = self.engine.batch((UC_PPC_REG_13 if wide else UC_PPC_REG_2,))
         self._floating = self.engine.batch((*range(UC_PPC_REG_FPR0, UC_PPC_REG_FPR0 + 32), UC_PPC_REG_FPSCR))
-        self.orig_gpr3 = 0
         # What user code runs with: every unit on, so that nothing is loaded lazily.
         self.msr = _USER_MSR | MSR_FP | (MSR_SF | MSR_VEC | MSR_VSX if wide else 0) | (MSR_LE if little_endian else 0)
         self.engine.uc.reg_write(UC_PPC_REG_MSR, self.msr & ~(MSR_IR | MSR_DR | MSR_EE | MSR_ME | MSR_RI))
@@ -169,7 +180,8 @@ class PowerPcCpu:
 
     def set_fault(self, trap: int, dar: int, dsisr: int) -> None:
         """What the last storage interrupt left in regs->trap, dar and dsisr."""
-        self.trap, self.dar, self.dsisr = trap, dar, dsisr
+        thread = self.thread
+        thread.trap, thread.dar, thread.dsisr = trap, dar, dsisr
 
     def run(self, budget: int) -> TrapKind:
         engine = self.engine
@@ -177,30 +189,29 @@ class PowerPcCpu:
         if stop == Stop.TRAP:
             number = engine.trap_number
             if number == EXC_SYSCALL:
-                self.trap = TRAP_SYSCALL
+                self.thread.trap = TRAP_SYSCALL
                 return TrapKind.SYSCALL
             self.pc = engine.pc - 4 & self._mask  # the engine stands behind the instruction
             return self._exception(number)
         if stop == Stop.BUDGET:
             return TrapKind.BUDGET
         if stop == Stop.FAULT:
-            self.fault_address = engine.fault_address & self._mask
-            self.fault_syndrome = engine.fault_syndrome
+            engine.fault_address &= self._mask
             return TrapKind.FAULT
         return self._program_check(engine.pc)
 
     def _exception(self, number: int) -> TrapKind:
         ip = self.engine.pc
         if number == EXC_ALIGN:
-            self.trap = TRAP_ALIGN
-            self.dar = self._effective_address(ip)
-            self.trap_signal = SigInfo(SIGBUS, BUS_ADRALN, addr=self.dar)
+            self.thread.trap = TRAP_ALIGN
+            self.thread.dar = self._effective_address(ip)
+            self.trap_signal = SigInfo(SIGBUS, BUS_ADRALN, addr=self.thread.dar)
             return TrapKind.SIGNAL
         return self._program_check(ip)
 
     def _program_check(self, ip: int) -> TrapKind:
         """program_check_exception: a trap instruction, or one that Linux emulates, or that nobody knows."""
-        self.trap = TRAP_PROGRAM
+        self.thread.trap = TRAP_PROGRAM
         word = self._instruction(ip)
         if word is None:
             self.trap_signal = SigInfo(SIGILL, ILL_ILLOPC, addr=ip)
@@ -258,7 +269,7 @@ class PowerPcCpu:
 
     def syscall_args(self) -> tuple[int, int, int, int, int, int, int]:
         nr, a0, a1, a2, a3, a4, a5 = self._call.read()
-        self.orig_gpr3 = a0
+        self.thread.orig_gpr3 = a0
         return nr & 0xFFFF_FFFF, a0, a1, a2, a3, a4, a5
 
     def set_syscall_result(self, value: int) -> None:
@@ -271,7 +282,7 @@ class PowerPcCpu:
 
     def restart_syscall(self, number: int | None = None) -> None:
         cr = self._result.read()[1]
-        self._result.write((self.orig_gpr3, cr))
+        self._result.write((self.thread.orig_gpr3, cr))
         if number is not None:
             self._r0.write((number,))
         self.pc = self.engine.pc - 4
@@ -282,8 +293,8 @@ class PowerPcCpu:
         regs = [0] * len(GENERAL)
         regs[1] = sp
         if self.wide:
-            self.elfv1 = e_flags & 3 != 2
-            if self.elfv1:
+            self.thread.elfv1 = e_flags & 3 != 2
+            if self.thread.elfv1:
                 data = access.copy_from_user(entry, 16)
                 entry, toc = struct.unpack(self.order + "QQ", data) if data is not None else (0, 0)
                 entry = entry + bias & self._mask
@@ -324,28 +335,6 @@ class PowerPcCpu:
             words[64 + 2 * i] = vectors[i] & (1 << 64) - 1
             words[65 + 2 * i] = vectors[i] >> 64
         self.engine.restore_context(saved)
-
-    def save(self, old: Any = None) -> Any:
-        return (
-            self.engine.save_context(None if old is None else old[0]),
-            self.engine.pc,
-            self.orig_gpr3,
-            self.trap,
-            self.dar,
-            self.dsisr,
-            self.elfv1,
-            self.fault_address,
-            self.fault_syndrome,
-            self.trap_number,
-        )
-
-    def restore(self, context: Any) -> None:
-        (
-            state, pc, self.orig_gpr3, self.trap, self.dar, self.dsisr, self.elfv1, self.fault_address,
-            self.fault_syndrome, self.trap_number,
-        ) = context  # fmt: skip
-        self.engine.restore_context(state)
-        self.engine.pc = pc
 
     def describe(self) -> str:
         names = [*(f"r{i}" for i in range(32)), "nip", "ctr", "link", "xer", "ccr"]

@@ -84,16 +84,16 @@ def _gp_regs(cpu: PowerPcCpu, regs: list[int], msr: int) -> list[int]:
     """elf_gregset_t: r0-r31, nip, msr, orig_gpr3, ctr, link, xer, ccr, softe or mq, trap, dar, dsisr, result, 4."""
     softe = 1 if cpu.wide else 0
     return [
-        *regs[:32], regs[NIP], msr, cpu.orig_gpr3, regs[CTR], regs[LINK], regs[XER], regs[CCR], softe,
-        cpu.trap, cpu.dar, cpu.dsisr, 0, 0, 0, 0, 0,
+        *regs[:32], regs[NIP], msr, cpu.thread.orig_gpr3, regs[CTR], regs[LINK], regs[XER], regs[CCR], softe,
+        cpu.thread.trap, cpu.thread.dar, cpu.thread.dsisr, 0, 0, 0, 0, 0,
     ]  # fmt: skip
 
 
 def _load_gp_regs(cpu: PowerPcCpu, saved: tuple[int, ...]) -> None:
     regs = [*saved[:32], saved[32], saved[35], saved[36], saved[37], saved[38]]
     cpu.general.write(regs)
-    cpu.orig_gpr3 = saved[34]
-    cpu.dar, cpu.dsisr = saved[41], saved[42]
+    cpu.thread.orig_gpr3 = saved[34]
+    cpu.thread.dar, cpu.thread.dsisr = saved[41], saved[42]
     cpu.pc = saved[32] & ~3
 
 
@@ -135,7 +135,7 @@ def setup_rt_frame_64(cpu: PowerPcCpu, access: Any, frame: SigFrameContext, task
     sp = base - SIGNAL_FRAMESIZE_64
     if not access.copy_to_user(sp, struct.pack(order + "Q", regs[1]), where):
         return False
-    if cpu.elfv1:
+    if cpu.thread.elfv1:
         descriptor = access.copy_from_user(frame.action.handler, 16, where)
         if descriptor is None:
             return False

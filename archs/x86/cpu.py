@@ -62,10 +62,12 @@ from archs.base import (
     TrapKind,
     UserAccess,
 )
+from archs.thread import ThreadCpu, thread_struct
 from archs.x86.cpu_models import DEFAULT, CpuModel
 from emu.hw.engine import TRAP_CHECKS, TRAP_ILLEGAL, TRAP_SYSCALL, Engine, EngineModel, Stop
 from emu.hw.mmu import READ, PageTableFormat
 from emu.hw.ram import Ram
+from emu.hw.registers import Registers
 from emu.hw.x86_insn import instruction_bytes, is_canonical, mapped_bytes
 
 MODEL = EngineModel(
@@ -112,12 +114,30 @@ def _counter_read(code: bytes) -> int:
     return 2 if code[:2] == b"\x0f\x31" else 3 if code[:3] == b"\x0f\x01\xf9" else 0
 
 
-class X86Cpu:
+class x86_thread(thread_struct):
+    """struct thread_struct of arch/x86/include/asm/processor.h, and what the entry code keeps in pt_regs."""
+
+    __slots__ = ("checks_alignment", "cr2", "eflags", "error_code", "orig_ax", "trap_nr")
+
+    def __init__(self, registers: Registers) -> None:
+        super().__init__(registers)
+        self.cr2 = self.error_code = self.trap_nr = 0  # of the last exception that was a signal
+        self.orig_ax = 0
+        self.eflags = EFLAGS_FIXED  # as the system call found them
+        self.checks_alignment = False  # EFLAGS.AC is set
+
+    def assign(self, other: x86_thread) -> None:
+        super().assign(other)
+        self.cr2, self.error_code, self.trap_nr = other.cr2, other.error_code, other.trap_nr
+        self.orig_ax, self.eflags, self.checks_alignment = other.orig_ax, other.eflags, other.checks_alignment
+
+
+class X86Cpu(ThreadCpu[x86_thread]):
     """archs.base.Cpu for x86-64."""
 
     def __init__(self, ram: Ram, native: bool, serve_inside: bool, model: CpuModel = DEFAULT) -> None:
         self.model = model
-        self.engine = Engine(MODEL, ram, native=native, serve_inside=serve_inside)
+        super().__init__(Engine(MODEL, ram, native=native, serve_inside=serve_inside), x86_thread)
         self.clock: Callable[[], int] = lambda: self.engine.retired() // 4  # virtual ns, for RDTSC
         self.in_turn: Callable[[], bool] = lambda: True
         self._counter_reads: dict[int, bool] = {}  # where RDTSC was executed; does the engine stop there
@@ -126,9 +146,6 @@ class X86Cpu:
         self.task: Any = None  # whose registers are in the engine
         self.pins = 0
         self.vdso_address = 0
-        self.fault_address = 0
-        self.fault_syndrome = 0
-        self.trap_number = 0
         self.trap_signal = SigInfo(0)
         self.general = self.engine.batch(GENERAL)
         self.floating = self.engine.wide_batch(FLOATING)
@@ -149,9 +166,6 @@ class X86Cpu:
         self._sp = self.engine.batch((UC_X86_REG_RSP,))
         self._pc = self.engine.batch((UC_X86_REG_RIP,))
         self._segments = self.engine.batch((UC_X86_REG_FS_BASE, UC_X86_REG_GS_BASE))
-        self._orig_rax = 0
-        self._eflags = EFLAGS_FIXED
-        self.checks_alignment = False  # EFLAGS.AC is set
         for instruction in (UC_X86_INS_RDTSC, UC_X86_INS_RDTSCP):
             self.engine.hook_instruction(instruction, self._rdtsc)
         self.engine.hook_instruction(UC_X86_INS_CPUID, self._cpuid)
@@ -243,7 +257,7 @@ class X86Cpu:
         engine = self.engine
         if self._watch:
             self._watch_counter_reads()
-        stop = self._run_checked(budget) if self.checks_alignment else engine.run(engine.pc, budget)
+        stop = self._run_checked(budget) if self.thread.checks_alignment else engine.run(engine.pc, budget)
         if self._before_port is not None:
             context, ip = self._before_port
             self._before_port = None
@@ -257,14 +271,12 @@ class X86Cpu:
             if number == TRAP_COUNTER:
                 return TrapKind.COUNTER
             if number in (TRAP_CHECKS, TRAP_UNCHECKED):
-                self.checks_alignment = number == TRAP_CHECKS
+                self.thread.checks_alignment = number == TRAP_CHECKS
                 return TrapKind.EMULATED
             return self._exception(number)
         if stop == Stop.BUDGET:
             return TrapKind.BUDGET
         if stop == Stop.FAULT:
-            self.fault_address = engine.fault_address
-            self.fault_syndrome = engine.fault_syndrome
             return TrapKind.FAULT
         return self._exception(13)  # hlt and its like: privileged
 
@@ -296,8 +308,9 @@ class X86Cpu:
         ip = self.engine.pc
         if vector == 13 and self._iretq(ip):
             return TrapKind.EMULATED
-        self.trap_number = vector
-        self.fault_syndrome = 0
+        thread = self.thread
+        thread.trap_nr = vector
+        thread.error_code = 0
         if vector in _CONTRIBUTORY:
             self.engine.clear_exception()
         if vector == TRAP_ILLEGAL or vector == 6:
@@ -305,7 +318,7 @@ class X86Cpu:
                 done = self._pkru_instruction(ip)
                 if done is not None:
                     return done
-            self.trap_number = 6
+            thread.trap_nr = 6
             self.trap_signal = SigInfo(SIGILL, ILL_ILLOPN, addr=ip)
         elif vector == 0:
             self.trap_signal = SigInfo(SIGFPE, FPE_INTDIV, addr=ip)
@@ -325,7 +338,7 @@ class X86Cpu:
         else:
             if vector >= 32:  # INT with a number that is not for programs: a fault, not a trap
                 self.pc = ip - 2
-            self.trap_number = 13
+            thread.trap_nr = 13
             self.trap_signal = SigInfo(SIGSEGV, SI_KERNEL)
         return TrapKind.SIGNAL
 
@@ -346,7 +359,7 @@ class X86Cpu:
         registers[_RSP] = sp
         registers[_FLAGS] = current & ~EFLAGS_USER | flags & EFLAGS_USER | EFLAGS_FIXED
         self.general.write(registers)
-        self.checks_alignment = flags & EFLAGS_AC != 0
+        self.thread.checks_alignment = flags & EFLAGS_AC != 0
         self.pc = pc
         return True
 
@@ -387,21 +400,23 @@ class X86Cpu:
         return 0
 
     def syscall_args(self) -> tuple[int, int, int, int, int, int, int]:
-        nr, a0, a1, a2, a3, a4, a5, self._eflags = self._call.read()
-        self._orig_rax = nr
+        thread = self.thread
+        nr, a0, a1, a2, a3, a4, a5, thread.eflags = self._call.read()
+        thread.orig_ax = nr
         return nr, a0, a1, a2, a3, a4, a5
 
     def set_syscall_result(self, value: int) -> None:
         # The instruction itself leaves the return address in RCX and the flags in R11.
-        self._result.write((value & 0xFFFF_FFFF_FFFF_FFFF, self.engine.pc, self._eflags))
+        self._result.write((value & 0xFFFF_FFFF_FFFF_FFFF, self.engine.pc, self.thread.eflags))
 
     def restart_syscall(self, number: int | None = None) -> None:
         self.pc = self.engine.pc - 2
-        self._result.write((self._orig_rax if number is None else number, self.engine.pc + 2, self._eflags))
+        thread = self.thread
+        self._result.write((thread.orig_ax if number is None else number, self.engine.pc + 2, thread.eflags))
 
     def start_thread(self, entry: int, sp: int, bias: int, e_flags: int, access: UserAccess) -> None:
         self.general.write([0] * 15 + [sp, entry, EFLAGS_FIXED])
-        self.checks_alignment = False
+        self.thread.checks_alignment = False
         self._segments.write((0, 0))
         self.engine.uc.reg_write(UC_X86_REG_MXCSR, 0x1F80)
         self.engine.uc.reg_write(UC_X86_REG_FPCW, 0x37F)
@@ -420,26 +435,6 @@ class X86Cpu:
     def set_segment_bases(self, fs: int, gs: int) -> None:
         """Set both."""
         self._segments.write((fs, gs))
-
-    def save(self, old: Any = None) -> Any:
-        return (
-            self.engine.save_context(None if old is None else old[0]),
-            self.engine.pc,
-            self._orig_rax,
-            self._eflags,
-            self.checks_alignment,
-            self.fault_address,
-            self.fault_syndrome,
-            self.trap_number,
-        )
-
-    def restore(self, context: Any) -> None:
-        (
-            state, pc, self._orig_rax, self._eflags, self.checks_alignment, self.fault_address, self.fault_syndrome,
-            self.trap_number,
-        ) = context  # fmt: skip
-        self.engine.restore_context(state)
-        self.engine.pc = pc
 
     def describe(self) -> str:
         names = [

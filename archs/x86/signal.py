@@ -169,16 +169,17 @@ def _x64_setup_rt_frame(cpu: X86Cpu, access: Access, frame: SigFrameContext, pkr
     for register in _STORE_ORDER:
         if not put(context + 8 * register, regs[register]):
             return False
+    thread = cpu.thread
     segments = USER_CS | USER_DS << 48
     ok = (
-        put(context + 8 * 20, frame.trap_number)
-        and put(context + 8 * 19, frame.fault_syndrome)
+        put(context + 8 * 20, thread.trap_nr)
+        and put(context + 8 * 19, thread.error_code)
         and put(context + 8 * IP, regs[IP])
         and put(context + 8 * FLAGS, regs[FLAGS])
         and put(context + 8 * 18, segments)
         and put(context + 8 * 23, fx)
         and put(context + 8 * 21, frame.blocked)
-        and put(context + 8 * 22, frame.fault_address)
+        and put(context + 8 * 22, thread.cr2)
         and all(put(context + 8 * (24 + i), 0) for i in range(8))
         and put(base + 304, frame.blocked)
     )
@@ -199,7 +200,7 @@ def _x64_setup_rt_frame(cpu: X86Cpu, access: Access, frame: SigFrameContext, pkr
     regs[SP] = base
     regs[FLAGS] = regs[FLAGS] & ~0x10500 | EFLAGS_FIXED  # DF, RF, TF clear
     cpu.general.write(regs)
-    cpu.checks_alignment = regs[FLAGS] & EFLAGS_AC != 0
+    cpu.thread.checks_alignment = regs[FLAGS] & EFLAGS_AC != 0
     cpu.pc = action.handler
     return True
 
@@ -265,7 +266,7 @@ def _rt_sigreturn(cpu: X86Cpu, access: Access) -> tuple[int, tuple[int, int, int
             if pkru is None:
                 return None
     cpu.general.write(regs)
-    cpu.checks_alignment = regs[FLAGS] & EFLAGS_AC != 0
+    cpu.thread.checks_alignment = regs[FLAGS] & EFLAGS_AC != 0
     cpu.pc = regs[IP]
     # IRET raises #GP for what no program may have: an address that is not canonical, the segments of others.
     strict = struct.unpack_from("<Q", head)[0] & UC_STRICT_RESTORE_SS

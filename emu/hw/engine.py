@@ -26,6 +26,7 @@ from typing import Any
 from emu.hw.mmu import FETCH, READ, WRITE, PageTableFormat, walk
 from emu.hw.native import call, library
 from emu.hw.ram import Ram
+from emu.hw.registers import NativeRegisterFile, RegisterFile, address_of
 from emu.hw.x86_insn import TRAP_GP, instruction_bytes, is_canonical, modifies_memory, reaches_beyond_page
 from emu.hw.x86_watch import FLUSH, REMOVE, Watch
 
@@ -162,16 +163,11 @@ _emu_start = ctypes.CFUNCTYPE(
 _FILLS = ("x86_64", "aarch64", "ppc64", "ppc")
 
 
-def _address_of(function: Any) -> int:
-    return ctypes.cast(function, ctypes.c_void_p).value or 0
-
-
-_RUN = 0 if library is None else _address_of(library.mmscope_run)
-_CONTEXT_SAVE, _CONTEXT_RESTORE = _address_of(uclib.uc_context_save), _address_of(uclib.uc_context_restore)
-_REG_READ_BATCH, _REG_WRITE_BATCH = _address_of(uclib.uc_reg_read_batch), _address_of(uclib.uc_reg_write_batch)
+_RUN = 0 if library is None else address_of(library.mmscope_run)
+_REG_READ_BATCH, _REG_WRITE_BATCH = address_of(uclib.uc_reg_read_batch), address_of(uclib.uc_reg_write_batch)
 if library is not None:
     for _name in _FILLS:
-        ctypes.c_void_p.in_dll(library, f"mmscope_fill_{_name}").value = _address_of(
+        ctypes.c_void_p.in_dll(library, f"mmscope_fill_{_name}").value = address_of(
             getattr(uclib, f"unicorn_fill_tlb_{_name}")
         )
 
@@ -307,6 +303,15 @@ def _own_words(model: EngineModel) -> tuple[int, ...]:
         for at in range(_CONTEXT_HEADER, len(first) - 7, 8)
         if any(other[at : at + 8] != first[at : at + 8] for other in saved[1:])
     )
+
+
+@functools.cache
+def _first_context(model: EngineModel) -> bytes:
+    """A saved context of an engine that has run nothing, x86 in user mode."""
+    if model.uc_arch == UC_ARCH_X86:
+        return _user_mode(model)
+    context = _new_engine(model).context_save()
+    return ctypes.string_at(context.context, context.size)
 
 
 def _library_ranges() -> list[tuple[int, int]]:
@@ -447,9 +452,9 @@ class Engine:
         state.format = model.format
         state.pc_reg = model.pc_reg
         state.trap = _NO_TRAP
-        state.reg_read = _address_of(uclib.uc_reg_read)
-        state.emu_stop = _address_of(uclib.uc_emu_stop)
-        state.emu_start = _address_of(uclib.uc_emu_start)
+        state.reg_read = address_of(uclib.uc_reg_read)
+        state.emu_stop = address_of(uclib.uc_emu_stop)
+        state.emu_start = address_of(uclib.uc_emu_start)
         state.interposed = int(self.serve_inside)
         self.on_fault: Callable[[int, int, int], bool | None] = lambda *_: None
         self._on_fault_c = _ON_FAULT(self._guarded_on_fault) if self.serve_inside else None
@@ -469,11 +474,10 @@ class Engine:
         self._pc_value = ctypes.c_uint64()
         self._reservation = _reservation_offset(model)
         self._reservation_size = 8 if model.pc_size == 8 else 4
-        self._own: dict[int, bytes] = {}  # words of a context that belong to this engine
-        at = _own_words(model)
-        if at:
-            context = uc.context_save()
-            self._own = {offset: ctypes.string_at(context._context.value + offset, 8) for offset in at}
+        where = self._reservation, self._reservation_size, _own_words(model)
+        self.registers = (
+            NativeRegisterFile(uc, *where, _first_context(model)) if self.native else RegisterFile(uc, *where)
+        )
         if model.uc_arch == UC_ARCH_X86:
             context = uc.context_save()
             ctypes.memmove(context.context, _user_mode(model), context.size)
@@ -637,7 +641,7 @@ class Engine:
         """May `on_fault` be called inside the MMU callback: only where serving a fault can neither wait nor let others
         run first."""
         self.serve = on
-        self._state.on_fault = _address_of(self._on_fault_c) if on and self._on_fault_c is not None else None
+        self._state.on_fault = address_of(self._on_fault_c) if on and self._on_fault_c is not None else None
 
     @property
     def root(self) -> int:
@@ -874,25 +878,17 @@ class Engine:
             state.identity = 0
             uclib.uc_ctl(self._uch, FLUSH)
 
-    def save_context(self, old: Any = None) -> Any:
-        """All registers of the CPU, in `old`, a context that is not needed any more, where one is given. A load-linked
-        that waits for its store-conditional is forgotten, as at every return from the kernel."""
-        if old is None:
-            old = self.uc.context_save()
-            old.address = old._context.value
-        else:
-            call(_CONTEXT_SAVE, self._handle, old.address)
-        old.engine = self
+    def save_context(self) -> Any:
+        """All that the CPU is made of. A load-linked that waits for its store-conditional is forgotten, as at every
+        return from the kernel."""
+        context = self.uc.context_save()
         if self._reservation is not None:
-            ctypes.memset(old.address + self._reservation, 0xFF, self._reservation_size)
-        return old
+            ctypes.memset(context._context.value + self._reservation, 0xFF, self._reservation_size)
+        return context
 
     def restore_context(self, context: Any) -> None:
-        """Load registers that `save_context` saved, by this engine or by another one of the same model."""
-        if context.engine is not self:
-            for offset, word in self._own.items():
-                ctypes.memmove(context.address + offset, word, 8)
-        call(_CONTEXT_RESTORE, self._handle, context.address)
+        """Load what `save_context` of this engine saved."""
+        uclib.uc_context_restore(self._uch, context._context)
 
     def clear_exception(self) -> None:
         """x86: the exception that `run` returned has been taken care of; the next one stands for itself."""

@@ -77,7 +77,7 @@ def _search(words: Iterable[int], pattern: bytes) -> Iterator[tuple[int, int]]:
     """Which of the words point to something with the pattern in it, and where that is."""
     with open("/proc/self/maps") as maps:
         lines = [line.split() for line in maps]
-    ranges = [line[0].split("-") for line in lines if line[1] == "rw-p"]
+    ranges = [line[0].split("-") for line in lines if line[1] in ("rw-p", "rwxp")]
     writable = [(int(low, 16), int(high, 16)) for low, high in ranges]
     for i, word in enumerate(words):
         for low, high in writable:

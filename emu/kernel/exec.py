@@ -87,7 +87,6 @@ def load_program(
     process = task.signal
     process.exe = program.name
     process.argv, process.envp = list(argv), list(envp)
-    task.cpu.restore(task.machine.reset_registers(task.arch))
     task.set_pkru(task.arch.init_pkru)
     task.cpu.start_thread(start, sp, relocated, image.flags, task.access)
     task.machine.trace_exec(task, bias, task.cpu.pc)

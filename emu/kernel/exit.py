@@ -75,7 +75,7 @@ def do_exit(task: Task) -> None:
     cpu = mm.cpu
     if cpu is not None and cpu.task is task:
         cpu.task = None
-    task.context = None
+    task.thread = None
     if mm.mm_users == 1:
         machine.detach(mm)
     mmput(mm)

@@ -187,7 +187,7 @@ def copy_process(
             _forget(child)
             return error
     # copy_thread
-    child.context = task.cpu.save(None)
+    child.thread = task.cpu.save()
     registers = child.cpu
     registers.set_syscall_result(0)
     if stack:

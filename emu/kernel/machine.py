@@ -219,20 +219,25 @@ class Machine:
             cpu = self._attach(task)
         other = cpu.task
         if other is not task:
-            if other is not None:
-                other.context = cpu.save(other.context)
             cpu.task = task
-            if task.context is not None:
-                cpu.restore(task.context)
+            if task.thread is None:  # it has not run yet
+                self._first_registers(cpu, other, task)
+            elif other is not None:
+                cpu.switch_to(task.thread)
+            else:
+                cpu.restore(task.thread)
             engine = cpu.engine
             if engine.pkru != task.pkru:
                 engine.set_pkru(task.pkru)
             engine.on_fault = task.entry.user_fault
         return cpu
 
-    def reset_registers(self, arch: Arch) -> Any:
-        """The registers of a CPU that has run nothing, for its `restore`."""
-        return self._reset[arch.name]
+    def _first_registers(self, cpu: Cpu, other: Task | None, task: Task) -> None:
+        """Those of a CPU that has run nothing."""
+        if other is not None:
+            cpu.keep(other.thread)
+        cpu.restore(self._reset[task.arch.name])
+        cpu.thread = task.thread = cpu.new_thread()
 
     def _attach(self, task: Task) -> Cpu:
         """Give an address space an engine: a spare one, a new one, or that of the one attached longest ago."""
@@ -262,7 +267,7 @@ class Machine:
         if cpu is None:
             return
         if cpu.task is not None:
-            cpu.task.context = cpu.save(cpu.task.context)
+            cpu.keep(cpu.task.thread)
             cpu.task = None
         mm.cpu = None
         mm.flush_tlb = lambda: None
@@ -453,7 +458,7 @@ class Machine:
                     self.wake_sleepers()
             elif kind is fault:
                 if not engine.fault_refused:
-                    task.entry.user_fault(cpu.fault_address, cpu.fault_syndrome, engine.pc)
+                    task.entry.user_fault(engine.fault_address, engine.fault_syndrome, engine.pc)
             elif kind is TrapKind.SIGNAL:
                 task.force_sig(cpu.trap_signal)
             elif kind is TrapKind.COUNTER:

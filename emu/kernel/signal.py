@@ -341,9 +341,6 @@ def _handle_signal(task: Task, info: SigInfo, action: SigAction) -> None:
         blocked=oldmask,
         altstack=(base, size, flags),
         on_altstack=enter,
-        fault_address=task.cpu.fault_address,
-        fault_syndrome=task.cpu.fault_syndrome,
-        trap_number=task.cpu.trap_number,
     )
     if not task.arch.setup_rt_frame(task.cpu, task.access, frame):
         # force_sigsegv: no stack to run the handler on.

@@ -259,7 +259,7 @@ def exec_mmap(task: Task, mm: mm_struct) -> int:
     cpu = old.cpu
     if cpu is not None and cpu.task is task:
         cpu.task = None
-    task.context = None
+    task.thread = None
     task.attach_mm(mm)
     machine.set_mm_owner(task)
     mmap_read_unlock(old)

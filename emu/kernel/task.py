@@ -110,7 +110,7 @@ class Task(SchedEntity):
         self.personality = 0x0040000  # ADDR_NO_RANDOMIZE
         self.dumpable = 1
         self.no_new_privs = 0
-        self.context: Any = None  # the registers, while they are not in an engine
+        self.thread: Any = None  # archs.thread.thread_struct; None: it has run nothing of its program
         self.files: files_struct
         self.fs: fs_struct
         self.mm: mm_struct

@@ -30,7 +30,7 @@ def task(request: pytest.FixtureRequest) -> Iterator[Task]:
 def frame(task: Task, altstack: tuple[int, int, int] = NO_STACK, on_altstack: bool = False) -> SigFrameContext:
     info = SigInfo(SIGSEGV, SEGV_MAPERR, addr=0xDEAD_BEE8)
     action = SigAction(HANDLER, SA_SIGINFO | SA_RESTORER, task.cpu.pc)
-    return SigFrameContext(info, action, MASK, altstack, on_altstack, 0xDEAD_BEE8, 6, 14)
+    return SigFrameContext(info, action, MASK, altstack, on_altstack)
 
 
 def registers(task: Task) -> list[int]:

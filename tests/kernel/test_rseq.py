@@ -76,7 +76,7 @@ def test_a_handler_returns_to_where_a_section_that_it_interrupted_is_given_up() 
     words = task.access
     words.values[AREA + 8] = SECTION
     words.written.clear()
-    task.cpu = SimpleNamespace(pc=START + 4, sp=0, fault_address=0, fault_syndrome=0, trap_number=0)
+    task.cpu = SimpleNamespace(pc=START + 4, sp=0)
     frames: list[tuple[int, int]] = []
     task.arch = SimpleNamespace(
         setup_rt_frame=lambda cpu, access, frame: frames.append((cpu.pc, len(access.written))) or True

@@ -301,8 +301,8 @@ class FaultEntry(RecordedFaultEntry):
         _, signo, code, name = FAULT_INFO[esr & ESR_ELx_FSC]
         if not user:
             raise AssertionError(f"{name} in kernel mode at {address:#x} (ESR {esr:#x})")
-        self.cpu.thread_fault_address = 0
-        self.cpu.thread_fault_code = esr
+        self.cpu.thread.fault_address = 0
+        self.cpu.thread.fault_code = esr
         return self.signal(signo, code, address)
 
     def do_kernel_fault(self, esr: int) -> bool:
@@ -322,8 +322,8 @@ class FaultEntry(RecordedFaultEntry):
                 esr = esr & (ESR_ELx_EC_MASK | ESR_ELx_IL) | ESR_ELx_FSC_FAULT
             else:
                 esr = 0
-        self.cpu.thread_fault_address = address
-        self.cpu.thread_fault_code = esr
+        self.cpu.thread.fault_address = address
+        self.cpu.thread.fault_code = esr
 
     def signal(self, signo: int, code: int, address: int) -> bool:
         """arm64_force_sig_fault."""

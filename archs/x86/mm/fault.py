@@ -212,10 +212,10 @@ class FaultEntry(RecordedFaultEntry):
             self.served = Served.FIXUP
             return False
         self.served = Served.SIGNAL
-        cpu = self.cpu
-        cpu.fault_address = address
+        thread = self.cpu.thread  # set_signal_archinfo
+        thread.cr2 = address
         # The guest must not learn what is mapped in the kernel's half: it always looks present.
-        cpu.fault_syndrome = error_code | X86_PF_PROT if address >= TASK_SIZE_MAX else error_code
-        cpu.trap_number = X86_TRAP_PF
+        thread.error_code = error_code | X86_PF_PROT if address >= TASK_SIZE_MAX else error_code
+        thread.trap_nr = X86_TRAP_PF
         self.force_sig(SigInfo(signo, code, addr=address, pkey=pkey))
         return False

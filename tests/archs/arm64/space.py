@@ -78,7 +78,7 @@ class Space:
                 return kind
             if self.signals:  # sent inside the MMU callback
                 return kind
-            if not self.entry.user_fault(self.cpu.fault_address, self.cpu.fault_syndrome, self.cpu.pc):
+            if not self.entry.user_fault(self.cpu.engine.fault_address, self.cpu.engine.fault_syndrome, self.cpu.pc):
                 return kind
 
     def x(self, register: int) -> int:

@@ -76,20 +76,20 @@ def test_system_call_again(space: Space) -> None:
 )
 def test_undefined(space: Space, word: int) -> None:
     space.load(NOP, word)
-    space.cpu.thread_fault_address = space.cpu.thread_fault_code = 5
+    space.cpu.thread.fault_address = space.cpu.thread.fault_code = 5
     assert space.run() == TrapKind.SIGNAL
     assert space.cpu.trap_signal == SigInfo(SIGILL, ILL_ILLOPC, addr=CODE + 4)
     assert space.cpu.pc == CODE + 4
-    assert (space.cpu.thread_fault_address, space.cpu.thread_fault_code) == (0, 0)
+    assert (space.cpu.thread.fault_address, space.cpu.thread.fault_code) == (0, 0)
 
 
 def test_breakpoint(space: Space) -> None:
     space.load(NOP, 0xD4200020)  # brk #1
-    space.cpu.thread_fault_code = 5
+    space.cpu.thread.fault_code = 5
     assert space.run() == TrapKind.SIGNAL
     assert space.cpu.trap_signal == SigInfo(SIGTRAP, TRAP_BRKPT, addr=CODE + 4)
     assert space.cpu.pc == CODE + 4
-    assert space.cpu.thread_fault_code == 5  # Linux leaves the last fault's there
+    assert space.cpu.thread.fault_code == 5  # Linux leaves the last fault's there
 
 
 def test_misaligned_exclusive_access(space: Space) -> None:
@@ -100,9 +100,9 @@ def test_misaligned_exclusive_access(space: Space) -> None:
         space.set_x(1, DATA + 9)
         assert space.run() == TrapKind.FAULT
         esr = 0x24 << 26 | 1 << 25 | 0x21
-        assert (space.cpu.fault_address, space.cpu.fault_syndrome) == (DATA + 9, esr)
+        assert (space.cpu.engine.fault_address, space.cpu.engine.fault_syndrome) == (DATA + 9, esr)
         assert space.signals == [SigInfo(SIGBUS, BUS_ADRALN, addr=DATA + 9)]
-        assert (space.cpu.thread_fault_address, space.cpu.thread_fault_code) == (DATA + 9, esr)
+        assert (space.cpu.thread.fault_address, space.cpu.thread.fault_code) == (DATA + 9, esr)
         assert space.cpu.pc == CODE + (page << 12)
 
 
@@ -175,14 +175,14 @@ def test_save_and_restore(space: Space) -> None:
     vectors = bytes(range(256)) * 2
     space.cpu.write_fp(vectors, 0x1F, 0x0100_0000)
     space.cpu.set_tls(0x1234)
-    space.cpu.thread_fault_code = 9
+    space.cpu.thread.fault_code = 9
     saved = space.cpu.save()
     space.cpu.start_thread(CODE, 0, 0, 0, space.access)
-    space.cpu.thread_fault_code = 0
+    space.cpu.thread.fault_code = 0
     space.cpu.restore(saved)
     assert space.cpu.general.read() == regs
     assert space.cpu.read_fp() == (vectors, 0x1F, 0x0100_0000)
-    assert space.cpu.thread_fault_code == 9
+    assert space.cpu.thread.fault_code == 9
     assert "x30=5b sp=5e pc=400000 pstate=60000000" in space.cpu.describe()
     assert space.run() == TrapKind.SYSCALL
 

@@ -65,7 +65,7 @@ def test_every_fault_status(status: int) -> None:
     else:
         expected = SigInfo(SIGKILL, SI_KERNEL, addr=DATA + 8)
     assert space.signals == [expected]
-    assert (space.cpu.thread_fault_address, space.cpu.thread_fault_code) == thread
+    assert (space.cpu.thread.fault_address, space.cpu.thread.fault_code) == thread
 
 
 def test_names_of_fault_statuses() -> None:
@@ -112,8 +112,8 @@ def test_required_permission(locking: str, flags: int, esr: int, allowed: bool) 
     assert space.entry.user_fault(DATA + 4, esr | TRANSLATION, CODE) is allowed
     assert space.signals == ([] if allowed else [SigInfo(SIGSEGV, SEGV_ACCERR, addr=DATA + 4)])
     if not allowed:
-        assert space.cpu.thread_fault_address == DATA + 4
-        assert space.cpu.thread_fault_code == esr | TRANSLATION
+        assert space.cpu.thread.fault_address == DATA + 4
+        assert space.cpu.thread.fault_code == esr | TRANSLATION
     assert not space.mm.mmap_lock.is_locked()
 
 
@@ -186,8 +186,8 @@ def test_kernel_address_always_looks_unmapped(esr: int) -> None:
     space = Space()
     assert not space.entry.user_fault(KERNEL, esr & ~0x3F | 4, CODE)
     assert space.signals == [SigInfo(SIGSEGV, SEGV_MAPERR, addr=KERNEL)]
-    assert space.cpu.thread_fault_address == KERNEL
-    assert space.cpu.thread_fault_code == esr & ~0x3F | 4
+    assert space.cpu.thread.fault_address == KERNEL
+    assert space.cpu.thread.fault_code == esr & ~0x3F | 4
     assert space.memory.vmstat["vma_lock_abort"] == 0  # nothing was looked up
 
 
@@ -195,11 +195,11 @@ def test_sanitised_syndrome_keeps_only_what_programs_know() -> None:
     space = Space()
     noise = 1 << 24 | 1 << 14 | 1 << 7 | FNV
     space.entry.user_fault(KERNEL, DABT | WNR | CM | noise | 5, CODE)
-    assert space.cpu.thread_fault_code == DABT | WNR | CM | 4
+    assert space.cpu.thread.fault_code == DABT | WNR | CM | 4
     space.entry.user_fault(KERNEL, IABT | WNR | noise | 5, CODE)
-    assert space.cpu.thread_fault_code == IABT | 4
+    assert space.cpu.thread.fault_code == IABT | 4
     space.entry.user_fault(KERNEL, DABT_EL1 | 33, CODE)
-    assert space.cpu.thread_fault_code == 0
+    assert space.cpu.thread.fault_code == 0
 
 
 def test_address_between_the_halves_is_an_access_by_nobody() -> None:
@@ -260,7 +260,7 @@ def test_a_guest_with_tagged_pointers() -> None:
     space.set_x(1, 0xC3 << 56 | DATA + 0x1008)
     assert space.run() == TrapKind.FAULT
     assert space.signals == [SigInfo(SIGSEGV, SEGV_MAPERR, addr=0xC3 << 56 | DATA + 0x1008)]
-    assert space.cpu.thread_fault_address == DATA + 0x1008
+    assert space.cpu.thread.fault_address == DATA + 0x1008
 
 
 def test_a_guest_that_branches_to_a_tagged_address() -> None:

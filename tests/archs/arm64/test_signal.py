@@ -65,7 +65,7 @@ def context(
     on_altstack: bool = False,
 ) -> SigFrameContext:
     action = SigAction(handler=HANDLER, flags=flags, restorer=RESTORER)
-    return SigFrameContext(info, action, MASK, altstack, on_altstack, 0, 0, 0)
+    return SigFrameContext(info, action, MASK, altstack, on_altstack)
 
 
 def u64(space: Space, address: int) -> int:
@@ -84,7 +84,7 @@ def test_layout_of_the_frame() -> None:
     space = ready()
     cpu = space.cpu
     regs = cpu.general.read()
-    cpu.thread_fault_address, cpu.thread_fault_code = 0xDEAD_BEE8, 0x9200_0046
+    cpu.thread.fault_address, cpu.thread.fault_code = 0xDEAD_BEE8, 0x9200_0046
     assert ARCH.setup_rt_frame(cpu, space.access, context(altstack=(ALTSTACK, 0x4000, 0)))
     sp = cpu.sp
     record = sp + SIZEOF_SIGINFO + SIZEOF_UCONTEXT
@@ -170,7 +170,7 @@ def test_minimum_stack_size_is_enough_and_no_less() -> None:
     size = ARCH.elf.minsigstksz
     assert size == SIZEOF_SIGINFO + SIZEOF_UCONTEXT + 16 + 16
     space = ready()
-    space.cpu.thread_fault_code = 1
+    space.cpu.thread.fault_code = 1
     frame = context(altstack=(ALTSTACK + 0x1008, size, 0), on_altstack=True)
     assert ARCH.setup_rt_frame(space.cpu, space.access, frame)
     assert space.cpu.sp >= ALTSTACK + 0x1008

@@ -38,8 +38,8 @@ def test_misaligned(name: str) -> None:
 def test_the_flag_is_a_tasks_own(native: bool) -> None:
     cpu = ARCHES[0].make_cpu(Ram(1 << 20), native, False)
     without = cpu.save()
-    cpu.checks_alignment = True  # type: ignore[attr-defined]
+    cpu.thread.checks_alignment = True  # type: ignore[attr-defined]
     with_it = cpu.save()
     for saved, expected in ((without, False), (with_it, True), (without, False)):
         cpu.restore(saved)
-        assert cpu.checks_alignment is expected  # type: ignore[attr-defined]
+        assert cpu.thread.checks_alignment is expected  # type: ignore[attr-defined]

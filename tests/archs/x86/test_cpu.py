@@ -29,7 +29,7 @@ def run(code: bytes, cpu_model: str | None = None) -> tuple[Task, TrapKind]:
     cpu.pc = CODE
     task.machine.sched.enter_guest(cpu.engine.counts)
     kind = cpu.run(1 << 20)
-    while kind == TrapKind.FAULT and task.entry.user_fault(cpu.fault_address, cpu.fault_syndrome, cpu.pc):
+    while kind == TrapKind.FAULT and task.entry.user_fault(cpu.engine.fault_address, cpu.engine.fault_syndrome, cpu.pc):
         kind = cpu.run(1 << 20)
     return task, kind
 
@@ -69,7 +69,7 @@ def test_the_size_of_a_signal_frame_is_the_models() -> None:
         cpu.sp = sp = cpu.sp & -64
         action = SigAction(CODE, 4 | 0x04000000, CODE)
         assert task.arch.setup_rt_frame(
-            cpu, task.access, SigFrameContext(SigInfo(SIGILL), action, 0, (0, 0, 2), False, 0, 0, 6)
+            cpu, task.access, SigFrameContext(SigInfo(SIGILL), action, 0, (0, 0, 2), False)
         )
         below[model.name] = sp - cpu.sp
         assert model.xstate_size + 440 < sp - 128 - cpu.sp <= model.minsigstksz == task.arch.elf.minsigstksz

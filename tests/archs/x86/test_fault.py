@@ -70,9 +70,9 @@ def test_addresses_of_the_kernel_look_present(code: int) -> None:
     address = 0xFFFF_8000_0000_1234
     assert not box.entry.user_fault(address, code, IP)
     assert box.signals == [SigInfo(SIGSEGV, SEGV_MAPERR, addr=address)]
-    assert box.entry.cpu.fault_syndrome == code | X86_PF_PROT
-    assert box.entry.cpu.fault_address == address
-    assert box.entry.cpu.trap_number == 14
+    assert box.entry.cpu.thread.error_code == code | X86_PF_PROT
+    assert box.entry.cpu.thread.cr2 == address
+    assert box.entry.cpu.thread.trap_nr == 14
     assert box.memory.vmstat["vma_lock_abort"] == 0, "a VMA was looked up"
     assert not box.entry.user_fault(TASK_SIZE_MAX, READ, IP)
 
@@ -80,7 +80,7 @@ def test_addresses_of_the_kernel_look_present(code: int) -> None:
 def test_a_hole_tells_the_code_as_it_is() -> None:
     box = make_box()
     assert not box.entry.user_fault(BASE, WRITE, IP)
-    assert (box.signals[-1].code, box.entry.cpu.fault_syndrome) == (SEGV_MAPERR, WRITE)
+    assert (box.signals[-1].code, box.entry.cpu.thread.error_code) == (SEGV_MAPERR, WRITE)
 
 
 def test_protection_key() -> None:
