@@ -26,7 +26,7 @@ from typing import Any
 from emu.hw.mmu import FETCH, READ, WRITE, PageTableFormat, walk
 from emu.hw.native import call, library
 from emu.hw.ram import Ram
-from emu.hw.registers import NativeRegisterFile, RegisterFile, address_of
+from emu.hw.registers import CONTEXT_HEADER, NativeRegisterFile, RegisterFile, address_of
 from emu.hw.x86_insn import TRAP_GP, instruction_bytes, is_canonical, modifies_memory, reaches_beyond_page
 from emu.hw.x86_watch import FLUSH, REMOVE, Watch
 
@@ -285,9 +285,6 @@ def _exception_in_flight(model: EngineModel) -> int:
     return candidates.pop()
 
 
-_CONTEXT_HEADER = 40  # bytes of struct uc_context before the registers
-
-
 @functools.cache
 def _own_words(model: EngineModel) -> tuple[int, ...]:
     """Where in a saved context pointers to memory of the engine itself lie (the software-loaded TLB of a PowerPC 603):
@@ -300,7 +297,7 @@ def _own_words(model: EngineModel) -> tuple[int, ...]:
     first = saved[0]
     return tuple(
         at
-        for at in range(_CONTEXT_HEADER, len(first) - 7, 8)
+        for at in range(CONTEXT_HEADER, len(first) - 7, 8)
         if any(other[at : at + 8] != first[at : at + 8] for other in saved[1:])
     )
 

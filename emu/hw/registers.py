@@ -16,6 +16,7 @@ from unicorn import Uc  # isort: skip
 from unicorn.unicorn_py3.unicorn import uclib  # isort: skip
 
 _LINE, _GROUP = 64, 64  # of _registers.c
+CONTEXT_HEADER = 40  # bytes of struct uc_context before the registers
 
 
 class _Bank(ctypes.Structure):
@@ -26,6 +27,7 @@ class _Bank(ctypes.Structure):
         ("save", ctypes.c_void_p),
         ("restore", ctypes.c_void_p),
         ("context", ctypes.c_void_p),
+        ("data", ctypes.c_void_p),
         ("base", ctypes.c_void_p),
         ("size", ctypes.c_uint64),
         ("reservation", ctypes.c_int64),
@@ -33,7 +35,7 @@ class _Bank(ctypes.Structure):
         ("owned", ctypes.c_uint64),
         ("owned_at", ctypes.POINTER(ctypes.c_uint64)),
         ("owned_word", ctypes.POINTER(ctypes.c_uint64)),
-        ("dirty", ctypes.POINTER(ctypes.c_uint64)),
+        ("kept", ctypes.POINTER(ctypes.c_uint64)),
     )
 
 
@@ -105,18 +107,18 @@ class NativeRegisterFile(RegisterFile):
         """`base`: a saved context, the same one for all engines of the model."""
         super().__init__(uc, reservation, reservation_size, owned)
         self._context = uc.context_save()
-        self._base = base
-        size = len(base)
+        self._base = base[CONTEXT_HEADER:]
+        start, size = self._context._context.value, len(self._base)
+        ctypes.memmove(start + CONTEXT_HEADER, self._base, size)
         groups = -(-(size // _LINE) // _GROUP)
         self._room = 8 * groups + _LINE + size
         words = [int.from_bytes(word, sys.byteorder) for word in self._owned.values()]
         self._bank = _Bank(
-            uc=self._handle, save=_SAVE, restore=_RESTORE, context=self._context._context.value,
-            base=ctypes.cast(ctypes.c_char_p(base), ctypes.c_void_p), size=size,
-            reservation=-1 if reservation is None else reservation, reservation_size=reservation_size,
-            owned=len(words), owned_at=(ctypes.c_uint64 * len(words))(*self._owned),
-            owned_word=(ctypes.c_uint64 * len(words))(*words),
-            dirty=(ctypes.c_uint64 * groups)(*([(1 << 64) - 1] * groups)),
+            uc=self._handle, save=_SAVE, restore=_RESTORE, context=start, data=start + CONTEXT_HEADER,
+            base=ctypes.cast(ctypes.c_char_p(self._base), ctypes.c_void_p), size=size,
+            reservation=-1 if reservation is None else reservation - CONTEXT_HEADER, reservation_size=reservation_size,
+            owned=len(words), owned_at=(ctypes.c_uint64 * len(words))(*(at - CONTEXT_HEADER for at in self._owned)),
+            owned_word=(ctypes.c_uint64 * len(words))(*words), kept=(ctypes.c_uint64 * groups)(),
         )  # fmt: skip
         self._bank_address = ctypes.addressof(self._bank)
 

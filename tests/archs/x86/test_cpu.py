@@ -68,9 +68,7 @@ def test_the_size_of_a_signal_frame_is_the_models() -> None:
         cpu = task.cpu
         cpu.sp = sp = cpu.sp & -64
         action = SigAction(CODE, 4 | 0x04000000, CODE)
-        assert task.arch.setup_rt_frame(
-            cpu, task.access, SigFrameContext(SigInfo(SIGILL), action, 0, (0, 0, 2), False)
-        )
+        assert task.arch.setup_rt_frame(cpu, task.access, SigFrameContext(SigInfo(SIGILL), action, 0, (0, 0, 2), False))
         below[model.name] = sp - cpu.sp
         assert model.xstate_size + 440 < sp - 128 - cpu.sp <= model.minsigstksz == task.arch.elf.minsigstksz
     assert below["emerald-rapids"] - below["milan"] == 256
