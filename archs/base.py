@@ -71,6 +71,10 @@ class TrapKind(IntEnum):
     EMULATED = 4  # the architecture's code handled the instruction itself (mfpvr, cpuid ...): just go on
 
 
+# Each found once: see STOP_FAULT in emu/hw/engine.py.
+KIND_BUDGET, KIND_FAULT, KIND_SYSCALL = TrapKind.BUDGET, TrapKind.FAULT, TrapKind.SYSCALL
+
+
 class Cpu(Protocol):
     """The guest-visible CPU state of the running task on one engine (archs/*/cpu.py)."""
 

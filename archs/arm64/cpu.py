@@ -9,6 +9,9 @@ from typing import Any
 from archs.base import (
     BUS_ADRALN,
     ILL_ILLOPC,
+    KIND_BUDGET,
+    KIND_FAULT,
+    KIND_SYSCALL,
     SIGBUS,
     SIGILL,
     SIGTRAP,
@@ -18,7 +21,7 @@ from archs.base import (
     UserAccess,
 )
 from archs.thread import ThreadCpu, thread_struct
-from emu.hw.engine import Engine, EngineModel, Stop
+from emu.hw.engine import STOP_BUDGET, STOP_FAULT, STOP_TRAP, Engine, EngineModel
 from emu.hw.mmu import FETCH, PageTableFormat, walk
 from emu.hw.ram import Ram
 from emu.hw.registers import Registers
@@ -172,15 +175,15 @@ class Arm64Cpu(ThreadCpu[arm64_thread]):
     def run(self, budget: int) -> TrapKind:
         engine = self.engine
         stop = engine.run(engine.pc, budget)
-        if stop == Stop.TRAP:
+        if stop is STOP_TRAP:
             number = engine.trap_number
             if number == EXC_SVC:
-                return TrapKind.SYSCALL
+                return KIND_SYSCALL
             return self._exception(number)
-        if stop == Stop.BUDGET:
-            return TrapKind.BUDGET
-        if stop == Stop.FAULT:
-            return TrapKind.FAULT
+        if stop is STOP_BUDGET:
+            return KIND_BUDGET
+        if stop is STOP_FAULT:
+            return KIND_FAULT
         return self._undefined(engine.pc)
 
     def _exception(self, number: int) -> TrapKind:

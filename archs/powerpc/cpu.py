@@ -16,6 +16,9 @@ from archs.base import (
     BUS_ADRALN,
     ILL_ILLOPC,
     ILL_PRVOPC,
+    KIND_BUDGET,
+    KIND_FAULT,
+    KIND_SYSCALL,
     SIGBUS,
     SIGILL,
     SIGTRAP,
@@ -25,7 +28,7 @@ from archs.base import (
     UserAccess,
 )
 from archs.thread import ThreadCpu, thread_struct
-from emu.hw.engine import UC_ARCH_PPC, Engine, EngineModel, Stop
+from emu.hw.engine import STOP_BUDGET, STOP_FAULT, STOP_TRAP, UC_ARCH_PPC, Engine, EngineModel
 from emu.hw.mmu import FETCH, PageTableFormat, walk
 from emu.hw.ram import Ram
 from emu.hw.registers import Registers
@@ -186,18 +189,18 @@ class PowerPcCpu(ThreadCpu[powerpc_thread]):
     def run(self, budget: int) -> TrapKind:
         engine = self.engine
         stop = engine.run(engine.pc, budget)
-        if stop == Stop.TRAP:
+        if stop is STOP_TRAP:
             number = engine.trap_number
             if number == EXC_SYSCALL:
                 self.thread.trap = TRAP_SYSCALL
-                return TrapKind.SYSCALL
+                return KIND_SYSCALL
             self.pc = engine.pc - 4 & self._mask  # the engine stands behind the instruction
             return self._exception(number)
-        if stop == Stop.BUDGET:
-            return TrapKind.BUDGET
-        if stop == Stop.FAULT:
+        if stop is STOP_BUDGET:
+            return KIND_BUDGET
+        if stop is STOP_FAULT:
             engine.fault_address &= self._mask
-            return TrapKind.FAULT
+            return KIND_FAULT
         return self._program_check(engine.pc)
 
     def _exception(self, number: int) -> TrapKind:

@@ -51,6 +51,9 @@ from archs.base import (
     FPE_FLTUND,
     FPE_INTDIV,
     ILL_ILLOPN,
+    KIND_BUDGET,
+    KIND_FAULT,
+    KIND_SYSCALL,
     SI_KERNEL,
     SIGBUS,
     SIGFPE,
@@ -64,7 +67,17 @@ from archs.base import (
 )
 from archs.thread import ThreadCpu, thread_struct
 from archs.x86.cpu_models import DEFAULT, CpuModel
-from emu.hw.engine import TRAP_CHECKS, TRAP_ILLEGAL, TRAP_SYSCALL, Engine, EngineModel, Stop
+from emu.hw.engine import (
+    STOP_BUDGET,
+    STOP_FAULT,
+    STOP_TRAP,
+    TRAP_CHECKS,
+    TRAP_ILLEGAL,
+    TRAP_SYSCALL,
+    Engine,
+    EngineModel,
+    Stop,
+)
 from emu.hw.mmu import READ, PageTableFormat
 from emu.hw.ram import Ram
 from emu.hw.registers import Registers
@@ -264,20 +277,20 @@ class X86Cpu(ThreadCpu[x86_thread]):
             engine.restore_context(context)
             self.pc = ip
             return self._exception(13)
-        if stop == Stop.TRAP:
+        if stop is STOP_TRAP:
             number = engine.trap_number
             if number == TRAP_SYSCALL:
-                return TrapKind.SYSCALL
+                return KIND_SYSCALL
             if number == TRAP_COUNTER:
                 return TrapKind.COUNTER
             if number in (TRAP_CHECKS, TRAP_UNCHECKED):
                 self.thread.checks_alignment = number == TRAP_CHECKS
                 return TrapKind.EMULATED
             return self._exception(number)
-        if stop == Stop.BUDGET:
-            return TrapKind.BUDGET
-        if stop == Stop.FAULT:
-            return TrapKind.FAULT
+        if stop is STOP_BUDGET:
+            return KIND_BUDGET
+        if stop is STOP_FAULT:
+            return KIND_FAULT
         return self._exception(13)  # hlt and its like: privileged
 
     def _run_checked(self, budget: int) -> Stop:

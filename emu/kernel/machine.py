@@ -229,7 +229,6 @@ class Machine:
             engine = cpu.engine
             if engine.pkru != task.pkru:
                 engine.set_pkru(task.pkru)
-            engine.on_fault = task.entry.user_fault
         return cpu
 
     def _first_registers(self, cpu: Cpu, other: Task | None, task: Task) -> None:
@@ -404,7 +403,7 @@ class Machine:
                 break
             if rcu.pending or rcu.checked:
                 rcu.quiescent()
-            if len(tp.rows) > 8192:
+            if len(tp.rows) > 512:
                 self.on_idle_rows()
             if task.rseq[0] and (sched.rq.nr_switches != switches or sched.rq is not rq or task.rseq_restart):
                 rq, switches = sched.rq, sched.rq.nr_switches
@@ -429,16 +428,14 @@ class Machine:
             serve = sched.alone and not rcu.pending
             if engine.serve is not serve:
                 engine.set_serve(serve)
-            timed = serve and until != INFINITY
-            if timed:
-                task.entry.deadline = until
-                engine.on_fault = task.entry.user_fault_before
+            if serve:
+                entry = task.entry
+                entry.deadline = until
+                engine.on_fault = entry.user_fault if until == INFINITY else entry.user_fault_before
             budget = max(4, min(SLICE, until - sched.clock << 2))
             sched.enter_guest(engine.counts)
             kind = cpu.run(budget)
             sched.leave_guest()
-            if timed:
-                engine.on_fault = task.entry.user_fault
             if kind is syscall:
                 number, a0, a1, a2, a3, a4, a5 = cpu.syscall_args()
                 sched.charge(syscall_ns)

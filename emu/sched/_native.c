@@ -16,6 +16,7 @@ enum { OWNER, COPIES, FREE_AT, ARRIVES, SETTLED, WAIT, TRANSFERS, LINE_SLOTS };
 enum { BUSY, CLOCK, CURRENT, END, HORIZON, NOISE, RQ, RQS, TIMER_DUE, TP, TRANSFER, TRANSFER_HOLD, SCHED_SLOTS };
 enum { RQ_CLOCK, RQ_CURR, RQ_ID, RQ_SLOTS };
 enum { TP_CPU, TP_CURRENT, TP_PID, TP_TID, TP_SLOTS };
+enum { TASK_GREENLET, TASK_PID, TASK_TGID, TASK_WAITS, TASK_SLOTS };
 
 static const char *const line_names[] = {"owner", "copies", "free_at", "arrives", "settled", "wait", "transfers"};
 static const char *const sched_names[] = {
@@ -24,10 +25,12 @@ static const char *const sched_names[] = {
 };
 static const char *const rq_names[] = {"clock", "curr", "id"};
 static const char *const tp_names[] = {"cpu", "current", "pid", "tid"};
-static Py_ssize_t line_at[LINE_SLOTS], sched_at[SCHED_SLOTS], rq_at[RQ_SLOTS], tp_at[TP_SLOTS];
-static PyTypeObject *line_type, *sched_type, *rq_type, *tp_type;
+static const char *const task_names[] = {"greenlet", "pid", "tgid", "waits"};
+static Py_ssize_t line_at[LINE_SLOTS], sched_at[SCHED_SLOTS], rq_at[RQ_SLOTS], tp_at[TP_SLOTS],
+    task_at[TASK_SLOTS];
+static PyTypeObject *line_type, *sched_type, *rq_type, *tp_type, *task_type;
 static PyObject *write_in_python, *cmpxchg_in_python, *turn_in_python;
-static PyObject *name_greenlet, *name_pid, *name_slowly, *name_switch, *name_tgid, *name_waits;
+static PyObject *name_slowly, *name_switch;
 static long long settle, run_ahead, lookahead;
 
 static PyObject **slot(PyObject *object, Py_ssize_t at)
@@ -35,17 +38,39 @@ static PyObject **slot(PyObject *object, Py_ssize_t at)
     return (PyObject **)((char *)object + at);
 }
 
+/* PyLong_AsLongLong, which is a call for each of some fifty numbers a fault, for numbers of up to 60 bits. */
+static inline long long as_number(PyObject *number)
+{
+#if PY_VERSION_HEX < 0x030c0000 && PYLONG_BITS_IN_DIGIT == 30
+    const digit *digits = ((PyLongObject *)number)->ob_digit;
+
+    switch (Py_SIZE(number)) {
+    case 0:
+        return 0;
+    case 1:
+        return digits[0];
+    case 2:
+        return digits[0] | (long long)digits[1] << PyLong_SHIFT;
+    }
+#endif
+    return PyLong_AsLongLong(number);
+}
+
 static long long get(PyObject *object, Py_ssize_t at)
 {
-    return PyLong_AsLongLong(*slot(object, at));
+    return as_number(*slot(object, at));
 }
 
 /* A moment in ns, which may be so late that it does not fit. */
 static long long get_moment(PyObject *object, Py_ssize_t at)
 {
+    PyObject *number = *slot(object, at);
     int overflow;
-    long long moment = PyLong_AsLongLongAndOverflow(*slot(object, at), &overflow);
+    long long moment;
 
+    if (Py_SIZE(number) >= 0 && Py_SIZE(number) <= 2)
+        return as_number(number);
+    moment = PyLong_AsLongLongAndOverflow(number, &overflow);
     return overflow > 0 ? LLONG_MAX : moment;
 }
 
@@ -86,7 +111,7 @@ static int look(PyObject *line, PyObject *sched, struct access *to)
     row = PyList_GET_ITEM(rows, to->owner);
     if (!PyList_Check(row) || to->cpu >= PyList_GET_SIZE(row))
         return 0;
-    to->journey = PyLong_AsLongLong(PyList_GET_ITEM(row, to->cpu));
+    to->journey = as_number(PyList_GET_ITEM(row, to->cpu));
     to->held = to->journey * get(sched, sched_at[TRANSFER_HOLD]) / 100;
     return 1;
 }
@@ -135,28 +160,40 @@ static PyObject *cmpxchg_line(PyObject *line, PyObject *sched)
     return use_line(line, sched, 2, cmpxchg_in_python);
 }
 
-/* The heap of (clock, number) of the CPUs that wait: is `a` before `b`. */
-static int before(PyObject *a, PyObject *b)
-{
-    long long x = PyLong_AsLongLong(PyTuple_GET_ITEM(a, 0)), y = PyLong_AsLongLong(PyTuple_GET_ITEM(b, 0));
+/* What the heap of the CPUs that wait is ordered by: (clock, number). */
+struct place { long long clock, number; };
 
-    if (x != y)
-        return x < y;
-    return PyLong_AsLongLong(PyTuple_GET_ITEM(a, 1)) < PyLong_AsLongLong(PyTuple_GET_ITEM(b, 1));
+static inline struct place place_of(PyObject *entry)
+{
+    struct place place = {as_number(PyTuple_GET_ITEM(entry, 0)), as_number(PyTuple_GET_ITEM(entry, 1))};
+
+    return place;
+}
+
+static inline int before(struct place a, struct place b)
+{
+    return a.clock < b.clock || (a.clock == b.clock && a.number < b.number);
 }
 
 /* heapq.heappushpop of a heap that is not empty; takes over the reference to `entry`, and gives one away. */
 static PyObject *push_pop(PyObject *heap, PyObject *entry)
 {
     PyObject **items = ((PyListObject *)heap)->ob_item, *first = items[0];
+    const struct place mine = place_of(entry);
     Py_ssize_t size = PyList_GET_SIZE(heap), hole = 0, child;
 
-    if (!before(first, entry))
+    if (!before(place_of(first), mine))
         return entry;
     while ((child = 2 * hole + 1) < size) {
-        if (child + 1 < size && before(items[child + 1], items[child]))
-            child++;
-        if (!before(items[child], entry))
+        struct place least = place_of(items[child]);
+        if (child + 1 < size) {
+            const struct place other = place_of(items[child + 1]);
+            if (before(other, least)) {
+                least = other;
+                child++;
+            }
+        }
+        if (!before(least, mine))
             break;
         items[hole] = items[child];
         hole = child;
@@ -189,25 +226,29 @@ static PyObject *next_turn(PyObject *sched, PyObject *unused)
     if (PyList_GET_SIZE(busy) == 0)
         Py_RETURN_NONE;
     due = get_moment(sched, sched_at[TIMER_DUE]);
-    first = PyLong_AsLongLong(PyTuple_GET_ITEM(PyList_GET_ITEM(busy, 0), 0));
+    first = as_number(PyTuple_GET_ITEM(PyList_GET_ITEM(busy, 0), 0));
     if (first >= due || first >= get_moment(sched, sched_at[END]))
         Py_RETURN_NONE;
     entry = PyTuple_Pack(2, clock, *slot(rq, rq_at[RQ_ID]));
     if (entry == NULL)
         return NULL;
     entry = push_pop(busy, entry);
-    rq = PyList_GetItem(rqs, PyLong_AsSsize_t(PyTuple_GET_ITEM(entry, 1)));
+    rq = PyList_GetItem(rqs, as_number(PyTuple_GET_ITEM(entry, 1)));
     if (rq == NULL || set(sched, sched_at[CLOCK], Py_NewRef(PyTuple_GET_ITEM(entry, 0))))
         return NULL;
     Py_DECREF(entry);
     task = *slot(rq, rq_at[RQ_CURR]);
-    first = PyLong_AsLongLong(PyTuple_GET_ITEM(PyList_GET_ITEM(busy, 0), 0));
+    if (!PyObject_TypeCheck(task, task_type)) {
+        PyErr_SetString(PyExc_TypeError, "a CPU waits for its turn that runs no task");
+        return NULL;
+    }
+    first = as_number(PyTuple_GET_ITEM(PyList_GET_ITEM(busy, 0), 0));
     if (set(sched, sched_at[RQ], Py_NewRef(rq)) || set(sched, sched_at[CURRENT], Py_NewRef(task))
         || put(sched, sched_at[HORIZON], first < due ? first : due)
         || set(tp, tp_at[TP_CPU], Py_NewRef(*slot(rq, rq_at[RQ_ID])))
-        || set(tp, tp_at[TP_PID], PyObject_GetAttr(task, name_tgid))
-        || set(tp, tp_at[TP_TID], PyObject_GetAttr(task, name_pid))
-        || set(tp, tp_at[TP_CURRENT], PyObject_GetAttr(task, name_waits)))
+        || set(tp, tp_at[TP_PID], Py_NewRef(*slot(task, task_at[TASK_TGID])))
+        || set(tp, tp_at[TP_TID], Py_NewRef(*slot(task, task_at[TASK_PID])))
+        || set(tp, tp_at[TP_CURRENT], Py_NewRef(*slot(task, task_at[TASK_WAITS]))))
         return NULL;
     return Py_NewRef(task);
 }
@@ -222,11 +263,11 @@ static PyObject *step_back(PyObject *sched)
         Py_XDECREF(task);
         return task == NULL ? NULL : Py_NewRef(Py_None);
     }
-    greenlet = task == Py_None ? Py_NewRef(Py_None) : PyObject_GetAttr(task, name_greenlet);
-    if (greenlet != NULL && (started = PyObject_IsTrue(greenlet)) >= 0)
+    greenlet = Py_NewRef(task == Py_None ? Py_None : *slot(task, task_at[TASK_GREENLET]));
+    if ((started = PyObject_IsTrue(greenlet)) >= 0)
         result = started ? PyObject_CallMethodNoArgs(greenlet, name_switch)
                          : PyObject_CallMethodOneArg(sched, name_slowly, task);
-    Py_XDECREF(greenlet);
+    Py_DECREF(greenlet);
     Py_DECREF(task);
     return result;
 }
@@ -342,35 +383,33 @@ static int add_methods(PyObject *type, PyMethodDef *methods, int count)
     return 0;
 }
 
-/* adopt(line, sched, (CacheLine, Sched, Rq, Tracepoints), SETTLE, RUN_AHEAD, LOOKAHEAD): give the first two, which derive
+/* adopt(line, sched, (CacheLine, Sched, Rq, Tracepoints, SchedEntity), SETTLE, RUN_AHEAD, LOOKAHEAD): give the first two, which derive
  * from the classes that follow and have no slots of their own, methods in C. */
 static PyObject *adopt(PyObject *module, PyObject *args)
 {
-    PyObject *line, *sched, *base_line, *base_sched, *rq, *tp;
+    PyObject *line, *sched, *base_line, *base_sched, *rq, *tp, *task;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "O!O!(O!O!O!O!)LLL", &PyType_Type, &line, &PyType_Type, &sched, &PyType_Type, &base_line,
-                          &PyType_Type, &base_sched, &PyType_Type, &rq, &PyType_Type, &tp, &settle, &run_ahead,
-                          &lookahead))
+    if (!PyArg_ParseTuple(args, "O!O!(O!O!O!O!O!)LLL", &PyType_Type, &line, &PyType_Type, &sched, &PyType_Type, &base_line,
+                          &PyType_Type, &base_sched, &PyType_Type, &rq, &PyType_Type, &tp, &PyType_Type, &task,
+                          &settle, &run_ahead, &lookahead))
         return NULL;
     if (find(base_line, line_names, line_at, LINE_SLOTS) || find(base_sched, sched_names, sched_at, SCHED_SLOTS)
-        || find(rq, rq_names, rq_at, RQ_SLOTS) || find(tp, tp_names, tp_at, TP_SLOTS))
+        || find(rq, rq_names, rq_at, RQ_SLOTS) || find(tp, tp_names, tp_at, TP_SLOTS)
+        || find(task, task_names, task_at, TASK_SLOTS))
         return NULL;
     line_type = (PyTypeObject *)Py_NewRef(base_line);
     sched_type = (PyTypeObject *)Py_NewRef(base_sched);
     rq_type = (PyTypeObject *)Py_NewRef(rq);
     tp_type = (PyTypeObject *)Py_NewRef(tp);
+    task_type = (PyTypeObject *)Py_NewRef(task);
     write_in_python = PyObject_GetAttrString(base_line, "write");
     cmpxchg_in_python = PyObject_GetAttrString(base_line, "cmpxchg");
     turn_in_python = PyObject_GetAttrString(base_sched, "_next_turn");
-    name_greenlet = PyUnicode_InternFromString("greenlet");
-    name_pid = PyUnicode_InternFromString("pid");
     name_slowly = PyUnicode_InternFromString("_step_back_slowly");
     name_switch = PyUnicode_InternFromString("switch");
-    name_tgid = PyUnicode_InternFromString("tgid");
-    name_waits = PyUnicode_InternFromString("waits");
-    if (write_in_python == NULL || cmpxchg_in_python == NULL || turn_in_python == NULL || name_greenlet == NULL
-        || name_pid == NULL || name_slowly == NULL || name_switch == NULL || name_tgid == NULL || name_waits == NULL
+    if (write_in_python == NULL || cmpxchg_in_python == NULL || turn_in_python == NULL || name_slowly == NULL
+        || name_switch == NULL
         || add_methods(line, line_methods, LINE_METHODS) || add_methods(sched, sched_methods, SCHED_METHODS))
         return NULL;
     Py_RETURN_NONE;

@@ -32,6 +32,8 @@ class State(IntEnum):
 class SchedEntity:
     """A kernel thread of execution: a greenlet that a virtual CPU runs. emu.kernel.task.Task derives from it."""
 
+    __slots__ = ("__dict__", "greenlet", "pid", "tgid", "waits")  # what _native.c reads; all else is in __dict__
+
     def __init__(self, pid: int, comm: str = "") -> None:
         self.pid = pid  # of the thread (a tid in user space)
         self.tgid = pid

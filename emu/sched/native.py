@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from emu.hw.native import does_not_fit, wants_pure
 from emu.sched.cacheline import SETTLE, CacheLine
+from emu.sched.entity import SchedEntity
 from emu.sched.rq import Rq
 from emu.sched.sched import LOOKAHEAD, RUN_AHEAD, Sched
 from emu.tracepoint import Tracepoints
@@ -34,7 +35,8 @@ def _adopt() -> bool:
     except ImportError:
         return False
     try:
-        adopt(NativeCacheLine, NativeSched, (CacheLine, Sched, Rq, Tracepoints), SETTLE, RUN_AHEAD, LOOKAHEAD)
+        classes = CacheLine, Sched, Rq, Tracepoints, SchedEntity
+        adopt(NativeCacheLine, NativeSched, classes, SETTLE, RUN_AHEAD, LOOKAHEAD)
     except (AttributeError, TypeError):
         does_not_fit("emu.sched._native")
         return False

@@ -16,6 +16,7 @@ from emu.trace.schema import Encoder
 from emu.tracepoint import Row, Tracepoints
 
 BATCH = 16384  # rows
+PIECE = 512  # rows that are packed together
 
 
 class RecordError(Exception):
@@ -68,7 +69,7 @@ class Recorder:
         self._sink = _Sink(self._fd)
         self._writer: pa.RecordBatchStreamWriter | None = None
         self._tp: Tracepoints | None = None
-        self._rows: list[Row] = []  # not yet written
+        self._rows: list[Row] = []  # not yet packed
         self._encoder: Encoder | None = None
         self._busy = False  # within drain or close: no place for peek
 
@@ -82,7 +83,8 @@ class Recorder:
         """Events so far, those that wait to be written among them; from within drain only those that are written."""
         if self._busy:
             return self.events
-        return self.events + len(self._rows) + (len(self._tp.rows) if self._tp is not None else 0)
+        packed = self._encoder.pending if self._encoder is not None else 0
+        return self.events + packed + len(self._rows) + (len(self._tp.rows) if self._tp is not None else 0)
 
     def start(self, tp: Tracepoints, metadata: dict[str, Any]) -> None:
         """Write the header; from now on `drain` takes rows of `tp`."""
@@ -100,9 +102,7 @@ class Recorder:
         assert self._tp is not None
         self._busy = True
         self._rows += self._tp.drain()
-        while len(self._rows) >= BATCH and self._writer is not None:
-            self._write(self._rows[:BATCH])
-            del self._rows[:BATCH]
+        self._pack(PIECE)
         self._busy = False
 
     def peek(self, first: int, limit: int) -> pa.RecordBatch | None:
@@ -110,19 +110,35 @@ class Recorder:
         called from a signal handler, and does not change what will stand in the file."""
         if self._busy or self._tp is None or self._encoder is None or self._writer is None:
             return None
-        self.drain()
+        self._busy = True
+        self._rows += self._tp.drain()
+        self._pack(1)
+        self._busy = False
         begin = first - self.events
-        rows = self._rows[begin : begin + limit] if begin >= 0 else []
-        return self._encoder.encode(rows) if rows else None
+        if not 0 <= begin < self._encoder.pending:
+            return None
+        return self._encoder.look().slice(begin, limit)
 
-    def _write(self, rows: list[Row]) -> None:
+    def _pack(self, least: int) -> None:
+        """Pack what waits, `least` rows or more at a time, and write the batches that are full."""
+        encoder = self._encoder
+        assert encoder is not None
+        while len(self._rows) >= least and self._writer is not None:
+            count = min(PIECE, BATCH - encoder.pending)
+            encoder.add(self._rows[:count])
+            del self._rows[:count]
+            if encoder.pending == BATCH:
+                self._write()
+
+    def _write(self) -> None:
         assert self._writer is not None and self._encoder is not None
+        batch = self._encoder.take()
         try:
-            self._writer.write_batch(self._encoder.encode(rows))
+            self._writer.write_batch(batch)
         except OSError as error:
             self._failed(error)
         else:
-            self.events += len(rows)
+            self.events += batch.num_rows
 
     def discard(self) -> None:
         """Nothing was recorded: leave no file behind."""
@@ -145,9 +161,11 @@ class Recorder:
         """Write what is left and the end mark."""
         if self._tp is not None:
             self.drain()
+            self._busy = True
+            self._pack(1)
         self._busy = True
-        if self._writer is not None and self._rows:
-            self._write(self._rows)
+        if self._writer is not None and self._encoder is not None and self._encoder.pending:
+            self._write()
         if self._writer is not None:
             try:
                 self._writer.close()

@@ -384,7 +384,7 @@ def test_i10_retry_leaves_the_vma_lock_behind(monkeypatch: pytest.MonkeyPatch) -
     scheme: Any = box.mm.scheme
     box.map(BASE + 32 * PAGE, PAGE, 3, 0x32)
     scheme.anon_vma_may_prepare = lambda vma: False  # VM_FAULT_RETRY
-    monkeypatch.setattr(type(scheme), "callee_drops_lock", False)  # ... after which handle_mm_fault keeps the lock,
+    monkeypatch.setattr(scheme, "callee_drops_lock", False)  # ... after which handle_mm_fault keeps the lock,
     entry: Any = box.entry
 
     class Forgetful:  # ... and the entry code believes that it was dropped
