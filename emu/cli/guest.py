@@ -124,6 +124,7 @@ def _run_guest(arguments: argparse.Namespace, watched: Watched | None) -> int:
         if recorder is not None:
             recorder.close()
     elapsed = time.perf_counter() - begun
+    gc.freeze()  # the interpreter looks through what is left at its end
     sys.stdout.flush()
     _tell(machine, status, arguments.program)
     if recorder is not None:

@@ -71,9 +71,10 @@ class RegisterFile:
         self._uc = uc
         self._handle: int = uc._uch.value
         self._reservation, self._reservation_size = reservation, reservation_size
-        context = uc.context_save()
-        start = context._context.value
-        self._owned = {at: ctypes.string_at(start + at, 8) for at in owned}
+        self._owned: dict[int, bytes] = {}
+        if owned:
+            context = uc.context_save()
+            self._owned = {at: ctypes.string_at(context._context.value + at, 8) for at in owned}
 
     def new(self) -> Registers:
         """Room for the registers of a thread."""

@@ -15,6 +15,7 @@ The callbacks are here in Python and, identical, in _native.c.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -73,12 +74,25 @@ _ASKED = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint3
 _ON_STOP = ctypes.CFUNCTYPE(None, ctypes.c_uint64)
 
 
+def _writable() -> list[tuple[int, int]]:
+    """The parts of this process's memory that can be written: begin and end. Mappings that touch are one, for what
+    lies across two of them is found too."""
+    ranges: list[tuple[int, int]] = []
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            where, permissions = line.split()[:2]
+            if permissions not in ("rw-p", "rwxp"):
+                continue
+            low, high = (int(end, 16) for end in where.split("-"))
+            if ranges and ranges[-1][1] == low:
+                low = ranges.pop()[0]
+            ranges.append((low, high))
+    return ranges
+
+
 def _search(words: Iterable[int], pattern: bytes) -> Iterator[tuple[int, int]]:
     """Which of the words point to something with the pattern in it, and where that is."""
-    with open("/proc/self/maps") as maps:
-        lines = [line.split() for line in maps]
-    ranges = [line[0].split("-") for line in lines if line[1] in ("rw-p", "rwxp")]
-    writable = [(int(low, 16), int(high, 16)) for low, high in ranges]
+    writable = _writable()
     for i, word in enumerate(words):
         for low, high in writable:
             if low <= word < high:
@@ -88,6 +102,7 @@ def _search(words: Iterable[int], pattern: bytes) -> Iterator[tuple[int, int]]:
 
 
 _places: set[tuple[int, int]] = set()
+_trials = itertools.count()
 
 
 def _find_registers(uc: Uc) -> int:
@@ -98,7 +113,9 @@ def _find_registers(uc: Uc) -> int:
     """
     words = (ctypes.c_uint64 * 512).from_address(uc._uch.value)
     if len(_places) != 1:
-        values = [0x1234_5678_9ABC_0000 + 0x0101_0101 * i for i in range(16)]
+        # Those of each engine are other ones: what an earlier one had is still about, in memory that was freed.
+        first = 0x1234_0000_0000_0000 + (next(_trials) << 32)
+        values = [first + 0x0101_0101 * i for i in range(16)]
         for register, value in zip(_GENERAL, values, strict=True):
             uc.reg_write(register, value)
         found = set(_search(words[:], struct.pack("<16Q", *values)))

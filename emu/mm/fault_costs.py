@@ -7,6 +7,7 @@ and a busy second thread of the core slows the rest down.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from emu.mm.batches import Batches
@@ -31,7 +32,6 @@ class FaultCosts:
         self.entry = cost.exception + (cost.fault_core + cost.vma_lookup if self.batches is None else 0)
         self._new = cost.page_alloc + cost.memcg_charge + cost.rmap_lru
         self.anon = cost.anon_fault + self._new + cost.clear_page  # for one CPU
-        self.anon_fault = cost.anon_fault
         self.clear_flush = cost.clear_flush
         self.copy = cost.copy_page
         self.reuse = cost.reuse_page
@@ -43,6 +43,8 @@ class FaultCosts:
         self.page_table = cost.page_table
         self.zap = cost.zap_page
         self.zone_free = cost.zone_free
+        # A zeroed page of the running task's own, charged and on the LRU (alloc_anon_folio and what follows).
+        self.new_anon: Callable[[], None] = self._new_anon if self.batches is None else self.batches.new_anon
 
     def without_exception(self) -> None:
         """The kernel itself asks for a page: handle_mm_fault charges what is left (faultin_page)."""
@@ -69,18 +71,9 @@ class FaultCosts:
             sched.sync_for(line)
         line.read(sched)
 
-    def new_anon(self) -> None:
-        """A zeroed page of the running task's own, charged and on the LRU (alloc_anon_folio and what follows)."""
-        batches = self.batches
-        if batches is None:
-            self.sched.clock += self.anon
-            return
-        if batches.anon_in_stock():
-            return
-        batches.alloc()
-        batches.clear()
-        batches.add_anon()
-        self.sched.charge(self.anon_fault)
+    def _new_anon(self) -> None:
+        """`new_anon` on a machine with one CPU."""
+        self.sched.clock += self.anon
 
     def new_copy(self, more: int) -> None:
         """A page that is a copy of another one, and `more` ns of work (wp_page_copy, do_cow_fault)."""

@@ -28,17 +28,29 @@ static const char *const tp_names[] = {"cpu", "current", "pid", "tid"};
 static const char *const task_names[] = {"greenlet", "pid", "tgid", "waits"};
 static Py_ssize_t line_at[LINE_SLOTS], sched_at[SCHED_SLOTS], rq_at[RQ_SLOTS], tp_at[TP_SLOTS],
     task_at[TASK_SLOTS];
-static PyTypeObject *line_type, *sched_type, *rq_type, *tp_type, *task_type;
+static PyTypeObject *line_type, *sched_type, *rq_type, *tp_type, *task_type, *last_line, *last_sched, *last_task;
 static PyObject *write_in_python, *cmpxchg_in_python, *turn_in_python;
-static PyObject *name_slowly, *name_switch;
+static PyObject *name_slowly, *switch_to;
 static long long settle, run_ahead, lookahead;
+
+/* Is an object of a class or of one that derives from it: `last` is the class of the last one that was. */
+static inline int is_a(PyObject *object, PyTypeObject *class, PyTypeObject **last)
+{
+    if (Py_TYPE(object) == *last)
+        return 1;
+    if (!PyObject_TypeCheck(object, class))
+        return 0;
+    Py_XDECREF((PyObject *)*last);
+    *last = (PyTypeObject *)Py_NewRef(Py_TYPE(object));
+    return 1;
+}
 
 static PyObject **slot(PyObject *object, Py_ssize_t at)
 {
     return (PyObject **)((char *)object + at);
 }
 
-/* PyLong_AsLongLong, which is a call for each of some fifty numbers a fault, for numbers of up to 60 bits. */
+/* PyLong_AsLongLong, which is a call for each of some fifty numbers a fault. */
 static inline long long as_number(PyObject *number)
 {
 #if PY_VERSION_HEX < 0x030c0000 && PYLONG_BITS_IN_DIGIT == 30
@@ -51,6 +63,9 @@ static inline long long as_number(PyObject *number)
         return digits[0];
     case 2:
         return digits[0] | (long long)digits[1] << PyLong_SHIFT;
+    case 3:
+        if (digits[2] < 8)
+            return digits[0] | (long long)digits[1] << PyLong_SHIFT | (long long)digits[2] << 2 * PyLong_SHIFT;
     }
 #endif
     return PyLong_AsLongLong(number);
@@ -65,13 +80,13 @@ static long long get(PyObject *object, Py_ssize_t at)
 static long long get_moment(PyObject *object, Py_ssize_t at)
 {
     PyObject *number = *slot(object, at);
-    int overflow;
-    long long moment;
+    long long moment = as_number(number);
 
-    if (Py_SIZE(number) >= 0 && Py_SIZE(number) <= 2)
-        return as_number(number);
-    moment = PyLong_AsLongLongAndOverflow(number, &overflow);
-    return overflow > 0 ? LLONG_MAX : moment;
+    if (moment == -1 && PyErr_Occurred()) {
+        PyErr_Clear();
+        return LLONG_MAX;
+    }
+    return moment;
 }
 
 /* -1: there is no memory for the number. */
@@ -94,7 +109,7 @@ static int look(PyObject *line, PyObject *sched, struct access *to)
 {
     PyObject *copies, *rows, *row;
 
-    if (!PyObject_TypeCheck(sched, sched_type))
+    if (!is_a(sched, sched_type, &last_sched))
         return 0;
     copies = *slot(line, line_at[COPIES]);
     to->cpu = get(*slot(sched, sched_at[RQ]), rq_at[RQ_ID]);
@@ -238,7 +253,7 @@ static PyObject *next_turn(PyObject *sched, PyObject *unused)
         return NULL;
     Py_DECREF(entry);
     task = *slot(rq, rq_at[RQ_CURR]);
-    if (!PyObject_TypeCheck(task, task_type)) {
+    if (!is_a(task, task_type, &last_task)) {
         PyErr_SetString(PyExc_TypeError, "a CPU waits for its turn that runs no task");
         return NULL;
     }
@@ -265,7 +280,7 @@ static PyObject *step_back(PyObject *sched)
     }
     greenlet = Py_NewRef(task == Py_None ? Py_None : *slot(task, task_at[TASK_GREENLET]));
     if ((started = PyObject_IsTrue(greenlet)) >= 0)
-        result = started ? PyObject_CallMethodNoArgs(greenlet, name_switch)
+        result = started ? PyObject_CallOneArg(switch_to, greenlet)
                          : PyObject_CallMethodOneArg(sched, name_slowly, task);
     Py_DECREF(greenlet);
     Py_DECREF(task);
@@ -274,7 +289,7 @@ static PyObject *step_back(PyObject *sched)
 
 static int is_line(PyObject *line)
 {
-    if (PyObject_TypeCheck(line, line_type))
+    if (is_a(line, line_type, &last_line))
         return 1;
     PyErr_SetString(PyExc_TypeError, "not a cache line of this machine");
     return 0;
@@ -383,16 +398,16 @@ static int add_methods(PyObject *type, PyMethodDef *methods, int count)
     return 0;
 }
 
-/* adopt(line, sched, (CacheLine, Sched, Rq, Tracepoints, SchedEntity), SETTLE, RUN_AHEAD, LOOKAHEAD): give the first two, which derive
- * from the classes that follow and have no slots of their own, methods in C. */
+/* adopt(line, sched, (CacheLine, Sched, Rq, Tracepoints, SchedEntity), greenlet.switch, SETTLE, RUN_AHEAD, LOOKAHEAD):
+ * give the first two, which derive from the classes that follow and have no slots of their own, methods in C. */
 static PyObject *adopt(PyObject *module, PyObject *args)
 {
     PyObject *line, *sched, *base_line, *base_sched, *rq, *tp, *task;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "O!O!(O!O!O!O!O!)LLL", &PyType_Type, &line, &PyType_Type, &sched, &PyType_Type, &base_line,
+    if (!PyArg_ParseTuple(args, "O!O!(O!O!O!O!O!)OLLL", &PyType_Type, &line, &PyType_Type, &sched, &PyType_Type, &base_line,
                           &PyType_Type, &base_sched, &PyType_Type, &rq, &PyType_Type, &tp, &PyType_Type, &task,
-                          &settle, &run_ahead, &lookahead))
+                          &switch_to, &settle, &run_ahead, &lookahead))
         return NULL;
     if (find(base_line, line_names, line_at, LINE_SLOTS) || find(base_sched, sched_names, sched_at, SCHED_SLOTS)
         || find(rq, rq_names, rq_at, RQ_SLOTS) || find(tp, tp_names, tp_at, TP_SLOTS)
@@ -407,9 +422,8 @@ static PyObject *adopt(PyObject *module, PyObject *args)
     cmpxchg_in_python = PyObject_GetAttrString(base_line, "cmpxchg");
     turn_in_python = PyObject_GetAttrString(base_sched, "_next_turn");
     name_slowly = PyUnicode_InternFromString("_step_back_slowly");
-    name_switch = PyUnicode_InternFromString("switch");
+    Py_INCREF(switch_to);
     if (write_in_python == NULL || cmpxchg_in_python == NULL || turn_in_python == NULL || name_slowly == NULL
-        || name_switch == NULL
         || add_methods(line, line_methods, LINE_METHODS) || add_methods(sched, sched_methods, SCHED_METHODS))
         return NULL;
     Py_RETURN_NONE;

@@ -6,6 +6,8 @@ Where the extension was not built, or with MMSCOPE_PURE=1, these classes are tho
 
 from __future__ import annotations
 
+from greenlet import greenlet
+
 from emu.hw.native import does_not_fit, wants_pure
 from emu.sched.cacheline import SETTLE, CacheLine
 from emu.sched.entity import SchedEntity
@@ -36,7 +38,7 @@ def _adopt() -> bool:
         return False
     try:
         classes = CacheLine, Sched, Rq, Tracepoints, SchedEntity
-        adopt(NativeCacheLine, NativeSched, classes, SETTLE, RUN_AHEAD, LOOKAHEAD)
+        adopt(NativeCacheLine, NativeSched, classes, greenlet.switch, SETTLE, RUN_AHEAD, LOOKAHEAD)
     except (AttributeError, TypeError):
         does_not_fit("emu.sched._native")
         return False

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import struct
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from archs.x86.cpu import GENERAL, MODEL
 from emu.hw.engine import Engine, Stop
 from emu.hw.ram import Ram
+from emu.hw.x86_watch import _search
 
 CODE, OTHER, DATA, STACK, END = 0x10000, 0x11000, 0x20000, 0x30000, 0x40000  # addresses, virtual
 PRESENT = 0x67  # present, writable, user, accessed, dirty
@@ -237,3 +240,15 @@ def test_as_when_each_instruction_is_asked_about(code: list[bytes], values: list
             m.engine.ram.write(DATA, bytes(0x10000))
             outcomes.append((m.step if step else m.run)(start)[:4])
     assert outcomes[1:] == outcomes[:-1]
+
+
+def test_registers_are_found_across_two_mappings() -> None:
+    """The host's memory is in two mappings there, as it is after a fork: they differ in nothing that matters."""
+    memory = mmap.mmap(-1, 2 * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.madvise(mmap.MADV_DONTFORK, mmap.PAGESIZE, mmap.PAGESIZE)
+    pattern = bytes(range(1, 129))
+    at = mmap.PAGESIZE - 64
+    memory[at : at + 128] = pattern
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    assert list(_search([0, start], pattern)) == [(1, at)]
+    assert not list(_search([start + at + 1], pattern))

@@ -37,7 +37,7 @@ class vma_lock(Lock):
 
     def __init__(self, sched: Sched, ident: int, vma: int) -> None:
         super().__init__(sched, "vma_lock", ident, vma)
-        self.readers: list[SchedEntity] = []  # kept where there is more than one CPU
+        self.readers: dict[SchedEntity, None] = {}  # in order; kept where there is more than one CPU
         self.last_holder = 0  # tid of the reader that let a writer in
 
 
@@ -113,7 +113,7 @@ class Scheme(LockingScheme):
             return False
         if refcnt.refs != target:
             lock = vma.vm_lock
-            begin = lock.contention_begin(LCB_F_WRITE, lock.readers[0] if lock.readers else None)
+            begin = lock.contention_begin(LCB_F_WRITE, next(iter(lock.readers), None))
             vma.vm_mm.vma_writer_wait.wait_event(lambda: refcnt.refs == target)
             lock.contention_end(LCB_F_WRITE, begin, lock.last_holder)
         return True
@@ -171,7 +171,8 @@ class Scheme(LockingScheme):
                 reason = Reason.WRITE_LOCKED
                 break
             if smp:
-                vma.vm_lock.line.cmpxchg(sched)
+                lock = vma.vm_lock
+                lock.line.cmpxchg(sched)
             refcnt = vma.vm_refcnt
             old = refcnt.refs
             if not 0 < old < VMA_REF_LIMIT:  # refcount_inc_not_zero_limited_acquire
@@ -182,7 +183,7 @@ class Scheme(LockingScheme):
                 break
             refcnt.refs = old + 1
             if smp:
-                vma.vm_lock.readers.append(sched.current)
+                lock.readers[sched.current] = None
             if vma.vm_mm is not mm:
                 # A VMA of another address space, which may end as soon as the reference is dropped.
                 other = vma.vm_mm
@@ -216,7 +217,7 @@ class Scheme(LockingScheme):
             sched = self.sched
             lock = vma.vm_lock
             sched.write_line(lock.line)
-            lock.readers.remove(sched.current)
+            del lock.readers[sched.current]
         refcnt = vma.vm_refcnt
         left = refcnt.refs = refcnt.refs - 1
         if left & VMA_LOCK_OFFSET and left <= VMA_LOCK_OFFSET + 1:  # is_vma_writer_only
