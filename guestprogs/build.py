@@ -18,10 +18,12 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from importlib.metadata import version
 from pathlib import Path
 
+import ziglang
 from strip_debug import strip_debug
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE / "build"
+ZIG = Path(ziglang.__file__).with_name("zig")
 FLAGS = [
     "-std=gnu11", "-O2", "-g0", "-Wall", "-Wextra", "-Werror", "-fno-sanitize=undefined", "-fno-strict-aliasing",
     "-Wl,--build-id=none", "-Wno-macro-redefined", "-Wno-infinite-recursion",
@@ -61,7 +63,7 @@ def build(source: Path, target: str) -> str | None:
     directory.mkdir(parents=True, exist_ok=True)
     output = directory / source.stem
     partial = output.with_name(f".{output.name}.partial")
-    command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, *TARGETS[target], source.name, "-o", str(partial)]
+    command = [str(ZIG), "cc", *FLAGS, *TARGETS[target], source.name, "-o", str(partial)]
     done = subprocess.run(command, cwd=HERE, capture_output=True, text=True)
     if done.returncode:
         return f"{source.name} for {target}:\n{done.stderr}"
