@@ -35,6 +35,10 @@ class iov_iter:
             self.offset = 0
         return 0, 0
 
+    def first_segment(self) -> tuple[int, int]:
+        """(address, length) of what is left of the first segment that is not done; length 0 at the end."""
+        return self._next(self.count)
+
     def advance(self, size: int) -> None:
         """Skip bytes (iov_iter_advance)."""
         size = min(size, self.count)
