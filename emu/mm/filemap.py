@@ -107,6 +107,21 @@ class address_space:
         """The end (a file offset) of the folio that a write of `size` bytes at `pos` goes to."""
         return self.folios.write_begin(pos, size, self._has_folio)
 
+    def uptodate(self, index: int) -> bool:
+        """Does a write of less than a page find the rest of it in the cache. shmem fills it with zeros."""
+        return self.shmem or (self._has_folio(index) and index not in self.absent.empty)
+
+    def mappable(self, index: int) -> bool:
+        """Is a page there, up to date, and no sign that a fault is to come to it, and to read ahead
+        (next_uptodate_folio)."""
+        if self.shmem:
+            cached = self.pages.get(index)
+            return cached is not None and cached.uptodate
+        absent = self.absent
+        if absent.ranges and index in absent:
+            return False
+        return not absent.marks or self.folio_of(index)[0] not in absent.marks
+
     def _has_folio(self, index: int) -> bool:
         if self.shmem:
             return index in self.pages
