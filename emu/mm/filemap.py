@@ -314,7 +314,7 @@ class address_space:
         if high - low == 1:
             return True
         unmap_mapping_range(self, low, high - low, even_cows=False)
-        if not self.folios.split(start >> PAGE_SHIFT):
+        if not clean:
             return False
         if end < high << PAGE_SHIFT:
             self.folios.split(end >> PAGE_SHIFT)
@@ -330,9 +330,12 @@ class address_space:
         mappings first; 0 or -errno."""
         if self.shmem:
             return 0
+        clean = not self.folios.dirty.any(low, high)
         if self.folios.large:
             for low, high in self.folios.overlapping(first, first if last is None else last):
                 first = min(first, low)
+        self.folios.dirty.remove(low, high)  # its buffers went before it was unmapped
+        self.folios.split(start >> PAGE_SHIFT)
                 last = None if last is None else max(last, high)
         self.folios.dirty.remove(first, self.host.i_size + PAGE_SIZE - 1 >> PAGE_SHIFT if last is None else last + 1)
         result = 0
@@ -387,6 +390,15 @@ def filemap_fault(vmf: vm_fault) -> int:
     pages = -1  # that must come in first
     absent = mapping.absent
     if vmf.pgoff in absent.empty:  # there, and not up to date: read alone, and not counted as a major fault
+def folio_mark_dirty(target: page) -> None:
+    """A page of a file was written through a mapping: all buffers of its folio are to be written back, those of pages
+    too that nobody wrote (folio_mark_dirty, block_dirty_folio)."""
+    target.dirty = True
+    mapping = target.mapping
+    if isinstance(mapping, address_space) and mapping.folios.large:
+        mapping.folios.dirty.add(*mapping.folio_of(target.index))
+
+
         pages = absent.remove(vmf.pgoff, vmf.pgoff + 1)
     elif absent.ranges and vmf.pgoff in absent:
         mapping.memory.vmstat["pgmajfault"] += 1
@@ -528,8 +540,7 @@ def filemap_page_mkwrite(vmf: vm_fault) -> int:
     vmf.page.dirty = True
     assert vmf.vma.vm_file is not None
     mapping = vmf.vma.vm_file.f_mapping
-    first, stop = mapping.folio_of(vmf.pgoff)
-    mapping.folios.dirty.add(first, min(stop, mapping.host.i_size + PAGE_SIZE - 1 >> PAGE_SHIFT))
+    mapping.folios.dirty.add(*mapping.folio_of(vmf.pgoff))
     return VM_FAULT_LOCKED
 
 
