@@ -340,11 +340,14 @@ class HostInode(Inode):
             self.sb.memory.ram.write((cached.pfn << PAGE_SHIFT) + start, bytes(PAGE_SIZE - start))
 
     def clear_block(self, size: int) -> None:
-        """The rest of the block at what was or is the end of the file is cleared: that makes its page, but where the
-        block is a hole it does not bring it up to date (ext4_block_zero_page_range)."""
+        """The rest of the block at what was or is the end of the file, or of a range of it, is cleared: that makes its
+        page, but where the block is a hole it does not bring it up to date (ext4_block_zero_page_range)."""
         mapping = self.i_mapping
         if size & PAGE_SIZE - 1 and mapping is not None:
             index = size >> PAGE_SHIFT
+            if not mapping.in_cache(index):  # behind the end of the file
+                mapping.folios.start[index] = 0
+                mapping.absent.add(index, index + 1)
             if index in mapping.absent:
                 mapping.absent.add_empty(index)
             else:
@@ -814,9 +817,10 @@ class HostFile(File):
         if mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE):
             if offset < end:
                 inode.mapping().truncate_pagecache_range(offset, end)
+            inode.grown(max(size, new))
+            if offset < end:
                 inode.clear_block(offset)
                 inode.clear_block(end)
-            inode.grown(max(size, new))
         elif moves:  # what is cached must not hide what was moved
             inode.mapping().truncate_range(offset >> PAGE_SHIFT, _FILES_BEYOND)
             if new != size:

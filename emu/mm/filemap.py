@@ -137,7 +137,8 @@ class address_space:
         first, end = start + PAGE_SIZE - 1 >> PAGE_SHIFT, end + PAGE_SIZE - 1 >> PAGE_SHIFT
         self.absent.add(first, end)
         for low, high in self.folios.overlapping(first, end - 1):
-            self.absent.remove(low, high + 1)
+            if low not in self.absent.empty:
+                self.absent.remove(low, high + 1)
 
     def written(self, start: int, end: int) -> None:
         """write(2) stored the bytes start .. end-1."""
