@@ -439,7 +439,8 @@ def filemap_map_pages(vmf: vm_fault, start_pgoff: int, end_pgoff: int) -> int:
     """Fault-around: map those of the pages start..end that are at hand and not mapped yet, read-only
     (filemap_map_pages).
 
-    VM_FAULT_NOPAGE when the faulting page was among them, else 0. The table must be there.
+    VM_FAULT_NOPAGE when the faulting page was among them, else 0. Where there is no page table yet, it is made only if
+    the first of the pages is of a folio that ends before the file's last page: others are none of them mapped.
     """
     vma = vmf.vma
     assert vma.vm_file is not None
@@ -450,29 +451,28 @@ def filemap_map_pages(vmf: vm_fault, start_pgoff: int, end_pgoff: int) -> int:
         return 0
     mm = vma.vm_mm
     table = mm.pgtable
-    first = table.alloc(vmf.address)
+    first = table.slot(vmf.address)
     if first < 0:
-        return VM_FAULT_OOM
+        pgoff = next((index for index in range(start_pgoff, end_pgoff + 1) if mapping.mappable(index)), None)
+        if pgoff is None or not (mapping.shmem or file_end >= mapping.folio_of(pgoff)[1]):
+            return 0
+        first = table.alloc(vmf.address)
+        if first < 0:
+            return VM_FAULT_OOM
     first -= vmf.pgoff - start_pgoff
     prot = vma.vm_page_prot
     ret = 0
     mapped = 0
     ptl = table.pte_lock(first)
-    absent = mapping.absent if mapping.absent.ranges else ()
-    marks = mapping.absent.marks
+    gaps = mapping.shmem or bool(mapping.absent.ranges) or bool(mapping.absent.marks)
     indices: Iterable[int] = range(start_pgoff, end_pgoff + 1)
     if mapping.folios.large:
         indices = whole_folios(vma, mapping.folios, start_pgoff, end_pgoff, file_end)
     for pgoff in indices:
-        if pgoff in absent:
+        if gaps and not mapping.mappable(pgoff):
             continue
-        if marks and (mapping.folios.find(pgoff) or (pgoff, 0))[0] in marks:
-            continue  # a fault is to come here, and to read ahead
-        if mapping.shmem:
-            found: page | int | None = mapping.pages.get(pgoff)
-        else:
-            found = mapping.read_cache_page(pgoff)
-        if found is None or isinstance(found, int) or not found.uptodate:
+        found = mapping.read_cache_page(pgoff)
+        if isinstance(found, int):
             continue
         slot = first + pgoff - start_pgoff
         if table.get(slot):
