@@ -695,7 +695,7 @@ class HostFile(File):
 
     aligns_huge = True  # as ext4
     seekable = True
-    splices = True
+    splices = splices_pages = True
 
     def __init__(
         self, dentry: Dentry, flags: int, inode: HostInode, fd: int, *, close: bool = True, shared_offset: bool = False
