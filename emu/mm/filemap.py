@@ -259,17 +259,33 @@ class address_space:
                 self.not_cached(start, stop)
 
     def reclaim(self, index: int) -> None:
-        """Memory is asked back: a page that is mapped no more, clean and a folio of its own leaves the cache. A dirty
-        one of a file is marked as to be dropped once it is written back, with the flag that also says that more should
-        be read ahead; shmem has no swap for its own (shrink_folio_list)."""
-        cached = self.pages.get(index)
-        if cached is None or cached._mapcount or self.folio_of(index) != (index, index + 1):
+        """Memory is asked back: a page that is mapped no more and clean leaves the cache, with all of its folio. A
+        dirty one of a file is marked as to be dropped once it is written back, with the flag that also says that more
+        should be read ahead; shmem has no swap for its own (shrink_folio_list)."""
+        low, high = self.folio_of(index)
+        cached = [self.pages[one] for one in range(low, high) if one in self.pages]
+        if not cached or any(one._mapcount for one in cached):
             return
-        if cached.uptodate and not cached.dirty and not self.folios.dirty.any(index, index + 1):
-            if cached._refcount == 1:
-                self._drop_pages(index, index + 1)
+        if not self.folios.dirty.any(low, high) and all(one.uptodate and not one.dirty for one in cached):
+            if all(one._refcount == 1 for one in cached):
+                self._drop_pages(low, high)
         elif not self.shmem:
-            self.absent.marks.add(index)
+            self.absent.marks.add(low)
+
+    def split_folio(self, low: int, high: int) -> bool:
+        """Take the folio of the pages low .. high-1 apart, which unmaps it, into pages; those behind the end of the
+        file go. False = not done: buffers of it are dirty (filemap_release_folio)."""
+        from emu.mm.memory import unmap_mapping_range
+
+        if self.folios.dirty.any(low, high):
+            return False
+        unmap_mapping_range(self, low, high - low, even_cows=False)
+        self.folios.dirty.remove(low, high)  # its buffers went before it was unmapped
+        self.folios.start.update(dict.fromkeys(range(low, high), 0))
+        file_end = self.host.i_size + PAGE_SIZE - 1 >> PAGE_SHIFT
+        if file_end < high:
+            self._drop_pages(max(low, file_end), high)
+        return True
 
     def truncate_pagecache_range(self, start: int, end: int, even_cows: bool = False) -> None:
         """The bytes start .. end-1 leave the cache: whole pages do, of others the bytes are cleared. A large folio that
@@ -314,9 +330,12 @@ class address_space:
         self.folios.dirty.remove(start + PAGE_SIZE - 1 >> PAGE_SHIFT, end >> PAGE_SHIFT)
         if high - low == 1:
             return True
+        clean = not self.folios.dirty.any(low, high)
         unmap_mapping_range(self, low, high - low, even_cows=False)
         if not clean:
             return False
+        self.folios.dirty.remove(low, high)  # its buffers went before it was unmapped
+        self.folios.split(start >> PAGE_SHIFT)
         if end < high << PAGE_SHIFT:
             self.folios.split(end >> PAGE_SHIFT)
         file_end = self.host.i_size + PAGE_SIZE - 1 >> PAGE_SHIFT
@@ -331,12 +350,9 @@ class address_space:
         mappings first; 0 or -errno."""
         if self.shmem:
             return 0
-        clean = not self.folios.dirty.any(low, high)
         if self.folios.large:
             for low, high in self.folios.overlapping(first, first if last is None else last):
                 first = min(first, low)
-        self.folios.dirty.remove(low, high)  # its buffers went before it was unmapped
-        self.folios.split(start >> PAGE_SHIFT)
                 last = None if last is None else max(last, high)
         self.folios.dirty.remove(first, self.host.i_size + PAGE_SIZE - 1 >> PAGE_SHIFT if last is None else last + 1)
         result = 0
@@ -374,6 +390,15 @@ class address_space:
         self.pages.clear()
 
 
+def folio_mark_dirty(target: page) -> None:
+    """A page of a file was written through a mapping: all buffers of its folio are to be written back, those of pages
+    too that nobody wrote (folio_mark_dirty, block_dirty_folio)."""
+    target.dirty = True
+    mapping = target.mapping
+    if isinstance(mapping, address_space) and mapping.folios.large:
+        mapping.folios.dirty.add(*mapping.folio_of(target.index))
+
+
 def mm_counter_file(mapping: address_space) -> int:
     """Which rss counter a page of the file belongs to."""
     return MM_SHMEMPAGES if mapping.shmem else MM_FILEPAGES
@@ -391,15 +416,6 @@ def filemap_fault(vmf: vm_fault) -> int:
     pages = -1  # that must come in first
     absent = mapping.absent
     if vmf.pgoff in absent.empty:  # there, and not up to date: read alone, and not counted as a major fault
-def folio_mark_dirty(target: page) -> None:
-    """A page of a file was written through a mapping: all buffers of its folio are to be written back, those of pages
-    too that nobody wrote (folio_mark_dirty, block_dirty_folio)."""
-    target.dirty = True
-    mapping = target.mapping
-    if isinstance(mapping, address_space) and mapping.folios.large:
-        mapping.folios.dirty.add(*mapping.folio_of(target.index))
-
-
         pages = absent.remove(vmf.pgoff, vmf.pgoff + 1)
     elif absent.ranges and vmf.pgoff in absent:
         mapping.memory.vmstat["pgmajfault"] += 1
