@@ -33,25 +33,20 @@ static void load(char *m, int first, int end, int step)
         used += ((volatile char *)m)[i * (long)page];
 }
 
-// The first try to copy stops at a page that is not there, and the more often it does the smaller the pieces become.
+// The first try to copy a piece of a write stops where memory is not there, and the more often it does the smaller the
+// pieces become. A folio that has no content yet takes nothing of a copy that stops within.
 static void copies_that_stop(void)
 {
-    fresh_file(29);
-    char *source = fresh(60);
-    MUST(pwrite(fd, source, 48 * page + 100, 28 * page) == (ssize_t)(48 * page + 100));
-    char *m = map_file(77, PROT_READ, MAP_SHARED);
-    load(m, 0, 77, 1);
-    munmap(m, 77 * page);
-
-    // A folio that has no content yet takes nothing of a copy that stops within.
-    for (int there = 0; there <= 5; there += 5) {
+    for (int there = 0; there < 6; there += 2) {
         fresh_file(0);
-        source = fresh(300);
-        touch(source, there, 'a');
-        MUST(pwrite(fd, source, 300 * page, 0) == (ssize_t)(300 * page));
-        m = map_file(300, PROT_READ, MAP_SHARED);
-        load(m, 0, 300, 3);
-        munmap(m, 300 * page);
+        for (int i = 0; i < 6; i++)
+            MUST(write(fd, text, page) == (ssize_t)page);
+        char *source = fresh(70);
+        touch(source + 8 * page, there, 'a');
+        MUST(pwrite(fd, source, 69 * page + 100, 0) == (ssize_t)(69 * page + 100));
+        char *m = map_file(70, PROT_READ, MAP_SHARED);
+        load(m, 0, 70, 1);
+        munmap(m, 70 * page);
     }
     printf("copied %ld\n", used);
 }
