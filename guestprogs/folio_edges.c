@@ -77,6 +77,16 @@ static void zeros_behind_the_end(void)
         m[i * (long)page] = 1;
     munmap(m, 54 * page);
 
+    // What was the last page of the file goes with the range, unless that is of whole pages: then it is made once more.
+    for (int part = 0; part < 200; part += 100) {
+        fresh_file(0);
+        MUST(write(fd, text, 4 * page - 100) == (ssize_t)(4 * page - 100));
+        MUST(fallocate(fd, FALLOC_FL_ZERO_RANGE, page + part, 40 * page) == 0);
+        m = map_file(41, PROT_READ, MAP_PRIVATE);
+        load(m, 0, 41, 1);
+        munmap(m, 41 * page);
+    }
+
     // The file does not reach them yet: a write finds its folio in the way.
     fresh_file(0);
     MUST(fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, 2 * page + 7, 48 * page) == 0);

@@ -815,12 +815,13 @@ class HostFile(File):
             end = min(end, size + PAGE_SIZE - 1 & -PAGE_SIZE)
         new = os.fstat(self.fd).st_size
         if mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE):
+            if (offset | end) & PAGE_SIZE - 1:  # all its blocks are made before any is cleared (ext4_zero_range)
+                inode.grown(max(size, new))
             if offset < end:
                 inode.mapping().truncate_pagecache_range(offset, end)
-            inode.grown(max(size, new))
-            if offset < end:
                 inode.clear_block(offset)
                 inode.clear_block(end)
+            inode.grown(max(size, new))
         elif moves:  # what is cached must not hide what was moved
             inode.mapping().truncate_range(offset >> PAGE_SHIFT, _FILES_BEYOND)
             if new != size:
