@@ -811,8 +811,8 @@ class HostFile(File):
         if error:
             return error
         end = offset + length
-        if mode & FALLOC_FL_PUNCH_HOLE:
-            end = min(end, size + PAGE_SIZE - 1 & -PAGE_SIZE)
+        if mode & FALLOC_FL_PUNCH_HOLE and end >= size:  # then all of the last page goes
+            end = size + PAGE_SIZE - 1 & -PAGE_SIZE
         new = os.fstat(self.fd).st_size
         if mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE):
             if (offset | end) & PAGE_SIZE - 1:  # all its blocks are made before any is cleared (ext4_zero_range)
