@@ -64,6 +64,14 @@ static void dirty_when_unmapped(void)
         load(m, 33, 29, -1);
         munmap(m, 40 * page);
     }
+
+    // A hole over the end of the file takes all of the last page.
+    fresh_file(20);
+    char *m = map_file(20, PROT_READ, MAP_SHARED);
+    MUST(ftruncate(fd, 17 * (off_t)page + 100) == 0);
+    MUST(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 12 * (off_t)page, 5 * (off_t)page + 200) == 0);
+    load(m, 17, 11, -1);
+    munmap(m, 20 * page);
     printf("punched %ld\n", used);
 }
 
@@ -132,6 +140,32 @@ static void paged_out(void)
     printf("paged out %ld\n", used);
 }
 
+// Who replaces a file, by emptying it or with another one, has its new content written: then its buffers are clean.
+static void replaced(void)
+{
+    char other[310];
+    snprintf(other, sizeof other, "%s.other", name);
+    for (int way = 0; way < 3; way++) {
+        fresh_file(way == 1 ? 0 : 40);
+        if (way == 1) {
+            close(fd);
+            fd = open(name, O_RDWR | O_TRUNC);
+            MUST(fd > 0 && write(fd, text, 40 * page) == (ssize_t)(40 * page));
+        }
+        close(fd);
+        if (way == 2) {
+            fd = open(other, O_RDWR | O_CREAT, 0600);
+            MUST(fd > 0 && close(fd) == 0 && rename(name, other) == 0 && rename(other, name) == 0);
+        }
+        fd = open(name, O_RDWR);
+        MUST(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 3 * page, 2 * page) == 0);
+        char *m = map_file(40, PROT_READ, MAP_SHARED);
+        load(m, 0, 40, 1);
+        munmap(m, 40 * page);
+    }
+    printf("replaced %ld\n", used);
+}
+
 // A file is sent to another one through a pipe: sixteen pages at a time, of which the first may be part of one.
 static void sent(void)
 {
@@ -183,6 +217,7 @@ int main(int argc, char **argv)
     zeros_behind_the_end();
     no_page_table();
     paged_out();
+    replaced();
     sent();
     spliced();
     unlink(name);

@@ -162,7 +162,7 @@ class _Umask:
 class HostInode(Inode):
     """A file of the host. `st` is what lstat said when it was last looked up."""
 
-    __slots__ = ("files", "path", "size", "st")
+    __slots__ = ("da_alloc_close", "files", "path", "size", "st")
     sb: HostFs
 
     def __init__(self, sb: HostFs, st: os.stat_result) -> None:
@@ -171,6 +171,7 @@ class HostInode(Inode):
         self.size = st.st_size
         self.files: list[HostFile | HostDirectory] = []
         self.path = b""  # where it was looked up; only a hint for statfs
+        self.da_alloc_close = False  # it was emptied: the next close writes what is new (EXT4_STATE_DA_ALLOC_CLOSE)
 
     def update(self, st: os.stat_result) -> None:
         """Take over what a new lstat says."""
@@ -373,7 +374,16 @@ class HostInode(Inode):
             self.i_mapping.truncate_pagecache_range(size, _FILES_BEYOND << PAGE_SHIFT, even_cows=True)
         if size <= old:
             self.clear_block(size)
+        self.da_alloc_close |= not size
         self.sb.touch(self.key, MTIME, CTIME)
+
+    def alloc_da_blocks(self) -> None:
+        """A file is being replaced: its blocks are allocated, for which its pages are written, so that a crash leaves
+        the old content or the new (ext4_alloc_da_blocks)."""
+        if self.i_mapping is not None:
+            self.i_mapping.writeback(0, None)
+        elif self.key in self.sb.cached:
+            self.sb.cached[self.key][1].dirty.ranges.clear()
 
     def file_remove_privs(self, task: Current) -> None:
         """A write by somebody without privileges takes the set-user-ID bits away."""
@@ -526,9 +536,10 @@ class HostInode(Inode):
                 os.rename(source, target)
             except OSError as problem:
                 return _error(problem)
+        assert isinstance(new_dir.inode, HostInode) and isinstance(old.inode, HostInode)
         if victim is not None:
             self._removed(victim)
-        assert isinstance(new_dir.inode, HostInode) and isinstance(old.inode, HostInode)
+            old.inode.alloc_da_blocks()
         self.sb.touch(old.inode.key, CTIME)
         for directory in (self, new_dir.inode):
             self.sb.touch(directory.key, MTIME, CTIME)
@@ -668,6 +679,9 @@ class HostInode(Inode):
         if not isinstance(file, HostFile | HostDirectory):
             return
         mapping = self.i_mapping
+        if self.da_alloc_close:
+            self.da_alloc_close = False
+            self.alloc_da_blocks()
         if mapping is not None and file.f_mode & FMODE_WRITE:
             mapping.store()
         if self.files and self.files[-1] is file:
