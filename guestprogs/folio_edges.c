@@ -179,6 +179,28 @@ static void sent(void)
     char *m = map_file(36, PROT_READ, MAP_SHARED);
     load(m, 0, 36, 1);
     munmap(m, 36 * page);
+
+    // What follows pages that were in the cache is read ahead as if they had been read. A write of nothing leaves the
+    // buffers of its page clean.
+    from = fd;
+    fd = 0;
+    fresh_file(0);
+    MUST(ftruncate(fd, 40 * (off_t)page) == 0);
+    MUST(pwrite(fd, text, 2 * page, 17 * (off_t)page) == (ssize_t)(2 * page));
+    at = 17 * (off_t)page;
+    MUST(sendfile(from, fd, &at, 8 * page) == (ssize_t)(8 * page));
+    m = map_file(40, PROT_READ, MAP_SHARED);
+    load(m, 39, -1, -1);
+    munmap(m, 40 * page);
+    close(from);
+    fresh_file(16);
+    MUST(fsync(fd) == 0);
+    char *nothing = map(1, PROT_NONE, MAP_PRIVATE);
+    MUST(pwrite(fd, nothing, 100, 12 * (off_t)page) == -1 && errno == EFAULT);
+    MUST(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 3 * page, 2 * page) == 0);
+    m = map_file(16, PROT_READ, MAP_SHARED);
+    load(m, 0, 16, 1);
+    munmap(m, 16 * page);
     printf("sent %ld\n", used);
 }
 

@@ -313,8 +313,8 @@ class HostInode(Inode):
         if pos > self.size:
             self.mapping().not_cached(self.size, pos & -PAGE_SIZE)
             self.clear_block(self.size)
-        if mapping is not None:
-            mapping.written(pos, pos + (len(data) or 1))
+        if mapping is not None:  # nothing makes a buffer dirty in which it begins (block_commit_write)
+            mapping.written(pos, pos + (len(data) or int(pos & PAGE_SIZE - 1 > 0)))
         if mapping is not None and mapping.pages:
             if pos > self.size:
                 self._clear_tail(mapping)
@@ -764,6 +764,8 @@ class HostFile(File):
             done = to.copy_page_to_iter(data, iocb.pos)
             iocb.pos += done
             total += done
+            if to.splices:  # page by page, not at the end as read(2) (filemap_splice_read)
+                self.f_ra.prev_page = iocb.pos >> PAGE_SHIFT
             if done < len(data):
                 return total or -errno.EFAULT
             if len(data) < want:

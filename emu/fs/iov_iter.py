@@ -17,6 +17,7 @@ class iov_iter:
     """Segments of guest memory, consumed from the front. `count` is what is left in bytes."""
 
     __slots__ = ("access", "count", "offset", "segment", "segments")
+    splices = False  # not guest memory: pages move to a pipe
 
     def __init__(self, access: Uaccess, segments: list[tuple[int, int]]) -> None:
         self.access = access

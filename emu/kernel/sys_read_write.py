@@ -277,6 +277,8 @@ def _do_sendfile(task: Task, out_fd: int, in_fd: int, pos: int | None, count: in
 class KernelBuffer(iov_iter):
     """Bytes of the kernel where a file expects guest memory."""
 
+    splices = True
+
     def __init__(self, task: Task, data: bytes = b"", room: int = 0) -> None:
         super().__init__(task.access, [(0, room or len(data))])
         self.data = bytearray(data)
