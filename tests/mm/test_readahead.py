@@ -105,6 +105,21 @@ def test_who_comes_to_a_mark_reads_the_next_window_in_larger_folios() -> None:
     assert not mapping.absent.ranges and not mapping.absent.marks
 
 
+def test_the_mark_is_counted_from_a_page_that_is_there() -> None:
+    mapping = sparse(5)
+    mapping.absent.remove(1, 2)
+    assert page_cache_sync_ra(mapping, file_ra_state(), 0, 3) == 4
+    assert not mapping.absent.ranges and not mapping.absent.marks, "the file is too short for one"
+    mapping = sparse(40)
+    mapping.absent.remove(1, 2)
+    assert page_cache_sync_ra(mapping, file_ra_state(), 0, 3) == 15
+    assert mapping.absent.ranges == [(16, 40)] and mapping.absent.marks == {3}
+    mapping = sparse(15)
+    mapping.absent.remove(1, 2)
+    page_cache_sync_ra(mapping, file_ra_state(), 0, 3)
+    assert not mapping.absent.ranges and mapping.absent.marks == {2}
+
+
 def test_folios_end_where_the_file_does_and_begin_aligned() -> None:
     mapping, ra = sparse(2048 + 21), file_ra_state()
     mapping.absent.remove(0, 2048)
