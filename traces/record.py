@@ -55,7 +55,8 @@ LINK = Path(f"/tmp/mmscope-{_MARK[:6]}")
 DIRECTORY = Path(f"/tmp/mmscope-{_MARK[:5]}")
 # Given the empty directory DIRECTORY as argument.
 WRITABLE = {
-    "call_order", "directories", "fault_counts", "file_edges", "files", "folios", "holes", "sparse", "splits",
+    "call_order", "directories", "fault_counts", "file_edges", "files", "folio_edges", "folios", "holes", "sparse",
+    "splits",
 }  # fmt: skip
 
 

@@ -66,6 +66,7 @@ class File:
     aligns_huge = False  # large mappings are placed at huge-page boundaries (thp_get_unmapped_area)
     seekable = False  # FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE
     splices = False  # it can be the source of sendfile (splice_read)
+    splices_pages = False  # those of the page cache (filemap_splice_read), not what is read (copy_splice_read)
     noop_llseek = False  # FMODE_LSEEK, and a seek leaves the position where it is
     write_access = True  # when open for writing, keeps others from running it (get_write_access)
     wait: wait_queue_head | None = None  # who sleeps for this kind of file; None: it does not know

@@ -162,7 +162,7 @@ class _Umask:
 class HostInode(Inode):
     """A file of the host. `st` is what lstat said when it was last looked up."""
 
-    __slots__ = ("files", "path", "size", "st")
+    __slots__ = ("da_alloc_close", "files", "path", "size", "st")
     sb: HostFs
 
     def __init__(self, sb: HostFs, st: os.stat_result) -> None:
@@ -171,6 +171,7 @@ class HostInode(Inode):
         self.size = st.st_size
         self.files: list[HostFile | HostDirectory] = []
         self.path = b""  # where it was looked up; only a hint for statfs
+        self.da_alloc_close = False  # it was emptied: the next close writes what is new (EXT4_STATE_DA_ALLOC_CLOSE)
 
     def update(self, st: os.stat_result) -> None:
         """Take over what a new lstat says."""
@@ -312,8 +313,8 @@ class HostInode(Inode):
         if pos > self.size:
             self.mapping().not_cached(self.size, pos & -PAGE_SIZE)
             self.clear_block(self.size)
-        if mapping is not None:
-            mapping.written(pos, pos + (len(data) or 1))
+        if mapping is not None:  # nothing makes a buffer dirty in which it begins (block_commit_write)
+            mapping.written(pos, pos + (len(data) or int(pos & PAGE_SIZE - 1 > 0)))
         if mapping is not None and mapping.pages:
             if pos > self.size:
                 self._clear_tail(mapping)
@@ -340,11 +341,14 @@ class HostInode(Inode):
             self.sb.memory.ram.write((cached.pfn << PAGE_SHIFT) + start, bytes(PAGE_SIZE - start))
 
     def clear_block(self, size: int) -> None:
-        """The rest of the block at what was or is the end of the file is cleared: that makes its page, but where the
-        block is a hole it does not bring it up to date (ext4_block_zero_page_range)."""
+        """The rest of the block at what was or is the end of the file, or of a range of it, is cleared: that makes its
+        page, but where the block is a hole it does not bring it up to date (ext4_block_zero_page_range)."""
         mapping = self.i_mapping
         if size & PAGE_SIZE - 1 and mapping is not None:
             index = size >> PAGE_SHIFT
+            if not mapping.in_cache(index):  # behind the end of the file
+                mapping.folios.start[index] = 0
+                mapping.absent.add(index, index + 1)
             if index in mapping.absent:
                 mapping.absent.add_empty(index)
             else:
@@ -370,7 +374,16 @@ class HostInode(Inode):
             self.i_mapping.truncate_pagecache_range(size, _FILES_BEYOND << PAGE_SHIFT, even_cows=True)
         if size <= old:
             self.clear_block(size)
+        self.da_alloc_close |= not size
         self.sb.touch(self.key, MTIME, CTIME)
+
+    def alloc_da_blocks(self) -> None:
+        """A file is being replaced: its blocks are allocated, for which its pages are written, so that a crash leaves
+        the old content or the new (ext4_alloc_da_blocks)."""
+        if self.i_mapping is not None:
+            self.i_mapping.writeback(0, None)
+        elif self.key in self.sb.cached:
+            self.sb.cached[self.key][1].dirty.ranges.clear()
 
     def file_remove_privs(self, task: Current) -> None:
         """A write by somebody without privileges takes the set-user-ID bits away."""
@@ -523,9 +536,10 @@ class HostInode(Inode):
                 os.rename(source, target)
             except OSError as problem:
                 return _error(problem)
+        assert isinstance(new_dir.inode, HostInode) and isinstance(old.inode, HostInode)
         if victim is not None:
             self._removed(victim)
-        assert isinstance(new_dir.inode, HostInode) and isinstance(old.inode, HostInode)
+            old.inode.alloc_da_blocks()
         self.sb.touch(old.inode.key, CTIME)
         for directory in (self, new_dir.inode):
             self.sb.touch(directory.key, MTIME, CTIME)
@@ -665,6 +679,9 @@ class HostInode(Inode):
         if not isinstance(file, HostFile | HostDirectory):
             return
         mapping = self.i_mapping
+        if self.da_alloc_close:
+            self.da_alloc_close = False
+            self.alloc_da_blocks()
         if mapping is not None and file.f_mode & FMODE_WRITE:
             mapping.store()
         if self.files and self.files[-1] is file:
@@ -692,7 +709,7 @@ class HostFile(File):
 
     aligns_huge = True  # as ext4
     seekable = True
-    splices = True
+    splices = splices_pages = True
 
     def __init__(
         self, dentry: Dentry, flags: int, inode: HostInode, fd: int, *, close: bool = True, shared_offset: bool = False
@@ -747,6 +764,8 @@ class HostFile(File):
             done = to.copy_page_to_iter(data, iocb.pos)
             iocb.pos += done
             total += done
+            if to.splices:  # page by page, not at the end as read(2) (filemap_splice_read)
+                self.f_ra.prev_page = iocb.pos >> PAGE_SHIFT
             if done < len(data):
                 return total or -errno.EFAULT
             if len(data) < want:
@@ -808,10 +827,12 @@ class HostFile(File):
         if error:
             return error
         end = offset + length
-        if mode & FALLOC_FL_PUNCH_HOLE:
-            end = min(end, size + PAGE_SIZE - 1 & -PAGE_SIZE)
+        if mode & FALLOC_FL_PUNCH_HOLE and end >= size:  # then all of the last page goes
+            end = size + PAGE_SIZE - 1 & -PAGE_SIZE
         new = os.fstat(self.fd).st_size
         if mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE):
+            if (offset | end) & PAGE_SIZE - 1:  # all its blocks are made before any is cleared (ext4_zero_range)
+                inode.grown(max(size, new))
             if offset < end:
                 inode.mapping().truncate_pagecache_range(offset, end)
                 inode.clear_block(offset)

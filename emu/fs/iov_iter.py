@@ -17,6 +17,7 @@ class iov_iter:
     """Segments of guest memory, consumed from the front. `count` is what is left in bytes."""
 
     __slots__ = ("access", "count", "offset", "segment", "segments")
+    splices = False  # not guest memory: pages move to a pipe
 
     def __init__(self, access: Uaccess, segments: list[tuple[int, int]]) -> None:
         self.access = access
@@ -34,6 +35,10 @@ class iov_iter:
             self.segment += 1
             self.offset = 0
         return 0, 0
+
+    def first_segment(self) -> tuple[int, int]:
+        """(address, length) of what is left of the first segment that is not done; length 0 at the end."""
+        return self._next(self.count)
 
     def advance(self, size: int) -> None:
         """Skip bytes (iov_iter_advance)."""

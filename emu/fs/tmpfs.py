@@ -338,7 +338,7 @@ class TmpFile(File):
     """An open regular file of tmpfs, or a memfd."""
 
     seekable = True
-    splices = True
+    splices = splices_pages = True
 
     def __init__(self, dentry: Dentry, flags: int, inode: TmpInode) -> None:
         self.inode = inode

@@ -23,6 +23,7 @@ from emu.fs.consts import (
 from emu.fs.file import MAX_LFS_FILESIZE, MAXBYTES, File, kiocb
 from emu.fs.hostfs import HostFile
 from emu.fs.iov_iter import iov_iter
+from emu.fs.pipe import PIPE_DEF_BUFFERS
 from emu.kernel.args import order, pair, s64, slong
 from emu.mm.mm_types import PAGE_SIZE
 
@@ -276,6 +277,8 @@ def _do_sendfile(task: Task, out_fd: int, in_fd: int, pos: int | None, count: in
 class KernelBuffer(iov_iter):
     """Bytes of the kernel where a file expects guest memory."""
 
+    splices = True
+
     def __init__(self, task: Task, data: bytes = b"", room: int = 0) -> None:
         super().__init__(task.access, [(0, room or len(data))])
         self.data = bytearray(data)
@@ -304,13 +307,17 @@ class KernelBuffer(iov_iter):
 
 
 def _copy(task: Task, source: File, source_pos: int, target: File, target_pos: int, count: int) -> int:
-    """Move bytes between files: count or -errno, what was moved first."""
+    """Move bytes between files: count or -errno, what was moved first. They go by way of a pipe, of which each slot
+    holds no more than a page, or the part of one where the transfer begins (splice_direct_to_actor)."""
     if not source.splices:
         return -errno.EINVAL
     done = 0
     count = min(count, MAX_RW_COUNT)
     while done < count:
-        room = KernelBuffer(task, room=min(count - done, 1 << 16))
+        most = PIPE_DEF_BUFFERS * PAGE_SIZE
+        if source.splices_pages:
+            most -= source_pos + done & PAGE_SIZE - 1
+        room = KernelBuffer(task, room=min(count - done, most))
         got = source.read_iter(task, kiocb(source_pos + done), room)
         if got <= 0:
             return done or got

@@ -17,7 +17,7 @@ from emu.fs.iov_iter import iov_iter
 from emu.fs.pipe import Pipe, PipeFile
 from emu.kernel.args import s64
 from emu.kernel.sys_read_write import KernelBuffer, import_iovec
-from emu.mm.gup import get_user_page_fast
+from emu.mm.gup import get_user_pages_fast
 from emu.mm.mm_types import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SPLICE_F_MOVE, SPLICE_F_NONBLOCK, SPLICE_F_MORE, SPLICE_F_GIFT = 1, 2, 4, 8
 SPLICE_F_ALL = 15
+PAGES_AT_ONCE = 16  # of the guest's memory (iter_to_pipe)
 
 
 def _get_pipe_info(file: File) -> Pipe | None:
@@ -285,16 +286,22 @@ def _vmsplice_to_pipe(task: Task, pipe: Pipe, data: iov_iter, flags: int) -> int
             return ready
         done = 0
         ram = task.machine.ram
-        while data.count and not pipe.full:
-            segment, size = data.segments[data.segment]
-            address = segment + data.offset
-            found = get_user_page_fast(task.mm, address, False)  # iov_iter_get_pages2
+        while data.count:
+            address, size = data.first_segment()
+            offset = address & PAGE_SIZE - 1
+            pages = min(PAGES_AT_ONCE, offset + size + PAGE_SIZE - 1 >> PAGE_SHIFT)
+            found = get_user_pages_fast(task.mm, address, pages, False)  # iov_iter_get_pages2
             if isinstance(found, int):
                 return done or found
-            count = min(PAGE_SIZE - (address & PAGE_SIZE - 1), size - data.offset)
-            _put(pipe, ram.read((found.pfn << PAGE_SHIFT) + (address & PAGE_SIZE - 1), count))
-            data.advance(count)
-            done += count
+            for taken in found:
+                if pipe.full:
+                    return done
+                count = min(PAGE_SIZE - offset, size)
+                _put(pipe, ram.read((taken.pfn << PAGE_SHIFT) + offset, count))
+                data.advance(count)
+                done += count
+                size -= count
+                offset = 0
         return done
     finally:
         pipe.wait.wake_up()

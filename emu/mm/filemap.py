@@ -107,6 +107,21 @@ class address_space:
         """The end (a file offset) of the folio that a write of `size` bytes at `pos` goes to."""
         return self.folios.write_begin(pos, size, self._has_folio)
 
+    def uptodate(self, index: int) -> bool:
+        """Does a write of less than a page find the rest of it in the cache. shmem fills it with zeros."""
+        return self.shmem or (self._has_folio(index) and index not in self.absent.empty)
+
+    def mappable(self, index: int) -> bool:
+        """Is a page there, up to date, and no sign that a fault is to come to it, and to read ahead
+        (next_uptodate_folio)."""
+        if self.shmem:
+            cached = self.pages.get(index)
+            return cached is not None and cached.uptodate
+        absent = self.absent
+        if absent.ranges and index in absent:
+            return False
+        return not absent.marks or self.folio_of(index)[0] not in absent.marks
+
     def _has_folio(self, index: int) -> bool:
         if self.shmem:
             return index in self.pages
@@ -122,7 +137,8 @@ class address_space:
         first, end = start + PAGE_SIZE - 1 >> PAGE_SHIFT, end + PAGE_SIZE - 1 >> PAGE_SHIFT
         self.absent.add(first, end)
         for low, high in self.folios.overlapping(first, end - 1):
-            self.absent.remove(low, high + 1)
+            if low not in self.absent.empty:
+                self.absent.remove(low, high + 1)
 
     def written(self, start: int, end: int) -> None:
         """write(2) stored the bytes start .. end-1."""
@@ -243,17 +259,33 @@ class address_space:
                 self.not_cached(start, stop)
 
     def reclaim(self, index: int) -> None:
-        """Memory is asked back: a page that is mapped no more, clean and a folio of its own leaves the cache. A dirty
-        one of a file is marked as to be dropped once it is written back, with the flag that also says that more should
-        be read ahead; shmem has no swap for its own (shrink_folio_list)."""
-        cached = self.pages.get(index)
-        if cached is None or cached._mapcount or self.folio_of(index) != (index, index + 1):
+        """Memory is asked back: a page that is mapped no more and clean leaves the cache, with all of its folio. A
+        dirty one of a file is marked as to be dropped once it is written back, with the flag that also says that more
+        should be read ahead; shmem has no swap for its own (shrink_folio_list)."""
+        low, high = self.folio_of(index)
+        cached = [self.pages[one] for one in range(low, high) if one in self.pages]
+        if not cached or any(one._mapcount for one in cached):
             return
-        if cached.uptodate and not cached.dirty and not self.folios.dirty.any(index, index + 1):
-            if cached._refcount == 1:
-                self._drop_pages(index, index + 1)
+        if not self.folios.dirty.any(low, high) and all(one.uptodate and not one.dirty for one in cached):
+            if all(one._refcount == 1 for one in cached):
+                self._drop_pages(low, high)
         elif not self.shmem:
-            self.absent.marks.add(index)
+            self.absent.marks.add(low)
+
+    def split_folio(self, low: int, high: int) -> bool:
+        """Take the folio of the pages low .. high-1 apart, which unmaps it, into pages; those behind the end of the
+        file go. False = not done: buffers of it are dirty (filemap_release_folio)."""
+        from emu.mm.memory import unmap_mapping_range
+
+        if self.folios.dirty.any(low, high):
+            return False
+        unmap_mapping_range(self, low, high - low, even_cows=False)
+        self.folios.dirty.remove(low, high)  # its buffers went before it was unmapped
+        self.folios.start.update(dict.fromkeys(range(low, high), 0))
+        file_end = self.host.i_size + PAGE_SIZE - 1 >> PAGE_SHIFT
+        if file_end < high:
+            self._drop_pages(max(low, file_end), high)
+        return True
 
     def truncate_pagecache_range(self, start: int, end: int, even_cows: bool = False) -> None:
         """The bytes start .. end-1 leave the cache: whole pages do, of others the bytes are cleared. A large folio that
@@ -298,9 +330,12 @@ class address_space:
         self.folios.dirty.remove(start + PAGE_SIZE - 1 >> PAGE_SHIFT, end >> PAGE_SHIFT)
         if high - low == 1:
             return True
+        clean = not self.folios.dirty.any(low, high)
         unmap_mapping_range(self, low, high - low, even_cows=False)
-        if not self.folios.split(start >> PAGE_SHIFT):
+        if not clean:
             return False
+        self.folios.dirty.remove(low, high)  # its buffers went before it was unmapped
+        self.folios.split(start >> PAGE_SHIFT)
         if end < high << PAGE_SHIFT:
             self.folios.split(end >> PAGE_SHIFT)
         file_end = self.host.i_size + PAGE_SIZE - 1 >> PAGE_SHIFT
@@ -353,6 +388,15 @@ class address_space:
             old.mapping = None
             self.memory.put_page(old)
         self.pages.clear()
+
+
+def folio_mark_dirty(target: page) -> None:
+    """A page of a file was written through a mapping: all buffers of its folio are to be written back, those of pages
+    too that nobody wrote (folio_mark_dirty, block_dirty_folio)."""
+    target.dirty = True
+    mapping = target.mapping
+    if isinstance(mapping, address_space) and mapping.folios.large:
+        mapping.folios.dirty.add(*mapping.folio_of(target.index))
 
 
 def mm_counter_file(mapping: address_space) -> int:
@@ -411,7 +455,8 @@ def filemap_map_pages(vmf: vm_fault, start_pgoff: int, end_pgoff: int) -> int:
     """Fault-around: map those of the pages start..end that are at hand and not mapped yet, read-only
     (filemap_map_pages).
 
-    VM_FAULT_NOPAGE when the faulting page was among them, else 0. The table must be there.
+    VM_FAULT_NOPAGE when the faulting page was among them, else 0. Where there is no page table yet, it is made only if
+    the first of the pages is of a folio that ends before the file's last page: others are none of them mapped.
     """
     vma = vmf.vma
     assert vma.vm_file is not None
@@ -422,29 +467,28 @@ def filemap_map_pages(vmf: vm_fault, start_pgoff: int, end_pgoff: int) -> int:
         return 0
     mm = vma.vm_mm
     table = mm.pgtable
-    first = table.alloc(vmf.address)
+    first = table.slot(vmf.address)
     if first < 0:
-        return VM_FAULT_OOM
+        pgoff = next((index for index in range(start_pgoff, end_pgoff + 1) if mapping.mappable(index)), None)
+        if pgoff is None or not (mapping.shmem or file_end >= mapping.folio_of(pgoff)[1]):
+            return 0
+        first = table.alloc(vmf.address)
+        if first < 0:
+            return VM_FAULT_OOM
     first -= vmf.pgoff - start_pgoff
     prot = vma.vm_page_prot
     ret = 0
     mapped = 0
     ptl = table.pte_lock(first)
-    absent = mapping.absent if mapping.absent.ranges else ()
-    marks = mapping.absent.marks
+    gaps = mapping.shmem or bool(mapping.absent.ranges) or bool(mapping.absent.marks)
     indices: Iterable[int] = range(start_pgoff, end_pgoff + 1)
     if mapping.folios.large:
         indices = whole_folios(vma, mapping.folios, start_pgoff, end_pgoff, file_end)
     for pgoff in indices:
-        if pgoff in absent:
+        if gaps and not mapping.mappable(pgoff):
             continue
-        if marks and (mapping.folios.find(pgoff) or (pgoff, 0))[0] in marks:
-            continue  # a fault is to come here, and to read ahead
-        if mapping.shmem:
-            found: page | int | None = mapping.pages.get(pgoff)
-        else:
-            found = mapping.read_cache_page(pgoff)
-        if found is None or isinstance(found, int) or not found.uptodate:
+        found = mapping.read_cache_page(pgoff)
+        if isinstance(found, int):
             continue
         slot = first + pgoff - start_pgoff
         if table.get(slot):
@@ -513,8 +557,7 @@ def filemap_page_mkwrite(vmf: vm_fault) -> int:
     vmf.page.dirty = True
     assert vmf.vma.vm_file is not None
     mapping = vmf.vma.vm_file.f_mapping
-    first, stop = mapping.folio_of(vmf.pgoff)
-    mapping.folios.dirty.add(first, min(stop, mapping.host.i_size + PAGE_SIZE - 1 >> PAGE_SHIFT))
+    mapping.folios.dirty.add(*mapping.folio_of(vmf.pgoff))
     return VM_FAULT_LOCKED
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from emu.mm.mm_types import PAGE_SHIFT
 
-EXT4_MAX_ORDER = 11  # largest folio of the page cache of ext4 with 4 KiB blocks, as a power of two of pages
+EXT4_MAX_ORDER = 9  # largest folio of the page cache of ext4, as a power of two of pages: a huge page
 
 
 class Pages:

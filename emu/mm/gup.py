@@ -180,20 +180,47 @@ def mm_populate(mm: mm_struct, start: int, length: int, ignore_errors: bool = Tr
 
 
 def get_user_page_fast(mm: mm_struct, address: int, write: bool) -> page | int:
-    """The page at `address`, without a reference, faulted in (for writing) if need be; -EFAULT, -ENOMEM
-    (get_user_pages_fast for one page). mmap_lock is taken only where the entry is not good already."""
+    """get_user_pages_fast for the page at `address`."""
+    found = get_user_pages_fast(mm, address, 1, write)
+    return found if isinstance(found, int) else found[0]
+
+
+def get_user_pages_fast(mm: mm_struct, address: int, count: int, write: bool) -> list[page] | int:
+    """The `count` pages from `address` on, without references, faulted in (for writing) if need be: those before the
+    first that cannot be; where that is the first one, -EFAULT or -ENOMEM (get_user_pages_fast). mmap_lock is taken only
+    where an entry is not good already, once for that one and all behind it."""
+    found: list[page] = []
+    start = address & PAGE_MASK
+    end = start + count * PAGE_SIZE
+    while start < end:
+        good = _gup_fast(mm, start, write)
+        if good is None:
+            break
+        found.append(good)
+        start += PAGE_SIZE
+    if start < end:
+        mmap_read_lock(mm)
+        got, _ = _get_user_pages(mm, start, end, write, force=False)
+        if got > 0:
+            table = mm.pgtable
+            stop = start + got * PAGE_SIZE
+            found += [_page_of(mm, table.get(table.slot(at))) for at in range(start, stop, PAGE_SIZE)]
+        mmap_read_unlock(mm)
+        if not found:
+            return got
+    return found
+
+
+def _gup_fast(mm: mm_struct, address: int, write: bool) -> page | None:
+    """The page at `address` where the page table alone tells that it may be taken."""
     table = mm.pgtable
     format = table.format
     slot = table.slot(address)
     pte = table.get(slot) if slot >= 0 else 0
-    if pte and format.pte_present(pte) and not format.pte_special(pte) and (not write or format.pte_write(pte)):
-        vma = mm.mm_mt.load(address)
-        if vma is not None and vma.vm_flags & (VM_READ | VM_WRITE | VM_EXEC):
-            return _page_of(mm, pte)
-    mmap_read_lock(mm)
-    found = get_user_page_remote(mm, address, write, unlockable=True)
-    mmap_read_unlock(mm)
-    return found
+    if not pte or not format.pte_present(pte) or format.pte_special(pte) or (write and not format.pte_write(pte)):
+        return None
+    vma = mm.mm_mt.load(address)
+    return _page_of(mm, pte) if vma is not None and vma.vm_flags & (VM_READ | VM_WRITE | VM_EXEC) else None
 
 
 def get_user_page_remote(

@@ -44,7 +44,7 @@ from emu.mm.mmap_lock import (
     mmap_write_lock_killable,
     mmap_write_unlock,
 )
-from emu.mm.rmap import anon_vma, anon_vma_prepare
+from emu.mm.rmap import anon_vma, anon_vma_prepare, rmap_walk
 from emu.mm.tlb import flush_tlb_mm
 from emu.mm.vma import trace_vma_modify, vma_modify
 
@@ -270,20 +270,29 @@ def _free(vma: vm_area_struct, start: int, end: int) -> int:
 
 def _cold_or_pageout(vma: vm_area_struct, start: int, end: int, pageout: bool) -> None:
     """MADV_COLD makes pages old that nobody else maps. MADV_PAGEOUT unmaps those of them that are a file's, which then
-    may do without them. Anonymous ones stay, as there is no swap, but for those that may be dropped
-    (madvise_cold_or_pageout_pte_range)."""
+    may do without them. Anonymous ones stay, as there is no swap, but for those that may be dropped. Of a large folio
+    all pages count together (madvise_cold_or_pageout_pte_range)."""
     mm = vma.vm_mm
     table = mm.pgtable
     format = table.format
     changed = False
     unmap = []
     cached = []
-    for slot, pte in present_entries(mm, start, end):
-        if format.pte_special(pte):
+    large: tuple[address_space, range] | None = None  # the folio that was looked at last
+    alone = False
+    for slot in [slot for slot, _ in present_entries(mm, start, end)]:
+        pte = table.get(slot)
+        if not format.pte_present(pte) or format.pte_special(pte):  # or a folio was split
             continue
         target = mm.memory.mem_map[(pte & format.pfn_mask) >> PAGE_SHIFT]
         assert target is not None
-        if target._mapcount != 1:
+        if isinstance(target.mapping, address_space) and target.mapping.folios.large:
+            if large is None or large[0] is not target.mapping or target.index not in large[1]:
+                large = target.mapping, range(*target.mapping.folio_of(target.index))
+                alone = _folio_is_alone(vma, *large, start, end)
+            if not alone:
+                continue
+        elif target._mapcount != 1:
             continue
         if pageout:
             mapping = target.mapping
@@ -300,6 +309,19 @@ def _cold_or_pageout(vma: vm_area_struct, start: int, end: int, pageout: bool) -
         mapping.reclaim(index)
     if changed:
         flush_tlb_mm(mm, (end - start) >> PAGE_SHIFT)
+
+
+def _folio_is_alone(vma: vm_area_struct, mapping: address_space, pages: range, start: int, end: int) -> bool:
+    """Is each page of a folio mapped in [start, end), and nowhere else. Where only some of them are mapped there, the
+    folio is split, unless another address space maps it too."""
+    cached = [mapping.find_get_page(index) for index in pages]
+    walks = [rmap_walk(vma.vm_mm.memory, target) for target in cached if target is not None]
+    here = sum(any(user is vma and start <= address < end for user, address, _ in walk) for walk in walks)
+    if here == len(pages):
+        return all(len(walk) == 1 for walk in walks)
+    if all(user.vm_mm is vma.vm_mm for walk in walks for user, _, _ in walk):
+        mapping.split_folio(pages.start, pages.stop)
+    return False
 
 
 def _may_drop(vma: vm_area_struct, target: page, pte_dirty: bool) -> bool:

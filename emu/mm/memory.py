@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from emu.mm.filemap import mappable_folio, maybe_unlock_mmap_for_io, mm_counter_file
+from emu.mm.filemap import folio_mark_dirty, mappable_folio, maybe_unlock_mmap_for_io, mm_counter_file
 from emu.mm.mm_types import (
     FAULT_FLAG_RETRY_NOWAIT,
     FAULT_FLAG_SPECULATIVE,
@@ -728,7 +728,7 @@ def zap_pte_range(
             else:
                 counter = mm_counter(target)
                 if format.pte_dirty(pte):
-                    target.dirty = True
+                    folio_mark_dirty(target)
             entries[slot] = 0
             cleared += 1
             target._mapcount -= 1

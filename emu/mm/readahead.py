@@ -44,6 +44,11 @@ class Absent(Pages):
         absent = any(low <= first and end <= high for low, high in self.ranges)
         return absent and not any(first <= index < end for index in self.empty)
 
+    def first_present(self, first: int, end: int) -> int:
+        """The first of the pages first .. end-1 that there is, up to date or not; `end` where there is none."""
+        stop = next((high for low, high in self.ranges if low <= first < high), first)
+        return min(stop, end, *(index for index in self.empty if index >= first))
+
     def next_miss(self, index: int) -> int | None:
         """The first absent page from `index` on."""
         return next((max(low, index) for low, high in self.ranges if high > index), None)
@@ -151,10 +156,12 @@ def page_cache_async_ra(mapping: address_space, ra: file_ra_state, head: int, pa
 
 def page_cache_ra_order(mapping: address_space, ra: file_ra_state) -> int:
     """Read the window in folios of ra.order where they fit, and mark the one that is to bring in the next window: how
-    many pages came in."""
+    many pages came in. At a page that is there already this ends, and the rest is read as far as the file goes: the
+    mark is then counted from there (do_page_cache_ra)."""
     absent, folios = mapping.absent, mapping.folios
     index = ra.start
-    limit = min((mapping.host.i_size - 1) // PAGE_SIZE, index + ra.size - 1)
+    last = (mapping.host.i_size - 1) // PAGE_SIZE
+    limit = min(last, index + ra.size - 1)
     mark = index + ra.size - ra.async_size
     ra.order = min(folios.max_order, ra.order, ra.size.bit_length() - 1)
     came = 0
@@ -173,6 +180,16 @@ def page_cache_ra_order(mapping: address_space, ra: file_ra_state) -> int:
             absent.marks.add(index)
         came += absent.remove(index, index + (1 << order))
         index += 1 << order
-    if index <= mark <= limit and mark in absent:
+    if not ra.order:
+        stop = absent.first_present(index, limit + 1)
+        if index <= mark < stop:
+            absent.marks.add(mark)
+        came += absent.remove(index, stop)
+        index = stop
+    if index > limit:
+        return came
+    count = min(ra.start + ra.size, last + 1) - index
+    mark = index + count - ra.async_size
+    if mark >= index and mark in absent and mark not in absent.empty:
         absent.marks.add(mark)
-    return came + absent.read_ahead(index, limit + 1)
+    return came + absent.read_ahead(index, index + count)

@@ -59,6 +59,7 @@ def arguments_of(name: str, directory: Path) -> list[str]:
         "fault_counts": place,
         "file_edges": place,
         "files": place,
+        "folio_edges": place,
         "folios": place,
         "holes": place,
         "sparse": place,

@@ -98,11 +98,26 @@ def test_who_comes_to_a_mark_reads_the_next_window_in_larger_folios() -> None:
         came = page_cache_async_ra(mapping, ra, head, 1 << order)
         sizes.append((ra.start, came, ra.order))
         mark = ra.start
-    assert sizes == [(2048, 2048, 2), (4096, 2048, 4), (6144, 2048, 6), (8192, 2048, 8), (10240, 2048, 10),
-                     (12288, 0, 11)]  # fmt: skip
+    assert sizes == [(2048, 2048, 2), (4096, 2048, 4), (6144, 2048, 6), (8192, 2048, 8), (10240, 2048, 9),
+                     (12288, 0, 9)]  # fmt: skip
     assert [mapping.folios.find(page) for page in (2047, 2049, 4100, 10241)] == [
-        None, (2048, 2), (4096, 4), (10240, 10)]  # fmt: skip
+        None, (2048, 2), (4096, 4), (10240, 9)]  # fmt: skip
     assert not mapping.absent.ranges and not mapping.absent.marks
+
+
+def test_the_mark_is_counted_from_a_page_that_is_there() -> None:
+    mapping = sparse(5)
+    mapping.absent.remove(1, 2)
+    assert page_cache_sync_ra(mapping, file_ra_state(), 0, 3) == 4
+    assert not mapping.absent.ranges and not mapping.absent.marks, "the file is too short for one"
+    mapping = sparse(40)
+    mapping.absent.remove(1, 2)
+    assert page_cache_sync_ra(mapping, file_ra_state(), 0, 3) == 15
+    assert mapping.absent.ranges == [(16, 40)] and mapping.absent.marks == {3}
+    mapping = sparse(15)
+    mapping.absent.remove(1, 2)
+    page_cache_sync_ra(mapping, file_ra_state(), 0, 3)
+    assert not mapping.absent.ranges and mapping.absent.marks == {2}
 
 
 def test_folios_end_where_the_file_does_and_begin_aligned() -> None:
