@@ -79,7 +79,7 @@ class Terminal:
         """Press keys: names of KEYS, or text."""
         for key in keys:
             os.write(self.fd, KEYS.get(key, key).encode())
-            self.read(0.15)  # an escape followed at once by other keys is another key
+            self.read(0.15 if key == "escape" else 0.05)  # an escape followed at once by other keys is another key
 
     @property
     def text(self) -> str:

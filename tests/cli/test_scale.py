@@ -89,7 +89,7 @@ def test_an_interruption_keeps_what_is_done(number: signal.Signals, status: int,
         str(guest("brk1")), "threads", "{n}", "20000",
     ]  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1)
-    time.sleep(15)  # enough for one thread, by far not for 64
+    time.sleep(8)  # enough for one thread, by far not for 64
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == status
