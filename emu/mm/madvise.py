@@ -278,24 +278,19 @@ def _cold_or_pageout(vma: vm_area_struct, start: int, end: int, pageout: bool) -
     changed = False
     unmap = []
     cached = []
-    large: tuple[address_space, range] | None = None  # the folio that was looked at last
-    alone = False
-    for slot in [slot for slot, _ in present_entries(mm, start, end)]:
-        pte = table.get(slot)
-        if not format.pte_present(pte) or format.pte_special(pte):  # or a folio was split
+    alone = _folios_alone(vma, start, end)
+    for slot, pte in present_entries(mm, start, end):
+        if format.pte_special(pte):
             continue
         target = mm.memory.mem_map[(pte & format.pfn_mask) >> PAGE_SHIFT]
         assert target is not None
-        if isinstance(target.mapping, address_space) and target.mapping.folios.large:
-            if large is None or large[0] is not target.mapping or target.index not in large[1]:
-                large = target.mapping, range(*target.mapping.folio_of(target.index))
-                alone = _folio_is_alone(vma, *large, start, end)
-            if not alone:
+        mapping = target.mapping
+        if isinstance(mapping, address_space) and mapping.folios.large:
+            if (mapping, mapping.folio_of(target.index)) not in alone:
                 continue
         elif target._mapcount != 1:
             continue
         if pageout:
-            mapping = target.mapping
             if isinstance(mapping, address_space):
                 cached.append((mapping, target.index))
             if mapping.__class__ is not anon_vma or _may_drop(vma, target, format.pte_dirty(pte)):
@@ -309,6 +304,21 @@ def _cold_or_pageout(vma: vm_area_struct, start: int, end: int, pageout: bool) -
         mapping.reclaim(index)
     if changed:
         flush_tlb_mm(mm, (end - start) >> PAGE_SHIFT)
+
+
+def _folios_alone(vma: vm_area_struct, start: int, end: int) -> set[tuple[address_space, tuple[int, int]]]:
+    """The folios of files with large ones that nobody maps but the VMA in [start, end), and that wholly. Others that
+    lie there in part may be split, without the lock of the page table."""
+    if vma.vm_file is None:
+        return set()
+    mm = vma.vm_mm
+    format = mm.pgtable.format
+    found: dict[tuple[address_space, tuple[int, int]], None] = {}
+    for _, pte in present_entries(mm, start, end):
+        target = mm.memory.mem_map[(pte & format.pfn_mask) >> PAGE_SHIFT]
+        if target is not None and isinstance(target.mapping, address_space) and target.mapping.folios.large:
+            found[target.mapping, target.mapping.folio_of(target.index)] = None
+    return {(mapping, pages) for mapping, pages in found if _folio_is_alone(vma, mapping, range(*pages), start, end)}
 
 
 def _folio_is_alone(vma: vm_area_struct, mapping: address_space, pages: range, start: int, end: int) -> bool:

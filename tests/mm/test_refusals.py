@@ -13,7 +13,7 @@ from emu.mm.filemap import filemap_map_pages
 from emu.mm.madvise import do_madvise, madvise_set_anon_name
 from emu.mm.memory import vm_fault
 from emu.mm.mlock import sys_mlock2, sys_mlockall, sys_munlock, sys_munlockall
-from emu.mm.mm_types import VM_LOCKED, mm_struct
+from emu.mm.mm_types import VM_FAULT_NOPAGE, VM_LOCKED, mm_struct
 from emu.mm.mmap import ksys_munmap, sys_brk, sys_remap_file_pages, vm_brk_flags, vm_mmap_pgoff
 from emu.mm.mprotect import do_mprotect_pkey
 from emu.mm.mremap import MREMAP_DONTUNMAP, MREMAP_MAYMOVE, sys_mremap
@@ -113,7 +113,8 @@ def test_remap_file_pages_wants_one_shared_file(box: Box) -> None:
 
 
 def test_fault_around_beyond_the_end_of_a_file(box: Box) -> None:
-    """There is nothing to map, and no table is made for it; up to the end there is one page."""
+    """There is nothing to map, and no table is made for it; nor is one for the last page of the file alone, behind
+    which its folio ends. With the page before it there are two."""
     file: Any = MemoryFile(box, b"x" * (2 * PAGE))
     start = box.map(0, 16 * PAGE, READ, 2, file)
     vma = box.mm.mm_mt.load(start)
@@ -125,8 +126,11 @@ def test_fault_around_beyond_the_end_of_a_file(box: Box) -> None:
     assert box.memory.allocator.allocated == tables
     last = vm_fault(vma, start + PAGE, 0)
     last.pgoff = 1
-    filemap_map_pages(last, 1, 15)
-    assert box.page_at(start + PAGE) is not None
+    assert filemap_map_pages(last, 1, 15) == 0
+    assert box.memory.allocator.allocated == tables and box.page_at(start + PAGE) is None
+    first = vm_fault(vma, start, 0)
+    assert filemap_map_pages(first, 0, 15) == VM_FAULT_NOPAGE
+    assert box.page_at(start) is not None and box.page_at(start + PAGE) is not None
     assert box.page_at(start + 2 * PAGE) is None
 
 
