@@ -29,6 +29,8 @@ struct bank {
     uint64_t *kept;             /* a mask of the lines that are kept */
 };
 
+const uint64_t mmscope_bank_size = sizeof(struct bank); /* see native.py */
+
 /* Keep the lines from `line` on, of which `cold` has a bit each, that differ by now. */
 static void find_more(struct bank *bank, uint64_t group, uint64_t cold)
 {

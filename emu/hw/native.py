@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ENGINE_SIZE = 4440  # bytes of struct engine: an extension that has another one was built from other sources
+# Bytes of structures in it, by name: an extension that has other ones was built from other sources.
+SIZES = {"mmscope_engine_size": 4440, "mmscope_bank_size": 104}
 
 
 def wants_pure() -> bool:
@@ -34,10 +35,8 @@ def _load() -> ctypes.CDLL | None:
         path = Path(__file__).with_name(f"_native{suffix}")
         if path.exists():
             try:
-                size = ctypes.c_uint64.in_dll(
-                    ctypes.CDLL(str(path), mode=ctypes.RTLD_LOCAL), "mmscope_engine_size"
-                ).value
-                if size == ENGINE_SIZE:
+                found = ctypes.CDLL(str(path), mode=ctypes.RTLD_LOCAL)
+                if all(ctypes.c_uint64.in_dll(found, name).value == size for name, size in SIZES.items()):
                     return ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
             except (OSError, ValueError):  # it cannot be loaded, or has not even that
                 pass

@@ -286,7 +286,7 @@ def _cold_or_pageout(vma: vm_area_struct, start: int, end: int, pageout: bool) -
         assert target is not None
         mapping = target.mapping
         if isinstance(mapping, address_space) and mapping.folios.large:
-            if (mapping, mapping.folio_of(target.index)) not in alone:
+            if mapping.folio_of(target.index) not in alone:
                 continue
         elif target._mapcount != 1:
             continue
@@ -306,19 +306,20 @@ def _cold_or_pageout(vma: vm_area_struct, start: int, end: int, pageout: bool) -
         flush_tlb_mm(mm, (end - start) >> PAGE_SHIFT)
 
 
-def _folios_alone(vma: vm_area_struct, start: int, end: int) -> set[tuple[address_space, tuple[int, int]]]:
-    """The folios of files with large ones that nobody maps but the VMA in [start, end), and that wholly. Others that
+def _folios_alone(vma: vm_area_struct, start: int, end: int) -> set[tuple[int, int]]:
+    """The folios of a file with large ones that nobody maps but the VMA in [start, end), and that wholly. Others that
     lie there in part may be split, without the lock of the page table."""
-    if vma.vm_file is None:
+    if vma.vm_file is None or not vma.vm_file.f_mapping.folios.large:
         return set()
     mm = vma.vm_mm
+    mapping = vma.vm_file.f_mapping
     format = mm.pgtable.format
-    found: dict[tuple[address_space, tuple[int, int]], None] = {}
+    found: dict[tuple[int, int], None] = {}
     for _, pte in present_entries(mm, start, end):
         target = mm.memory.mem_map[(pte & format.pfn_mask) >> PAGE_SHIFT]
-        if target is not None and isinstance(target.mapping, address_space) and target.mapping.folios.large:
-            found[target.mapping, target.mapping.folio_of(target.index)] = None
-    return {(mapping, pages) for mapping, pages in found if _folio_is_alone(vma, mapping, range(*pages), start, end)}
+        if target is not None and target.mapping is mapping:
+            found[mapping.folio_of(target.index)] = None
+    return {pages for pages in found if _folio_is_alone(vma, mapping, range(*pages), start, end)}
 
 
 def _folio_is_alone(vma: vm_area_struct, mapping: address_space, pages: range, start: int, end: int) -> bool:

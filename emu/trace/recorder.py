@@ -99,36 +99,32 @@ class Recorder:
     def drain(self) -> None:
         """Take the rows that wait, unless an event is still open, and write them in batches of BATCH rows: what stands
         in the file does not depend on when this is called."""
-        assert self._tp is not None
-        self._busy = True
-        self._rows += self._tp.drain()
-        self._pack(PIECE)
-        self._busy = False
+        self._take(PIECE)
 
     def peek(self, first: int, limit: int) -> pa.RecordBatch | None:
         """At most `limit` events from number `first` on that wait to be written; None when there are none. It may be
         called from a signal handler, and does not change what will stand in the file."""
         if self._busy or self._tp is None or self._encoder is None or self._writer is None:
             return None
-        self._busy = True
-        self._rows += self._tp.drain()
-        self._pack(1)
-        self._busy = False
+        self._take(1)
         begin = first - self.events
         if not 0 <= begin < self._encoder.pending:
             return None
         return self._encoder.look().slice(begin, limit)
 
-    def _pack(self, least: int) -> None:
-        """Pack what waits, `least` rows or more at a time, and write the batches that are full."""
+    def _take(self, least: int) -> None:
+        """Take the rows that wait, pack them, `least` or more at a time, and write the batches that are full."""
         encoder = self._encoder
-        assert encoder is not None
+        assert self._tp is not None and encoder is not None
+        self._busy = True
+        self._rows += self._tp.drain()
         while len(self._rows) >= least and self._writer is not None:
             count = min(PIECE, BATCH - encoder.pending)
             encoder.add(self._rows[:count])
             del self._rows[:count]
             if encoder.pending == BATCH:
                 self._write()
+        self._busy = False
 
     def _write(self) -> None:
         assert self._writer is not None and self._encoder is not None
@@ -160,9 +156,7 @@ class Recorder:
     def close(self) -> None:
         """Write what is left and the end mark."""
         if self._tp is not None:
-            self.drain()
-            self._busy = True
-            self._pack(1)
+            self._take(1)
         self._busy = True
         if self._writer is not None and self._encoder is not None and self._encoder.pending:
             self._write()

@@ -10,19 +10,23 @@ import pytest
 
 from emu.hw import native
 from emu.hw.engine import _EngineState
+from emu.hw.registers import _Bank
 
 
 def test_the_size_is_the_layouts() -> None:
-    assert ctypes.sizeof(_EngineState) == native.ENGINE_SIZE
+    assert ctypes.sizeof(_EngineState) == native.SIZES["mmscope_engine_size"]
+    assert ctypes.sizeof(_Bank) == native.SIZES["mmscope_bank_size"]
 
 
+@pytest.mark.parametrize("other", [{name: size + 8} for name, size in native.SIZES.items()] + [{"mmscope_new_size": 8}])
 def test_an_extension_of_other_sources_is_left_alone(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], other: dict[str, int]
 ) -> None:
+    """A structure has another size there, or is not known at all."""
     monkeypatch.delenv("MMSCOPE_PURE", raising=False)
     assert native._load() is not None
     assert capfd.readouterr().err == ""
-    monkeypatch.setattr(native, "ENGINE_SIZE", native.ENGINE_SIZE + 8)
+    monkeypatch.setattr(native, "SIZES", native.SIZES | other)
     assert native._load() is None
     told = capfd.readouterr().err
     assert told.count("\n") == 1 and "does not fit the sources" in told
