@@ -121,7 +121,7 @@ class RecordedFaultEntry:
         peek = self.mm.pgtable.peek
         before = peek(address)
         self.served = 0
-        sched.clock += self.entry_ns * sched.rq.rate // 100
+        sched.charge(self.entry_ns)
         served = self.handle(address, syndrome, kind == _USER)
         row: Row = (
             begin, tp.cpu, tp.pid, tp.tid, kind, address, ip, syndrome, 0, self.flags, self.vma_id, self.path,

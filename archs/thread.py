@@ -34,6 +34,7 @@ class ThreadCpu(Generic[Thread]):
     def __init__(self, engine: Engine, kind: type[Thread]) -> None:
         self.engine = engine
         self._kind = kind
+        self._exchange = engine.registers.exchange
         self.thread = self.new_thread()
 
     def new_thread(self) -> Thread:
@@ -44,7 +45,7 @@ class ThreadCpu(Generic[Thread]):
         """Keep the registers of the thread that runs, and run another one (__switch_to)."""
         engine = self.engine
         before = self.thread
-        engine.registers.exchange(before.registers, thread.registers)
+        self._exchange(before.registers.address, thread.registers.address)
         before.pc = engine.pc
         engine.pc = thread.pc
         self.thread = thread

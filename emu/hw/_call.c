@@ -7,7 +7,7 @@
 #include <Python.h>
 #include <stdint.h>
 
-/* call(function, a, b[, c, d]): the address of a function that takes words and gives an int, and the words. */
+/* call(function, a, b[, c[, d]]): the address of a function that takes words and gives an int, and the words. */
 static PyObject *call(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     uint64_t word[5];
@@ -15,8 +15,8 @@ static PyObject *call(PyObject *module, PyObject *const *args, Py_ssize_t count)
     int result;
 
     (void)module;
-    if (count != 3 && count != 5) {
-        PyErr_SetString(PyExc_TypeError, "call takes a function and two or four words");
+    if (count < 3 || count > 5) {
+        PyErr_SetString(PyExc_TypeError, "call takes a function and two to four words");
         return NULL;
     }
     for (i = 0; i < count; i++) {
@@ -26,6 +26,8 @@ static PyObject *call(PyObject *module, PyObject *const *args, Py_ssize_t count)
     }
     if (count == 3)
         result = ((int (*)(uint64_t, uint64_t))(uintptr_t)word[0])(word[1], word[2]);
+    else if (count == 4)
+        result = ((int (*)(uint64_t, uint64_t, uint64_t))(uintptr_t)word[0])(word[1], word[2], word[3]);
     else
         result = ((int (*)(uint64_t, uint64_t, uint64_t, uint64_t))(uintptr_t)word[0])(word[1], word[2], word[3],
                                                                                         word[4]);

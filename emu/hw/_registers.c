@@ -102,8 +102,7 @@ int mmscope_load_registers(struct bank *bank, const uint8_t *in)
 }
 
 /* Save those of one thread to `out`, and load those of another one. */
-int mmscope_exchange_registers(struct bank *bank, uint8_t *out, const uint8_t *in, uint64_t unused)
+int mmscope_exchange_registers(struct bank *bank, uint8_t *out, const uint8_t *in)
 {
-    (void)unused;
     return mmscope_save_registers(bank, out) | mmscope_load_registers(bank, in);
 }

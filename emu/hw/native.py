@@ -55,7 +55,7 @@ def _function(address: int, words: int) -> Any:
 
 
 def _call(function: int, *words: int) -> int:
-    """The function at an address, which takes two or four words and gives an int (call in _call.c)."""
+    """The function at an address, which takes two to four words and gives an int (call in _call.c)."""
     return int(_function(function, len(words))(*words))
 
 

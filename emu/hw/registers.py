@@ -5,6 +5,7 @@ follow each other."""
 from __future__ import annotations
 
 import ctypes
+import functools
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -93,10 +94,10 @@ class RegisterFile:
             ctypes.memmove(registers.address + at, word, 8)
         call(_RESTORE, self._handle, registers.address)
 
-    def exchange(self, to: Registers, registers: Registers) -> None:
-        """Save to one, and load the other."""
-        self.save(to)
-        self.load(registers)
+    def exchange(self, to: int, registers: int) -> None:
+        """Save to one, and load the other, by their addresses."""
+        self.save(Registers(None, to))
+        self.load(Registers(None, registers))
 
 
 class NativeRegisterFile(RegisterFile):
@@ -122,6 +123,7 @@ class NativeRegisterFile(RegisterFile):
             owned_word=(ctypes.c_uint64 * len(words))(*words), kept=(ctypes.c_uint64 * groups)(),
         )  # fmt: skip
         self._bank_address = ctypes.addressof(self._bank)
+        self.exchange = functools.partial(call, _EXCHANGE_REGISTERS, self._bank_address)  # type: ignore[method-assign]
 
     def new(self) -> Registers:
         memory = (ctypes.c_uint64 * -(-self._room // 8))()
@@ -132,6 +134,3 @@ class NativeRegisterFile(RegisterFile):
 
     def load(self, registers: Registers) -> None:
         call(_LOAD_REGISTERS, self._bank_address, registers.address)
-
-    def exchange(self, to: Registers, registers: Registers) -> None:
-        call(_EXCHANGE_REGISTERS, self._bank_address, to.address, registers.address, 0)

@@ -220,12 +220,13 @@ class Machine:
         other = cpu.task
         if other is not task:
             cpu.task = task
-            if task.thread is None:  # it has not run yet
+            thread = task.thread
+            if thread is None:  # it has not run yet
                 self._first_registers(cpu, other, task)
             elif other is not None:
-                cpu.switch_to(task.thread)
+                cpu.switch_to(thread)
             else:
-                cpu.restore(task.thread)
+                cpu.restore(thread)
             engine = cpu.engine
             if engine.pkru != task.pkru:
                 engine.set_pkru(task.pkru)

@@ -24,7 +24,7 @@ class Lock:
 
     def __new__(cls, sched: Sched, *_: object, **__: object) -> Self:
         """Of the class itself, or of the one that a machine with a lock checker has in its place."""
-        made: type[Self] = sched.lock_types.get(cls, cls)
+        made: type[Self] = sched.replaced.get(cls, cls)
         return object.__new__(made)
 
     def __init__(self, sched: Sched, name: str, ident: int = 0, vma: int = 0) -> None:

@@ -254,7 +254,7 @@ class CheckedSched(Sched):
     def __init__(self, tp: Tracepoints, cpus: int = 1, seed: int = 0, cost: Cost = ICELAKE) -> None:
         super().__init__(tp, cpus, seed, cost)
         self.lockdep = Lockdep(self)
-        self.lock_types = {rw_semaphore: checked_rwsem, mutex: checked_mutex, spinlock: checked_spinlock}
+        self.replaced = {rw_semaphore: checked_rwsem, mutex: checked_mutex, spinlock: checked_spinlock}
 
     def block(self, state: State = State.UNINTERRUPTIBLE, deadline: int | None = None, spin: bool = False) -> int:
         if not spin:

@@ -112,6 +112,8 @@ class Share:
 class Batches:
     """The allocator's and the LRU's shares of a fault on a machine with many CPUs."""
 
+    __slots__ = ("__dict__", "_in_stock", "_shares", "sched")  # what _native.c reads; all else is in __dict__
+
     def __init__(self, sched: Sched) -> None:
         cost: Cost = sched.cost
         self.sched = sched

@@ -14,7 +14,6 @@ from emu.mm.batches import Batches
 
 if TYPE_CHECKING:
     from emu.mm.mm_types import mm_struct
-    from emu.sched.cacheline import CacheLine
     from emu.sched.sched import Sched
 
 
@@ -25,7 +24,7 @@ class FaultCosts:
     def __init__(self, sched: Sched) -> None:
         cost = sched.cost
         self.sched = sched
-        self.batches = Batches(sched) if len(sched.rqs) > 1 else None
+        self.batches = sched.replaced.get(Batches, Batches)(sched) if len(sched.rqs) > 1 else None
         self.core = cost.fault_core
         self.pgd_beside_lock = bool(cost.pgd_beside_lock)
         self.lookup = cost.vma_lookup
@@ -56,20 +55,8 @@ class FaultCosts:
         line of mmap_lock, somebody else may have that."""
         sched = self.sched
         if self.pgd_beside_lock:
-            line = mm.mmap_lock.line
-            if line is not None and line.owner >= 0 and not line.copies >> sched.rq.id & 1:
-                self.read(line)
-        sched.clock += self.core * sched.rq.rate // 100
-
-    def read(self, line: CacheLine | None) -> None:
-        """Read something in a line to which other CPUs write."""
-        assert line is not None
-        sched = self.sched
-        if line.owner < 0 or line.copies >> sched.rq.id & 1:
-            return  # nobody writes to it now
-        if sched.clock > sched.horizon:
-            sched.sync_for(line)
-        line.read(sched)
+            sched.read_line(mm.mmap_lock.line)
+        sched.charge(self.core)
 
     def _new_anon(self) -> None:
         """`new_anon` on a machine with one CPU."""

@@ -93,7 +93,7 @@ def handle_mm_fault(vma: vm_area_struct, address: int, flags: int) -> int:
     if costs.batches is not None:
         costs.walk(mm)
         if mm.scheme.lock_among_fields and flags & FAULT_FLAG_VMA_LOCK:
-            costs.read(vma.vm_lock.line)
+            mm.memory.sched.read_line(vma.vm_lock.line)
     if flags & (_WRITE_OR_UNSHARE | FAULT_FLAG_RETRY_NOWAIT):
         ret = sanitize_fault_flags(vma, flags)
         if ret:

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * CPUs beside each other, in C: what emu/sched/cacheline.py says of a cache line that goes from one to another, and
- * what Sched._next_turn says of whose turn it is.
+ * CPUs beside each other, in C: what emu/sched/cacheline.py says of a cache line that goes from one to another, what
+ * Sched._next_turn says of whose turn it is, what emu/locking/spinlock.py says of a lock that is free, and what
+ * Batches.new_anon says of a CPU that has of its own what a new page needs.
  *
  * All objects stay objects of Python; their slots are read and written here. Only what comes twice in every fault where
  * many CPUs fault is done, all else is left to the method in Python. Both give the same numbers; a test compares them.
@@ -14,8 +15,12 @@
 
 enum { OWNER, COPIES, FREE_AT, ARRIVES, SETTLED, WAIT, TRANSFERS, LINE_SLOTS };
 enum { BUSY, CLOCK, CURRENT, END, HORIZON, NOISE, RQ, RQS, TIMER_DUE, TP, TRANSFER, TRANSFER_HOLD, SCHED_SLOTS };
-enum { RQ_CLOCK, RQ_CURR, RQ_ID, RQ_SLOTS };
+enum { RQ_CLOCK, RQ_CURR, RQ_ID, RQ_RATE, RQ_SLOTS };
 enum { TP_CPU, TP_CURRENT, TP_PID, TP_TID, TP_SLOTS };
+enum { SPIN_BEGUN_AT, SPIN_FREE_AT, SPIN_LINE, SPIN_OWNER, SPIN_QUEUE, SPIN_SCHED, SPIN_SLOTS };
+enum { SHARES_IN_STOCK, SHARES_SCHED, SHARES_SHARES, SHARES_SLOTS };
+enum { SHARE_MEMORY, SHARE_READY, SHARE_SLOTS };
+enum { MEMORY_FULL, MEMORY_PAGES, MEMORY_SLOTS };
 enum { TASK_GREENLET, TASK_PID, TASK_TGID, TASK_WAITS, TASK_SLOTS };
 
 static const char *const line_names[] = {"owner", "copies", "free_at", "arrives", "settled", "wait", "transfers"};
@@ -23,15 +28,22 @@ static const char *const sched_names[] = {
     "_busy", "clock", "current", "end", "horizon", "_noise", "rq", "rqs", "_timer_due", "tp", "transfer",
     "transfer_hold",
 };
-static const char *const rq_names[] = {"clock", "curr", "id"};
+static const char *const rq_names[] = {"clock", "curr", "id", "rate"};
 static const char *const tp_names[] = {"cpu", "current", "pid", "tid"};
 static const char *const task_names[] = {"greenlet", "pid", "tgid", "waits"};
+static const char *const spin_names[] = {"begun_at", "free_at", "line", "owner", "queue", "sched"};
+static const char *const batches_names[] = {"_in_stock", "sched", "_shares"};
+static const char *const share_names[] = {"memory", "ready"};
+static const char *const memory_names[] = {"full", "pages"};
+static Py_ssize_t batches_at[SHARES_SLOTS], share_at[SHARE_SLOTS], memory_at[MEMORY_SLOTS];
 static Py_ssize_t line_at[LINE_SLOTS], sched_at[SCHED_SLOTS], rq_at[RQ_SLOTS], tp_at[TP_SLOTS],
-    task_at[TASK_SLOTS];
+    task_at[TASK_SLOTS], spin_at[SPIN_SLOTS];
 static PyTypeObject *line_type, *sched_type, *rq_type, *tp_type, *task_type, *last_line, *last_sched, *last_task;
-static PyObject *write_in_python, *cmpxchg_in_python, *turn_in_python;
-static PyObject *name_slowly, *switch_to;
-static long long settle, run_ahead, lookahead;
+static PyObject *write_in_python, *cmpxchg_in_python, *turn_in_python, *charge_in_python, *read_in_python;
+static PyObject *unlock_in_python, *new_anon_in_python, *name_slowly, *name_slowpath;
+static void **greenlet_api;
+static PyTypeObject *share_type, *memory_type;
+static long long settle, run_ahead, lookahead, window_ns;
 
 /* Is an object of a class or of one that derives from it: `last` is the class of the last one that was. */
 static inline int is_a(PyObject *object, PyTypeObject *class, PyTypeObject **last)
@@ -175,45 +187,73 @@ static PyObject *cmpxchg_line(PyObject *line, PyObject *sched)
     return use_line(line, sched, 2, cmpxchg_in_python);
 }
 
-/* What the heap of the CPUs that wait is ordered by: (clock, number). */
-struct place { long long clock, number; };
+/* Entries of the heap of the CPUs that wait: Rq.turn. */
+enum { CPU_BITS = 8 };
 
-static inline struct place place_of(PyObject *entry)
+static inline int before(PyObject *a, PyObject *b)
 {
-    struct place place = {as_number(PyTuple_GET_ITEM(entry, 0)), as_number(PyTuple_GET_ITEM(entry, 1))};
+#if PY_VERSION_HEX < 0x030c0000
+    Py_ssize_t at = Py_SIZE(a);
 
-    return place;
+    if (at != Py_SIZE(b))
+        return at < Py_SIZE(b);
+    while (--at >= 0) {
+        const digit mine = ((PyLongObject *)a)->ob_digit[at], other = ((PyLongObject *)b)->ob_digit[at];
+        if (mine != other)
+            return mine < other;
+    }
+    return 0;
+#else
+    return PyObject_RichCompareBool(a, b, Py_LT);
+#endif
 }
 
-static inline int before(struct place a, struct place b)
+/* The clock in an entry, which may be so late that the entry does not fit. */
+static long long clock_of(PyObject *turn)
 {
-    return a.clock < b.clock || (a.clock == b.clock && a.number < b.number);
+    long long number = as_number(turn);
+    PyObject *clock, *bits;
+
+    if (number >= 0)
+        return number >> CPU_BITS;
+    PyErr_Clear();
+    bits = PyLong_FromLong(CPU_BITS);
+    clock = bits == NULL ? NULL : PyNumber_Rshift(turn, bits);
+    number = clock == NULL ? -1 : as_number(clock);
+    if (number < 0)
+        PyErr_Clear();
+    Py_XDECREF(bits);
+    Py_XDECREF(clock);
+    return number < 0 ? LLONG_MAX : number;
 }
 
-/* heapq.heappushpop of a heap that is not empty; takes over the reference to `entry`, and gives one away. */
-static PyObject *push_pop(PyObject *heap, PyObject *entry)
+static inline long cpu_of(PyObject *turn)
+{
+#if PY_VERSION_HEX < 0x030c0000
+    const unsigned long low = Py_SIZE(turn) ? ((PyLongObject *)turn)->ob_digit[0] : 0;
+#else
+    const unsigned long low = PyLong_AsUnsignedLongMask(turn);
+#endif
+    return (long)(low & ((1 << CPU_BITS) - 1));
+}
+
+/* heapq.heappushpop of a heap that is not empty; takes over the reference to `turn`, and gives one away. */
+static PyObject *push_pop(PyObject *heap, PyObject *turn)
 {
     PyObject **items = ((PyListObject *)heap)->ob_item, *first = items[0];
-    const struct place mine = place_of(entry);
     Py_ssize_t size = PyList_GET_SIZE(heap), hole = 0, child;
 
-    if (!before(place_of(first), mine))
-        return entry;
+    if (!before(first, turn))
+        return turn;
     while ((child = 2 * hole + 1) < size) {
-        struct place least = place_of(items[child]);
-        if (child + 1 < size) {
-            const struct place other = place_of(items[child + 1]);
-            if (before(other, least)) {
-                least = other;
-                child++;
-            }
-        }
-        if (!before(least, mine))
+        if (child + 1 < size && before(items[child + 1], items[child]))
+            child++;
+        if (!before(items[child], turn))
             break;
         items[hole] = items[child];
         hole = child;
     }
-    items[hole] = entry;
+    items[hole] = turn;
     return first;
 }
 
@@ -228,36 +268,36 @@ static int set(PyObject *object, Py_ssize_t at, PyObject *value)
 static PyObject *next_turn(PyObject *sched, PyObject *unused)
 {
     PyObject *busy = *slot(sched, sched_at[BUSY]), *rqs = *slot(sched, sched_at[RQS]);
-    PyObject *rq = *slot(sched, sched_at[RQ]), *tp = *slot(sched, sched_at[TP]), *clock, *entry, *task;
-    long long due, first;
+    PyObject *rq = *slot(sched, sched_at[RQ]), *tp = *slot(sched, sched_at[TP]), *turn, *task;
+    long long clock = get_moment(sched, sched_at[CLOCK]), due, first;
 
     (void)unused;
     if (!PyList_Check(busy) || !PyList_Check(rqs) || !Py_IS_TYPE(rq, rq_type) || !Py_IS_TYPE(tp, tp_type)
-        || PyObject_IsTrue(*slot(sched, sched_at[NOISE])))
+        || PyObject_IsTrue(*slot(sched, sched_at[NOISE])) || clock >= LLONG_MAX >> CPU_BITS)
         return PyObject_CallOneArg(turn_in_python, sched);
-    clock = *slot(sched, sched_at[CLOCK]);
-    if (set(rq, rq_at[RQ_CLOCK], Py_NewRef(clock)))
+    if (set(rq, rq_at[RQ_CLOCK], Py_NewRef(*slot(sched, sched_at[CLOCK]))))
         return NULL;
     if (PyList_GET_SIZE(busy) == 0)
         Py_RETURN_NONE;
     due = get_moment(sched, sched_at[TIMER_DUE]);
-    first = as_number(PyTuple_GET_ITEM(PyList_GET_ITEM(busy, 0), 0));
+    first = clock_of(PyList_GET_ITEM(busy, 0));
     if (first >= due || first >= get_moment(sched, sched_at[END]))
         Py_RETURN_NONE;
-    entry = PyTuple_Pack(2, clock, *slot(rq, rq_at[RQ_ID]));
-    if (entry == NULL)
+    turn = PyLong_FromLongLong(clock << CPU_BITS | get(rq, rq_at[RQ_ID]));
+    if (turn == NULL)
         return NULL;
-    entry = push_pop(busy, entry);
-    rq = PyList_GetItem(rqs, as_number(PyTuple_GET_ITEM(entry, 1)));
-    if (rq == NULL || set(sched, sched_at[CLOCK], Py_NewRef(PyTuple_GET_ITEM(entry, 0))))
+    turn = push_pop(busy, turn);
+    rq = PyList_GetItem(rqs, cpu_of(turn));
+    clock = clock_of(turn);
+    Py_DECREF(turn);
+    if (rq == NULL || put(sched, sched_at[CLOCK], clock))
         return NULL;
-    Py_DECREF(entry);
     task = *slot(rq, rq_at[RQ_CURR]);
     if (!is_a(task, task_type, &last_task)) {
         PyErr_SetString(PyExc_TypeError, "a CPU waits for its turn that runs no task");
         return NULL;
     }
-    first = as_number(PyTuple_GET_ITEM(PyList_GET_ITEM(busy, 0), 0));
+    first = clock_of(PyList_GET_ITEM(busy, 0));
     if (set(sched, sched_at[RQ], Py_NewRef(rq)) || set(sched, sched_at[CURRENT], Py_NewRef(task))
         || put(sched, sched_at[HORIZON], first < due ? first : due)
         || set(tp, tp_at[TP_CPU], Py_NewRef(*slot(rq, rq_at[RQ_ID])))
@@ -268,21 +308,38 @@ static PyObject *next_turn(PyObject *sched, PyObject *unused)
     return Py_NewRef(task);
 }
 
+/* Functions of greenlet's C interface (greenlet.h); its `switch` as a method of Python takes half as long again. */
+enum { GREENLET_TYPE, GREENLET_SWITCH = 6, GREENLET_ACTIVE = 10 };
+
+static int is_active(PyObject *greenlet)
+{
+    return PyObject_TypeCheck(greenlet, (PyTypeObject *)greenlet_api[GREENLET_TYPE])
+           && ((int (*)(PyObject *))greenlet_api[GREENLET_ACTIVE])(greenlet);
+}
+
+static PyObject *switch_to(PyObject *greenlet)
+{
+    return ((PyObject * (*)(PyObject *, PyObject *, PyObject *))greenlet_api[GREENLET_SWITCH])(greenlet, NULL, NULL);
+}
+
 /* The thread that runs steps back: another one goes on from where it did so, until it is the turn of this one again. */
 static PyObject *step_back(PyObject *sched)
 {
-    PyObject *me = *slot(sched, sched_at[CURRENT]), *task = next_turn(sched, NULL), *greenlet, *result = NULL;
-    int started;
+    PyObject *me = *slot(sched, sched_at[CURRENT]), *task = next_turn(sched, NULL), *greenlet, *result;
 
     if (task == me || task == NULL) {
         Py_XDECREF(task);
         return task == NULL ? NULL : Py_NewRef(Py_None);
     }
-    greenlet = Py_NewRef(task == Py_None ? Py_None : *slot(task, task_at[TASK_GREENLET]));
-    if ((started = PyObject_IsTrue(greenlet)) >= 0)
-        result = started ? PyObject_CallOneArg(switch_to, greenlet)
-                         : PyObject_CallMethodOneArg(sched, name_slowly, task);
-    Py_DECREF(greenlet);
+    greenlet = task == Py_None ? NULL : *slot(task, task_at[TASK_GREENLET]);
+    if (greenlet != NULL && is_active(greenlet)) {
+        Py_DECREF(task);
+        Py_INCREF(greenlet);
+        result = switch_to(greenlet);
+        Py_DECREF(greenlet);
+        return result;
+    }
+    result = PyObject_CallMethodOneArg(sched, name_slowly, task);
     Py_DECREF(task);
     return result;
 }
@@ -351,18 +408,150 @@ static PyObject *claim_line(PyObject *sched, PyObject *line)
     return write_line(line, sched);
 }
 
+/* charge(ns): less than 0 is possible, as is work of several seconds. */
+static PyObject *charge(PyObject *sched, PyObject *work)
+{
+    const long long ns = as_number(work), clock = get_moment(sched, sched_at[CLOCK]);
+
+    if (ns < 0 || ns > LLONG_MAX >> 16 || clock > LLONG_MAX >> 1) {
+        PyErr_Clear();
+        return PyObject_CallFunctionObjArgs(charge_in_python, sched, work, NULL);
+    }
+    if (put(sched, sched_at[CLOCK], clock + ns * get(*slot(sched, sched_at[RQ]), rq_at[RQ_RATE]) / 100))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* Has a CPU a copy: a bit of a number of up to 256 of them. */
+static int has_copy(PyObject *copies, long long cpu)
+{
+    if (Py_SIZE(copies) == 0)
+        return 0;
+#if PY_VERSION_HEX < 0x030c0000
+    return cpu / PyLong_SHIFT < Py_SIZE(copies)
+           && ((PyLongObject *)copies)->ob_digit[cpu / PyLong_SHIFT] >> cpu % PyLong_SHIFT & 1;
+#else
+    return 0; /* Python will see */
+#endif
+}
+
+static PyObject *read_line(PyObject *sched, PyObject *line)
+{
+    if (is_line(line)
+        && (get(line, line_at[OWNER]) < 0
+            || has_copy(*slot(line, line_at[COPIES]), get(*slot(sched, sched_at[RQ]), rq_at[RQ_ID]))))
+        Py_RETURN_NONE;
+    return PyErr_Occurred() ? NULL : PyObject_CallFunctionObjArgs(read_in_python, sched, line, NULL);
+}
+
+static PyObject *lock_spinlock(PyObject *lock, PyObject *unused)
+{
+    PyObject *line = *slot(lock, spin_at[SPIN_LINE]), *sched = *slot(lock, spin_at[SPIN_SCHED]), *done, *queue;
+    long long clock;
+
+    (void)unused;
+    if (line == Py_None)
+        Py_RETURN_NONE;
+    if ((done = claim_line(sched, line)) == NULL)
+        return NULL;
+    Py_DECREF(done);
+    clock = get_moment(sched, sched_at[CLOCK]);
+    if (*slot(lock, spin_at[SPIN_QUEUE]) != Py_None
+        || (get_moment(lock, spin_at[SPIN_BEGUN_AT]) <= clock && clock < get_moment(lock, spin_at[SPIN_FREE_AT])))
+        return PyObject_CallMethodNoArgs(lock, name_slowpath);
+    queue = PyList_New(0);
+    if (set(lock, spin_at[SPIN_QUEUE], queue)
+        || set(lock, spin_at[SPIN_OWNER], Py_NewRef(*slot(sched, sched_at[CURRENT])))
+        || put(lock, spin_at[SPIN_BEGUN_AT], is_past_horizon(sched) ? clock : 0))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *unlock_spinlock(PyObject *lock, PyObject *unused)
+{
+    PyObject *queue = *slot(lock, spin_at[SPIN_QUEUE]), *sched = *slot(lock, spin_at[SPIN_SCHED]);
+
+    (void)unused;
+    if (*slot(lock, spin_at[SPIN_LINE]) == Py_None)
+        Py_RETURN_NONE;
+    if (!PyList_CheckExact(queue) || PyList_GET_SIZE(queue))
+        return PyObject_CallOneArg(unlock_in_python, lock);
+    if (set(lock, spin_at[SPIN_FREE_AT], Py_NewRef(*slot(sched, sched_at[CLOCK])))
+        || set(lock, spin_at[SPIN_QUEUE], Py_NewRef(Py_None)))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* What is on the running CPU's own shares: 1; 0: not all of it is; -1: an error. */
+static int take_own(PyObject *batches)
+{
+    PyObject *sched = *slot(batches, batches_at[SHARES_SCHED]), *shares = *slot(batches, batches_at[SHARES_SHARES]);
+    PyObject *in_stock = *slot(batches, batches_at[SHARES_IN_STOCK]), *rq = *slot(sched, sched_at[RQ]);
+    PyObject *share, *times, *memory, *pages, *window, *used, *more;
+    long long clock = get_moment(sched, sched_at[CLOCK]), number;
+    int stored = -1;
+
+    share = PyList_CheckExact(shares) ? PyList_GetItem(shares, (Py_ssize_t)get(rq, rq_at[RQ_ID])) : NULL;
+    if (share == NULL || !Py_IS_TYPE(share, share_type) || !PyDict_CheckExact(in_stock)
+        || get(share, share_at[SHARE_READY]) <= 0 || clock >= LLONG_MAX >> 1)
+        return PyErr_Occurred() ? -1 : 0;
+    times = PyDict_GetItemWithError(in_stock, *slot(rq, rq_at[RQ_RATE]));
+    memory = *slot(share, share_at[SHARE_MEMORY]);
+    if (times == NULL || !PyTuple_CheckExact(times) || !Py_IS_TYPE(memory, memory_type))
+        return PyErr_Occurred() ? -1 : 0;
+    clock += as_number(PyTuple_GET_ITEM(times, 0));
+    pages = *slot(memory, memory_at[MEMORY_PAGES]);
+    window = PyLong_FromLongLong(clock / window_ns);
+    if (window == NULL)
+        return -1;
+    used = PyDict_GetItemWithError(pages, window);
+    number = used == NULL ? LLONG_MAX : as_number(used);
+    if (number < get(memory, memory_at[MEMORY_FULL]) && (more = PyLong_FromLongLong(number + 1)) != NULL) {
+        stored = PyDict_SetItem(pages, window, more);
+        Py_DECREF(more);
+    } else if (!PyErr_Occurred()) {
+        stored = 1;
+    }
+    Py_DECREF(window);
+    if (stored)
+        return stored < 0 ? -1 : 0;
+    return put(share, share_at[SHARE_READY], get(share, share_at[SHARE_READY]) - 1)
+           || put(sched, sched_at[CLOCK], clock + as_number(PyTuple_GET_ITEM(times, 1))) ? -1 : 1;
+}
+
+static PyObject *new_anon(PyObject *batches, PyObject *unused)
+{
+    const int taken = take_own(batches);
+
+    (void)unused;
+    if (taken < 0)
+        return NULL;
+    return taken ? Py_NewRef(Py_None) : PyObject_CallOneArg(new_anon_in_python, batches);
+}
+
 static PyMethodDef line_methods[] = {
     {"write", write_line, METH_O, "CacheLine.write"},
     {"cmpxchg", cmpxchg_line, METH_O, "CacheLine.cmpxchg"},
+    {NULL, NULL, 0, NULL},
 };
 static PyMethodDef sched_methods[] = {
     {"_next_turn", next_turn, METH_NOARGS, "Sched._next_turn"},
     {"sync_for", (PyCFunction)(void (*)(void))sync_for, METH_FASTCALL, "Sched.sync_for"},
     {"write_line", sched_write_line, METH_O, "Sched.write_line"},
     {"claim_line", claim_line, METH_O, "Sched.claim_line"},
+    {"read_line", read_line, METH_O, "Sched.read_line"},
+    {"charge", charge, METH_O, "Sched.charge"},
+    {NULL, NULL, 0, NULL},
 };
-enum { LINE_METHODS = sizeof line_methods / sizeof *line_methods };
-enum { SCHED_METHODS = sizeof sched_methods / sizeof *sched_methods };
+static PyMethodDef spinlock_methods[] = {
+    {"lock", lock_spinlock, METH_NOARGS, "spinlock.lock"},
+    {"unlock", unlock_spinlock, METH_NOARGS, "spinlock.unlock"},
+    {NULL, NULL, 0, NULL},
+};
+static PyMethodDef batches_methods[] = {
+    {"new_anon", new_anon, METH_NOARGS, "Batches.new_anon"},
+    {NULL, NULL, 0, NULL},
+};
 
 /* Where a class has its slots: 0, or -1 with an exception where it has not all of them. */
 static int find(PyObject *type, const char *const *names, Py_ssize_t *at, int count)
@@ -384,48 +573,84 @@ static int find(PyObject *type, const char *const *names, Py_ssize_t *at, int co
     return 0;
 }
 
-static int add_methods(PyObject *type, PyMethodDef *methods, int count)
+/* Classes in the order in which `adopt` gets them. The first ones have derived classes, which get methods in C. */
+static struct {
+    const char *const *names;
+    Py_ssize_t *at;
+    int slots;
+    PyTypeObject **type;
+    PyMethodDef *methods;
+} classes[] = {
+    {line_names, line_at, LINE_SLOTS, &line_type, line_methods},
+    {sched_names, sched_at, SCHED_SLOTS, &sched_type, sched_methods},
+    {spin_names, spin_at, SPIN_SLOTS, NULL, spinlock_methods},
+    {batches_names, batches_at, SHARES_SLOTS, NULL, batches_methods},
+    {share_names, share_at, SHARE_SLOTS, &share_type, NULL},
+    {memory_names, memory_at, MEMORY_SLOTS, &memory_type, NULL},
+    {rq_names, rq_at, RQ_SLOTS, &rq_type, NULL},
+    {tp_names, tp_at, TP_SLOTS, &tp_type, NULL},
+    {task_names, task_at, TASK_SLOTS, &task_type, NULL},
+};
+enum { CLASSES = sizeof classes / sizeof *classes };
+
+/* What the methods in C leave to those in Python. */
+static struct {
+    PyObject **method;
+    int class;
+    const char *name;
+} passed_on[] = {
+    {&write_in_python, 0, "write"}, {&cmpxchg_in_python, 0, "cmpxchg"}, {&turn_in_python, 1, "_next_turn"},
+    {&charge_in_python, 1, "charge"}, {&read_in_python, 1, "read_line"}, {&unlock_in_python, 2, "unlock"},
+    {&new_anon_in_python, 3, "new_anon"},
+};
+enum { PASSED_ON = sizeof passed_on / sizeof *passed_on };
+
+static int add_methods(PyObject *type, PyMethodDef *method)
 {
     PyObject *descriptor;
-    int i;
 
-    for (i = 0; i < count; i++) {
-        descriptor = PyDescr_NewMethod((PyTypeObject *)type, &methods[i]);
-        if (descriptor == NULL || PyObject_SetAttrString(type, methods[i].ml_name, descriptor))
+    for (; method->ml_name != NULL; method++) {
+        descriptor = PyDescr_NewMethod((PyTypeObject *)type, method);
+        if (descriptor == NULL || PyObject_SetAttrString(type, method->ml_name, descriptor))
             return -1;
         Py_DECREF(descriptor);
     }
     return 0;
 }
 
-/* adopt(line, sched, (CacheLine, Sched, Rq, Tracepoints, SchedEntity), greenlet.switch, SETTLE, RUN_AHEAD, LOOKAHEAD):
- * give the first two, which derive from the classes that follow and have no slots of their own, methods in C. */
+/* adopt(bases, derived, SETTLE, RUN_AHEAD, LOOKAHEAD, WINDOW): `bases` are the classes above; give those in `derived`,
+ * which derive from the first of them and have no slots of their own, methods in C. */
 static PyObject *adopt(PyObject *module, PyObject *args)
 {
-    PyObject *line, *sched, *base_line, *base_sched, *rq, *tp, *task;
+    PyObject *bases, *derived, *base;
+    int i;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "O!O!(O!O!O!O!O!)OLLL", &PyType_Type, &line, &PyType_Type, &sched, &PyType_Type, &base_line,
-                          &PyType_Type, &base_sched, &PyType_Type, &rq, &PyType_Type, &tp, &PyType_Type, &task,
-                          &switch_to, &settle, &run_ahead, &lookahead))
+    if (!PyArg_ParseTuple(args, "O!O!LLLL", &PyTuple_Type, &bases, &PyTuple_Type, &derived, &settle, &run_ahead, &lookahead,
+                          &window_ns))
         return NULL;
-    if (find(base_line, line_names, line_at, LINE_SLOTS) || find(base_sched, sched_names, sched_at, SCHED_SLOTS)
-        || find(rq, rq_names, rq_at, RQ_SLOTS) || find(tp, tp_names, tp_at, TP_SLOTS)
-        || find(task, task_names, task_at, TASK_SLOTS))
-        return NULL;
-    line_type = (PyTypeObject *)Py_NewRef(base_line);
-    sched_type = (PyTypeObject *)Py_NewRef(base_sched);
-    rq_type = (PyTypeObject *)Py_NewRef(rq);
-    tp_type = (PyTypeObject *)Py_NewRef(tp);
-    task_type = (PyTypeObject *)Py_NewRef(task);
-    write_in_python = PyObject_GetAttrString(base_line, "write");
-    cmpxchg_in_python = PyObject_GetAttrString(base_line, "cmpxchg");
-    turn_in_python = PyObject_GetAttrString(base_sched, "_next_turn");
+    for (i = 0; i < CLASSES; i++) {
+        base = PyTuple_GetItem(bases, i);
+        if (base == NULL || find(base, classes[i].names, classes[i].at, classes[i].slots))
+            return NULL;
+        if (classes[i].type != NULL)
+            Py_XSETREF(*classes[i].type, (PyTypeObject *)Py_NewRef(base));
+    }
+    for (i = 0; i < PASSED_ON; i++) {
+        Py_XSETREF(*passed_on[i].method, PyObject_GetAttrString(PyTuple_GET_ITEM(bases, passed_on[i].class), passed_on[i].name));
+        if (*passed_on[i].method == NULL)
+            return NULL;
+    }
     name_slowly = PyUnicode_InternFromString("_step_back_slowly");
-    Py_INCREF(switch_to);
-    if (write_in_python == NULL || cmpxchg_in_python == NULL || turn_in_python == NULL || name_slowly == NULL
-        || add_methods(line, line_methods, LINE_METHODS) || add_methods(sched, sched_methods, SCHED_METHODS))
+    name_slowpath = PyUnicode_InternFromString("_lock_slowpath");
+    greenlet_api = PyCapsule_Import("greenlet._C_API", 0);
+    if (name_slowly == NULL || name_slowpath == NULL || greenlet_api == NULL)
         return NULL;
+    for (i = 0; i < CLASSES && classes[i].methods != NULL; i++) {
+        base = PyTuple_GetItem(derived, i);
+        if (base == NULL || add_methods(base, classes[i].methods))
+            return NULL;
+    }
     Py_RETURN_NONE;
 }
 

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The scheduler with its hardware in C (_native.c): how a cache line goes from CPU to CPU, and whose turn it is.
+"""The scheduler with its hardware in C (_native.c): how a cache line goes from CPU to CPU, whose turn it is, a
+spinlock that is free, and what a CPU has in stock for new pages.
 
 Where the extension was not built, or with MMSCOPE_PURE=1, these classes are those that they derive from.
 """
 
 from __future__ import annotations
 
-from greenlet import greenlet
-
 from emu.hw.native import does_not_fit, wants_pure
+from emu.locking.spinlock import spinlock
+from emu.mm.batches import WINDOW, Bandwidth, Batches, Share
 from emu.sched.cacheline import SETTLE, CacheLine
 from emu.sched.entity import SchedEntity
 from emu.sched.rq import Rq
@@ -22,9 +23,22 @@ class NativeCacheLine(CacheLine):
     __slots__ = ()
 
 
-class NativeSched(Sched):
-    """`sync_for`, `write_line`, `claim_line` and `_next_turn` are in C."""
+class NativeSpinlock(spinlock):
+    """`lock` and `unlock` are in C."""
 
+    __slots__ = ()
+
+
+class NativeBatches(Batches):
+    """`new_anon` is in C."""
+
+    __slots__ = ()
+
+
+class NativeSched(Sched):
+    """`charge`, `sync_for`, `write_line`, `claim_line`, `read_line` and `_next_turn` are in C."""
+
+    replaced = {spinlock: NativeSpinlock, Batches: NativeBatches}
     new_line = NativeCacheLine
 
 
@@ -37,8 +51,9 @@ def _adopt() -> bool:
     except ImportError:
         return False
     try:
-        classes = CacheLine, Sched, Rq, Tracepoints, SchedEntity
-        adopt(NativeCacheLine, NativeSched, classes, greenlet.switch, SETTLE, RUN_AHEAD, LOOKAHEAD)
+        bases = CacheLine, Sched, spinlock, Batches, Share, Bandwidth, Rq, Tracepoints, SchedEntity
+        derived = NativeCacheLine, NativeSched, NativeSpinlock, NativeBatches
+        adopt(bases, derived, SETTLE, RUN_AHEAD, LOOKAHEAD, WINDOW)
     except (AttributeError, TypeError):
         does_not_fit("emu.sched._native")
         return False

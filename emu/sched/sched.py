@@ -25,7 +25,7 @@ from emu.sched.cacheline import CacheLine
 from emu.sched.cost import ICELAKE, Cost
 from emu.sched.entity import SchedEntity, State
 from emu.sched.fair import base_slice, reweight
-from emu.sched.rq import Rq
+from emu.sched.rq import CPU_BITS, CPU_MASK, Rq
 from emu.sched.topology import Topology
 from emu.tracepoint import Kind, Tracepoints
 
@@ -75,7 +75,7 @@ class Sched:
         "transfer_hold",
     )
 
-    lock_types: dict[type, Any] = {}  # lock classes that are replaced on this machine (emu/locking/lockdep.py)
+    replaced: dict[type, Any] = {}  # classes that this machine has others for (emu/locking/lockdep.py, native.py)
     new_line: type[CacheLine] = CacheLine
 
     def __init__(self, tp: Tracepoints, cpus: int = 1, seed: int = 0, cost: Cost = ICELAKE) -> None:
@@ -94,7 +94,7 @@ class Sched:
         self.on_idle: Callable[[], bool] = lambda: False
         self.tasks = 0  # that have not ended
         self.forks = 0  # that were ever started
-        self._busy: list[tuple[int, int]] = []  # (clock, number) of the CPUs that wait for their turn
+        self._busy: list[int] = []  # the CPUs that wait for their turn, a heap of Rq.turn
         self._idle = (1 << cpus) - 1
         self._timers: list[tuple[int, int, SchedTimer]] = []
         self._timer_due = INFINITY  # deadline of the first of them
@@ -160,7 +160,7 @@ class Sched:
         busy = self._busy
         if busy:
             self.alone = False
-            until = busy[0][0] + LOOKAHEAD
+            until = (busy[0] >> CPU_BITS) + LOOKAHEAD
             if self._noise:
                 until += self.noise(LOOKAHEAD)
         else:
@@ -215,6 +215,14 @@ class Sched:
         if line.owner != self.rq.id or line.copies:
             line.write(self)
 
+    def read_line(self, line: CacheLine) -> None:
+        """The running CPU reads something in a line to which others write, when it is its turn to."""
+        if line.owner < 0 or line.copies >> self.rq.id & 1:
+            return  # nobody writes to it now
+        if self.clock > self.horizon:
+            self.sync_for(line)
+        line.read(self)
+
     def _step_back(self) -> None:
         # Not _dispatch for the common case: two of these a fault where many CPUs fault.
         me = self.current
@@ -229,7 +237,7 @@ class Sched:
     def _step_back_slowly(self, task: SchedEntity | None) -> None:
         """What follows a turn that is not simply another running thread's."""
         if task is None:
-            heappush(self._busy, (self.rq.clock, self.rq.id))
+            heappush(self._busy, self.rq.turn())
             self._dispatch(self.current)
         else:
             self._to_start = task
@@ -241,13 +249,14 @@ class Sched:
         rq = self.rq
         clock = rq.clock = self.clock + self.noise(JITTER) if self._noise else self.clock
         busy, due = self._busy, self._timer_due
-        if not busy or (first := busy[0][0]) >= due or first >= self.end:
+        if not busy or (first := busy[0] >> CPU_BITS) >= due or first >= self.end:
             return None
-        self.clock, number = heappushpop(busy, (clock, rq.id))
+        turn = heappushpop(busy, clock << CPU_BITS | rq.id)
+        self.clock, number = turn >> CPU_BITS, turn & CPU_MASK
         rq = self.rq = self.rqs[number]
         task: Any = rq.curr
         self.current = task
-        horizon = busy[0][0]
+        horizon = busy[0] >> CPU_BITS
         self.horizon = horizon if horizon < due else due
         tp = self.tp
         tp.cpu, tp.pid, tp.tid, tp.current = number, task.tgid, task.pid, task.waits
@@ -481,7 +490,7 @@ class Sched:
         return rq
 
     def _push(self, rq: Rq) -> None:
-        heappush(self._busy, (rq.clock, rq.id))
+        heappush(self._busy, rq.turn())
         if rq.clock < self.horizon:
             self.horizon = rq.clock
 
@@ -511,7 +520,7 @@ class Sched:
             return
         rq.clock += self.cost.context_switch
         self._set_curr(rq, task)
-        heappush(self._busy, (rq.clock, rq.id))
+        heappush(self._busy, rq.turn())
 
     def _steal(self, rq: Rq) -> SchedEntity | None:
         """A task that waits for a busier CPU (newidle_balance); it waits for this one then."""
@@ -543,7 +552,7 @@ class Sched:
         tp = self.tp
         while True:
             self._drop_cancelled()
-            if timers and (not busy or timers[0][0] <= busy[0][0]):
+            if timers and (not busy or timers[0][0] <= busy[0] >> CPU_BITS):
                 if not busy and self.on_idle():
                     continue
                 if timers[0][0] >= self.end:
@@ -552,15 +561,16 @@ class Sched:
                 self._fire()
                 continue
             if busy:
-                if busy[0][0] >= self.end:
+                if busy[0] >> CPU_BITS >= self.end:
                     self.timed_out = True
                     return self.boot
-                self.clock, number = heappop(busy)
+                turn = heappop(busy)
+                self.clock, number = turn >> CPU_BITS, turn & CPU_MASK
                 rq = self.rq = self.rqs[number]
                 task = rq.curr
                 assert task is not None
                 self.current = task
-                self.horizon = busy[0][0] if busy else INFINITY
+                self.horizon = busy[0] >> CPU_BITS if busy else INFINITY
                 if self._timer_due < self.horizon:
                     self.horizon = self._timer_due
                 tp.cpu = number

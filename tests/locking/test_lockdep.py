@@ -32,7 +32,7 @@ def test_nothing_of_it_is_there_where_it_was_not_asked_for() -> None:
     checked = CheckedSched(Tracepoints(), 2)
     for lock in (rw_semaphore(checked, "a"), mutex(checked, "b"), spinlock(checked, "c")):
         assert type(lock).__module__ == "emu.locking.lockdep"
-    assert not Sched.lock_types
+    assert not Sched.replaced
 
 
 def test_a_circle_of_orders_is_reported_with_every_chain_though_nothing_blocked() -> None:

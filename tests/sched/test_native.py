@@ -16,6 +16,7 @@ from emu.sched import native
 from emu.sched.cacheline import CacheLine
 from emu.sched.entity import SchedEntity
 from emu.sched.native import NativeCacheLine, NativeSched
+from emu.sched.rq import CPU_BITS
 from emu.sched.sched import INFINITY, LOOKAHEAD, RUN_AHEAD, Sched
 from emu.tracepoint import Tracepoints
 
@@ -69,7 +70,7 @@ def test_the_same_cpu_goes_on(clocks: list[int], work: list[int], due: int, end:
             rq.curr.tgid = 50
         sched.rq = sched.rqs[0]
         sched.clock, sched.current = clocks[0], sched.rq.curr  # type: ignore[assignment]
-        sched._busy = [(rq.clock, rq.id) for rq in sched.rqs[1:]]
+        sched._busy = [rq.turn() for rq in sched.rqs[1:]]
         heapify(sched._busy)
         sched._timer_due, sched.end = due, end
         states = []
@@ -104,7 +105,7 @@ def test_a_cpu_waits_for_its_turn_in_the_same_cases(
         sched.rq, sched.clock, sched.horizon = sched.rqs[0], 50_000, 50_000 - ahead
         others = SchedEntity(7)
         others.greenlet = greenlet(lambda: None)  # has not been started: _step_back_slowly is to start it
-        sched._busy = [(sched.horizon, 1)]
+        sched._busy = [sched.horizon << CPU_BITS | 1]
         sched.rqs[1].curr = others
         told: list[object] = []
         sched._step_back_slowly = told.append  # type: ignore[method-assign]

@@ -155,7 +155,7 @@ class Scheme(LockingScheme):
             vma = tree.load(address)
             if smp:  # it takes time to get here from the root of the tree: the object may be another VMA by now
                 begin, changes = sched.clock, tree.changes
-                sched.clock += self.lookup_ns * sched.rq.rate // 100
+                sched.charge(self.lookup_ns)
                 if sched.clock > sched.horizon:
                     if vma is None:
                         sched.sync()
