@@ -104,7 +104,20 @@ static long long get_moment(PyObject *object, Py_ssize_t at)
 /* -1: there is no memory for the number. */
 static int put(PyObject *object, Py_ssize_t at, long long value)
 {
-    PyObject *number = PyLong_FromLongLong(value);
+    PyObject *number;
+#if PY_VERSION_HEX < 0x030c0000 && PYLONG_BITS_IN_DIGIT == 30
+    /* A number that nothing else refers to can become another one of as many digits: twenty of these a fault. */
+    number = *slot(object, at);
+    if (number != NULL && Py_REFCNT(number) == 1 && PyLong_CheckExact(number) && value > 0
+        && value < 1ll << 2 * PyLong_SHIFT && Py_SIZE(number) == 1 + (value >> PyLong_SHIFT > 0)) {
+        digit *digits = ((PyLongObject *)number)->ob_digit;
+        digits[0] = (digit)(value & PyLong_MASK);
+        if (value >> PyLong_SHIFT)
+            digits[1] = (digit)(value >> PyLong_SHIFT);
+        return 0;
+    }
+#endif
+    number = PyLong_FromLongLong(value);
     if (number == NULL)
         return -1;
     Py_SETREF(*slot(object, at), number);
@@ -275,7 +288,7 @@ static PyObject *next_turn(PyObject *sched, PyObject *unused)
     if (!PyList_Check(busy) || !PyList_Check(rqs) || !Py_IS_TYPE(rq, rq_type) || !Py_IS_TYPE(tp, tp_type)
         || PyObject_IsTrue(*slot(sched, sched_at[NOISE])) || clock >= LLONG_MAX >> CPU_BITS)
         return PyObject_CallOneArg(turn_in_python, sched);
-    if (set(rq, rq_at[RQ_CLOCK], Py_NewRef(*slot(sched, sched_at[CLOCK]))))
+    if (put(rq, rq_at[RQ_CLOCK], clock))
         return NULL;
     if (PyList_GET_SIZE(busy) == 0)
         Py_RETURN_NONE;
@@ -476,7 +489,7 @@ static PyObject *unlock_spinlock(PyObject *lock, PyObject *unused)
         Py_RETURN_NONE;
     if (!PyList_CheckExact(queue) || PyList_GET_SIZE(queue))
         return PyObject_CallOneArg(unlock_in_python, lock);
-    if (set(lock, spin_at[SPIN_FREE_AT], Py_NewRef(*slot(sched, sched_at[CLOCK])))
+    if (put(lock, spin_at[SPIN_FREE_AT], get_moment(sched, sched_at[CLOCK]))
         || set(lock, spin_at[SPIN_QUEUE], Py_NewRef(Py_None)))
         return NULL;
     Py_RETURN_NONE;
