@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from emu.mm.batches import Batches
 
 if TYPE_CHECKING:
-    from emu.mm.mm_types import mm_struct
     from emu.sched.sched import Sched
 
 
@@ -26,7 +25,7 @@ class FaultCosts:
         self.sched = sched
         self.batches = sched.replaced.get(Batches, Batches)(sched) if len(sched.rqs) > 1 else None
         self.core = cost.fault_core
-        self.pgd_beside_lock = bool(cost.pgd_beside_lock)
+        self.pgd_beside_lock = bool(cost.pgd_beside_lock)  # who reads mm->pgd needs the line of mmap_lock
         self.lookup = cost.vma_lookup
         self.entry = cost.exception + (cost.fault_core + cost.vma_lookup if self.batches is None else 0)
         self._new = cost.page_alloc + cost.memcg_charge + cost.rmap_lru
@@ -49,14 +48,6 @@ class FaultCosts:
         """The kernel itself asks for a page: handle_mm_fault charges what is left (faultin_page)."""
         if self.batches is None:
             self.sched.clock += self.core
-
-    def walk(self, mm: mm_struct) -> None:
-        """Down the page tables from mm->pgd (__handle_mm_fault), on a machine with several CPUs. Where pgd is in the
-        line of mmap_lock, somebody else may have that."""
-        sched = self.sched
-        if self.pgd_beside_lock:
-            sched.read_line(mm.mmap_lock.line)
-        sched.charge(self.core)
 
     def _new_anon(self) -> None:
         """`new_anon` on a machine with one CPU."""

@@ -90,10 +90,13 @@ def handle_mm_fault(vma: vm_area_struct, address: int, flags: int) -> int:
     mm = vma.vm_mm
     memory = mm.memory
     costs = memory.costs
-    if costs.batches is not None:
-        costs.walk(mm)
+    if costs.batches is not None:  # the way down the page tables, from mm->pgd on
+        sched = memory.sched
+        if costs.pgd_beside_lock:
+            sched.read_line(mm.mmap_lock.line)
+        sched.charge(costs.core)
         if mm.scheme.lock_among_fields and flags & FAULT_FLAG_VMA_LOCK:
-            mm.memory.sched.read_line(vma.vm_lock.line)
+            sched.read_line(vma.vm_lock.line)
     if flags & (_WRITE_OR_UNSHARE | FAULT_FLAG_RETRY_NOWAIT):
         ret = sanitize_fault_flags(vma, flags)
         if ret:

@@ -21,6 +21,7 @@ enum { SPIN_BEGUN_AT, SPIN_FREE_AT, SPIN_LINE, SPIN_OWNER, SPIN_QUEUE, SPIN_SCHE
 enum { SHARES_IN_STOCK, SHARES_SCHED, SHARES_SHARES, SHARES_SLOTS };
 enum { SHARE_MEMORY, SHARE_READY, SHARE_SLOTS };
 enum { MEMORY_FULL, MEMORY_PAGES, MEMORY_SLOTS };
+enum { VMA_LOCK_LINE, VMA_LOCK_READERS, VMA_LOCK_SCHED, VMA_LOCK_SLOTS };
 enum { TASK_GREENLET, TASK_PID, TASK_TGID, TASK_WAITS, TASK_SLOTS };
 
 static const char *const line_names[] = {"owner", "copies", "free_at", "arrives", "settled", "wait", "transfers"};
@@ -33,9 +34,11 @@ static const char *const tp_names[] = {"cpu", "current", "pid", "tid"};
 static const char *const task_names[] = {"greenlet", "pid", "tgid", "waits"};
 static const char *const spin_names[] = {"begun_at", "free_at", "line", "owner", "queue", "sched"};
 static const char *const batches_names[] = {"_in_stock", "sched", "_shares"};
+static const char *const vma_lock_names[] = {"line", "readers", "sched"};
 static const char *const share_names[] = {"memory", "ready"};
 static const char *const memory_names[] = {"full", "pages"};
-static Py_ssize_t batches_at[SHARES_SLOTS], share_at[SHARE_SLOTS], memory_at[MEMORY_SLOTS];
+static Py_ssize_t batches_at[SHARES_SLOTS], share_at[SHARE_SLOTS], memory_at[MEMORY_SLOTS],
+    vma_lock_at[VMA_LOCK_SLOTS];
 static Py_ssize_t line_at[LINE_SLOTS], sched_at[SCHED_SLOTS], rq_at[RQ_SLOTS], tp_at[TP_SLOTS],
     task_at[TASK_SLOTS], spin_at[SPIN_SLOTS];
 static PyTypeObject *line_type, *sched_type, *rq_type, *tp_type, *task_type, *last_line, *last_sched, *last_task;
@@ -561,6 +564,37 @@ static PyMethodDef spinlock_methods[] = {
     {"unlock", unlock_spinlock, METH_NOARGS, "spinlock.unlock"},
     {NULL, NULL, 0, NULL},
 };
+static PyObject *enter_vma_lock(PyObject *lock, PyObject *unused)
+{
+    PyObject *line = *slot(lock, vma_lock_at[VMA_LOCK_LINE]), *sched = *slot(lock, vma_lock_at[VMA_LOCK_SCHED]), *done;
+
+    (void)unused;
+    if (!is_line(line) || (done = cmpxchg_line(line, sched)) == NULL)
+        return NULL;
+    Py_DECREF(done);
+    if (PyDict_SetItem(*slot(lock, vma_lock_at[VMA_LOCK_READERS]), *slot(sched, sched_at[CURRENT]), Py_None))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *leave_vma_lock(PyObject *lock, PyObject *unused)
+{
+    PyObject *line = *slot(lock, vma_lock_at[VMA_LOCK_LINE]), *sched = *slot(lock, vma_lock_at[VMA_LOCK_SCHED]), *done;
+
+    (void)unused;
+    if ((done = sched_write_line(sched, line)) == NULL)
+        return NULL;
+    Py_DECREF(done);
+    if (PyDict_DelItem(*slot(lock, vma_lock_at[VMA_LOCK_READERS]), *slot(sched, sched_at[CURRENT])))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef vma_lock_methods[] = {
+    {"enter", enter_vma_lock, METH_NOARGS, "vma_lock.enter"},
+    {"leave", leave_vma_lock, METH_NOARGS, "vma_lock.leave"},
+    {NULL, NULL, 0, NULL},
+};
 static PyMethodDef batches_methods[] = {
     {"new_anon", new_anon, METH_NOARGS, "Batches.new_anon"},
     {NULL, NULL, 0, NULL},
@@ -598,6 +632,7 @@ static struct {
     {sched_names, sched_at, SCHED_SLOTS, &sched_type, sched_methods},
     {spin_names, spin_at, SPIN_SLOTS, NULL, spinlock_methods},
     {batches_names, batches_at, SHARES_SLOTS, NULL, batches_methods},
+    {vma_lock_names, vma_lock_at, VMA_LOCK_SLOTS, NULL, vma_lock_methods},
     {share_names, share_at, SHARE_SLOTS, &share_type, NULL},
     {memory_names, memory_at, MEMORY_SLOTS, &memory_type, NULL},
     {rq_names, rq_at, RQ_SLOTS, &rq_type, NULL},

@@ -10,6 +10,7 @@ from __future__ import annotations
 from emu.hw.native import does_not_fit, wants_pure
 from emu.locking.spinlock import spinlock
 from emu.mm.batches import WINDOW, Bandwidth, Batches, Share
+from emu.mm.schemes.v6_18 import vma_lock
 from emu.sched.cacheline import SETTLE, CacheLine
 from emu.sched.entity import SchedEntity
 from emu.sched.rq import Rq
@@ -35,10 +36,16 @@ class NativeBatches(Batches):
     __slots__ = ()
 
 
+class NativeVmaLock(vma_lock):
+    """`enter` and `leave` are in C."""
+
+    __slots__ = ()
+
+
 class NativeSched(Sched):
     """`charge`, `sync_for`, `write_line`, `claim_line`, `read_line` and `_next_turn` are in C."""
 
-    replaced = {spinlock: NativeSpinlock, Batches: NativeBatches}
+    replaced = {spinlock: NativeSpinlock, Batches: NativeBatches, vma_lock: NativeVmaLock}
     new_line = NativeCacheLine
 
 
@@ -51,8 +58,8 @@ def _adopt() -> bool:
     except ImportError:
         return False
     try:
-        bases = CacheLine, Sched, spinlock, Batches, Share, Bandwidth, Rq, Tracepoints, SchedEntity
-        derived = NativeCacheLine, NativeSched, NativeSpinlock, NativeBatches
+        bases = CacheLine, Sched, spinlock, Batches, vma_lock, Share, Bandwidth, Rq, Tracepoints, SchedEntity
+        derived = NativeCacheLine, NativeSched, NativeSpinlock, NativeBatches, NativeVmaLock
         adopt(bases, derived, SETTLE, RUN_AHEAD, LOOKAHEAD, WINDOW)
     except (AttributeError, TypeError):
         does_not_fit("emu.sched._native")

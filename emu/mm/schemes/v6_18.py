@@ -40,6 +40,18 @@ class vma_lock(Lock):
         self.readers: dict[SchedEntity, None] = {}  # in order; kept where there is more than one CPU
         self.last_holder = 0  # tid of the reader that let a writer in
 
+    def enter(self) -> None:
+        """With more than one CPU: the running task adds its reference, and is inside."""
+        sched = self.sched
+        self.line.cmpxchg(sched)
+        self.readers[sched.current] = None
+
+    def leave(self) -> None:
+        """With more than one CPU: it takes its reference away, when it is its turn to."""
+        sched = self.sched
+        sched.write_line(self.line)
+        del self.readers[sched.current]
+
 
 class Scheme(LockingScheme):
     """include/linux/mmap_lock.h and mm/mmap_lock.c of 6.18."""
@@ -170,12 +182,11 @@ class Scheme(LockingScheme):
             if vma.vm_lock_seq == mm.mm_lock_seq:
                 reason = Reason.WRITE_LOCKED
                 break
-            if smp:
-                lock = vma.vm_lock
-                lock.line.cmpxchg(sched)
             refcnt = vma.vm_refcnt
             old = refcnt.refs
             if not 0 < old < VMA_REF_LIMIT:  # refcount_inc_not_zero_limited_acquire
+                if smp:
+                    vma.vm_lock.line.cmpxchg(sched)
                 if old == 0:  # detached between look-up and lock: look again
                     self.vmstat["vma_lock_miss"] += 1
                     continue
@@ -183,7 +194,7 @@ class Scheme(LockingScheme):
                 break
             refcnt.refs = old + 1
             if smp:
-                lock.readers[sched.current] = None
+                vma.vm_lock.enter()
             if vma.vm_mm is not mm:
                 # A VMA of another address space, which may end as soon as the reference is dropped.
                 other = vma.vm_mm
@@ -214,10 +225,7 @@ class Scheme(LockingScheme):
     def vma_end_read(self, vma: vm_area_struct) -> None:
         """vma_refcount_put: drop a reader's reference, and wake the writer that waits for it to be the last."""
         if self.smp:
-            sched = self.sched
-            lock = vma.vm_lock
-            sched.write_line(lock.line)
-            del lock.readers[sched.current]
+            vma.vm_lock.leave()
         refcnt = vma.vm_refcnt
         left = refcnt.refs = refcnt.refs - 1
         if left & VMA_LOCK_OFFSET and left <= VMA_LOCK_OFFSET + 1:  # is_vma_writer_only
