@@ -5,7 +5,8 @@
  * An engine saves all that its CPU is made of, 5.6 KiB on x86-64, of which a thread has little of its own. Lines in
  * which some thread was seen to differ from an engine that has run nothing are kept of each thread; that the others do
  * not differ is looked at each time. Figures: of a fault with 64 threads on 64 CPUs, 133 of 506 misses of a 512 KiB
- * cache were copies of whole contexts.
+ * cache were copies of whole contexts. Where it is known where the engine has its registers they are not saved to
+ * somewhere else first.
  */
 #include <stdint.h>
 #include <string.h>
@@ -17,7 +18,7 @@ struct bank {
     void *uc;
     int (*save)(void *uc, void *context);
     int (*restore)(void *uc, void *context);
-    void *context;              /* where the engine saves to, and restores from */
+    void *context;              /* where the engine saves to, and restores from; NULL: `data` are its own registers */
     uint8_t *data;              /* the registers in it, behind what the engine notes of a context */
     const uint8_t *base;        /* registers from before any guest ran */
     uint64_t size;              /* in bytes */
@@ -58,7 +59,7 @@ int mmscope_save_registers(struct bank *bank, uint8_t *out)
 {
     const uint64_t lines = bank->size / LINE, groups = (lines + GROUP - 1) / GROUP;
     uint64_t *mask = (uint64_t *)out, group, left;
-    int error = bank->save(bank->uc, bank->context);
+    int error = bank->context == NULL ? 0 : bank->save(bank->uc, bank->context);
 
     if (bank->reservation >= 0)
         memset(bank->data + bank->reservation, 0xff, bank->reservation_size);
@@ -98,7 +99,7 @@ int mmscope_load_registers(struct bank *bank, const uint8_t *in)
     }
     for (i = 0; i < bank->owned; i++)
         memcpy(bank->data + bank->owned_at[i], &bank->owned_word[i], sizeof bank->owned_word[i]);
-    return bank->restore(bank->uc, bank->context);
+    return bank->context == NULL ? 0 : bank->restore(bank->uc, bank->context);
 }
 
 /* Save those of one thread to `out`, and load those of another one. */

@@ -476,7 +476,9 @@ class Engine:
         self._reservation_size = 8 if model.pc_size == 8 else 4
         where = self._reservation, self._reservation_size, _own_words(model)
         self.registers = (
-            NativeRegisterFile(uc, *where, _first_context(model)) if self.native else RegisterFile(uc, *where)
+            NativeRegisterFile(uc, *where, _first_context(model), state.general or 0)
+            if self.native
+            else RegisterFile(uc, *where)
         )
         if model.uc_arch == UC_ARCH_X86:
             context = uc.context_save()

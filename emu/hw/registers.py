@@ -104,19 +104,23 @@ class NativeRegisterFile(RegisterFile):
     """As RegisterFile, by _registers.c: of each thread, what differs from an engine that has run nothing."""
 
     def __init__(
-        self, uc: Uc, reservation: int | None, reservation_size: int, owned: Sequence[int], base: bytes
+        self, uc: Uc, reservation: int | None, reservation_size: int, owned: Sequence[int], base: bytes, live: int
     ) -> None:
-        """`base`: a saved context, the same one for all engines of the model."""
+        """`base`: a saved context, the same one for all engines of the model; `live`: where the engine may have its
+        registers, 0 = that is not known."""
         super().__init__(uc, reservation, reservation_size, owned)
         self._context = uc.context_save()
         self._base = base[CONTEXT_HEADER:]
         start, size = self._context._context.value, len(self._base)
-        ctypes.memmove(start + CONTEXT_HEADER, self._base, size)
+        data = start + CONTEXT_HEADER
+        if live and ctypes.string_at(live, size) == ctypes.string_at(data, size):
+            start, data = 0, live
+        ctypes.memmove(data, self._base, size)
         groups = -(-(size // _LINE) // _GROUP)
         self._room = 8 * groups + _LINE + size
         words = [int.from_bytes(word, sys.byteorder) for word in self._owned.values()]
         self._bank = _Bank(
-            uc=self._handle, save=_SAVE, restore=_RESTORE, context=start, data=start + CONTEXT_HEADER,
+            uc=self._handle, save=_SAVE, restore=_RESTORE, context=start, data=data,
             base=ctypes.cast(ctypes.c_char_p(self._base), ctypes.c_void_p), size=size,
             reservation=-1 if reservation is None else reservation - CONTEXT_HEADER, reservation_size=reservation_size,
             owned=len(words), owned_at=(ctypes.c_uint64 * len(words))(*(at - CONTEXT_HEADER for at in self._owned)),
