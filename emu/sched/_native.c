@@ -13,7 +13,7 @@
 #include <Python.h>
 #include <structmember.h>
 
-enum { OWNER, COPIES, FREE_AT, ARRIVES, SETTLED, WAIT, TRANSFERS, LINE_SLOTS };
+enum { COPIES, LINE_SLOTS };
 enum { BUSY, CLOCK, CURRENT, END, HORIZON, NOISE, RQ, RQS, TIMER_DUE, TP, TRANSFER, TRANSFER_HOLD, SCHED_SLOTS };
 enum { RQ_CLOCK, RQ_CURR, RQ_ID, RQ_RATE, RQ_SLOTS };
 enum { TP_CPU, TP_CURRENT, TP_PID, TP_TID, TP_SLOTS };
@@ -24,7 +24,7 @@ enum { MEMORY_FULL, MEMORY_PAGES, MEMORY_SLOTS };
 enum { VMA_LOCK_LINE, VMA_LOCK_READERS, VMA_LOCK_SCHED, VMA_LOCK_SLOTS };
 enum { TASK_GREENLET, TASK_PID, TASK_TGID, TASK_WAITS, TASK_SLOTS };
 
-static const char *const line_names[] = {"owner", "copies", "free_at", "arrives", "settled", "wait", "transfers"};
+static const char *const line_names[] = {"copies"};
 static const char *const sched_names[] = {
     "_busy", "clock", "current", "end", "horizon", "_noise", "rq", "rqs", "_timer_due", "tp", "transfer",
     "transfer_hold",
@@ -41,7 +41,7 @@ static Py_ssize_t batches_at[SHARES_SLOTS], share_at[SHARE_SLOTS], memory_at[MEM
     vma_lock_at[VMA_LOCK_SLOTS];
 static Py_ssize_t line_at[LINE_SLOTS], sched_at[SCHED_SLOTS], rq_at[RQ_SLOTS], tp_at[TP_SLOTS],
     task_at[TASK_SLOTS], spin_at[SPIN_SLOTS];
-static PyTypeObject *line_type, *sched_type, *rq_type, *tp_type, *task_type, *last_line, *last_sched, *last_task;
+static PyTypeObject *line_type, *sched_type, *rq_type, *tp_type, *task_type, *last_sched, *last_task;
 static PyObject *write_in_python, *cmpxchg_in_python, *turn_in_python, *charge_in_python, *read_in_python;
 static PyObject *unlock_in_python, *new_anon_in_python, *name_slowly, *name_slowpath;
 static void **greenlet_api;
@@ -127,31 +127,41 @@ static int put(PyObject *object, Py_ssize_t at, long long value)
     return 0;
 }
 
+/* What a CacheLine of this machine has in place of its slots, but for `copies`, which may be a large number. */
+struct line {
+    long long owner, free_at, arrives, settled, wait, transfers;
+};
+static Py_ssize_t line_offset; /* of it, in such an object */
+
+static inline struct line *line_of(PyObject *line)
+{
+    return (struct line *)((char *)line + line_offset);
+}
+
 /* One access that the running CPU makes to a line. */
 struct access {
-    long long cpu, owner, clock, free_at, journey, held;
+    long long cpu, clock, journey, held;
 };
 
 /* False: this is a case for Python. The numbers are as small as times and CPUs are. */
 static int look(PyObject *line, PyObject *sched, struct access *to)
 {
+    const struct line *used = line_of(line);
     PyObject *copies, *rows, *row;
 
     if (!is_a(sched, sched_type, &last_sched))
         return 0;
     copies = *slot(line, line_at[COPIES]);
     to->cpu = get(*slot(sched, sched_at[RQ]), rq_at[RQ_ID]);
-    to->owner = get(line, line_at[OWNER]);
     to->clock = get(sched, sched_at[CLOCK]);
-    to->free_at = get(line, line_at[FREE_AT]);
-    if (!PyLong_Check(copies) || Py_SIZE(copies) != 0 || to->owner < 0)
+    if (!PyLong_Check(copies) || Py_SIZE(copies) != 0 || used->owner < 0)
         return 0;
-    if (to->owner == to->cpu)
-        return get(line, line_at[ARRIVES]) <= to->clock;
+    if (used->owner == to->cpu)
+        return used->arrives <= to->clock;
     rows = *slot(sched, sched_at[TRANSFER]);
-    if (!PyList_Check(rows) || to->owner >= PyList_GET_SIZE(rows))
+    if (!PyList_Check(rows) || used->owner >= PyList_GET_SIZE(rows))
         return 0;
-    row = PyList_GET_ITEM(rows, to->owner);
+    row = PyList_GET_ITEM(rows, used->owner);
     if (!PyList_Check(row) || to->cpu >= PyList_GET_SIZE(row))
         return 0;
     to->journey = as_number(PyList_GET_ITEM(row, to->cpu));
@@ -167,27 +177,29 @@ static long long max(long long a, long long b)
 /* The line makes `transfers` journeys to the running CPU, one behind the other; where it is there already, none. */
 static PyObject *use_line(PyObject *line, PyObject *sched, int transfers, PyObject *in_python)
 {
+    struct line *used = line_of(line);
     struct access to;
     long long begin, arrived;
     int i;
 
     if (!look(line, sched, &to))
         return PyObject_CallFunctionObjArgs(in_python, line, sched, NULL);
-    if (to.owner == to.cpu) {
-        if (to.clock > to.free_at && put(line, line_at[FREE_AT], to.clock))
-            return NULL;
+    if (used->owner == to.cpu) {
+        used->free_at = max(to.clock, used->free_at);
         Py_RETURN_NONE;
     }
     arrived = to.clock;
     for (i = 0; i < transfers; i++) {
-        begin = max(arrived, to.free_at);
-        to.free_at = begin + to.held;
+        begin = max(arrived, used->free_at);
+        used->free_at = begin + to.held;
         arrived = begin + to.journey;
     }
-    if (put(line, line_at[OWNER], to.cpu) || put(line, line_at[FREE_AT], to.free_at) || put(line, line_at[ARRIVES], 0)
-        || put(line, line_at[WAIT], get(line, line_at[WAIT]) + arrived - to.clock)
-        || put(line, line_at[TRANSFERS], get(line, line_at[TRANSFERS]) + transfers)
-        || put(line, line_at[SETTLED], arrived + settle) || put(sched, sched_at[CLOCK], arrived))
+    used->owner = to.cpu;
+    used->arrives = 0;
+    used->wait += arrived - to.clock;
+    used->transfers += transfers;
+    used->settled = arrived + settle;
+    if (put(sched, sched_at[CLOCK], arrived))
         return NULL;
     Py_RETURN_NONE;
 }
@@ -362,7 +374,7 @@ static PyObject *step_back(PyObject *sched)
 
 static int is_line(PyObject *line)
 {
-    if (is_a(line, line_type, &last_line))
+    if (Py_IS_TYPE(line, line_type))
         return 1;
     PyErr_SetString(PyExc_TypeError, "not a cache line of this machine");
     return 0;
@@ -373,7 +385,7 @@ static int is_own(PyObject *sched, PyObject *line)
 {
     PyObject *copies = *slot(line, line_at[COPIES]);
 
-    return get(line, line_at[OWNER]) == get(*slot(sched, sched_at[RQ]), rq_at[RQ_ID]) && PyLong_Check(copies)
+    return line_of(line)->owner == get(*slot(sched, sched_at[RQ]), rq_at[RQ_ID]) && PyLong_Check(copies)
            && Py_SIZE(copies) == 0;
 }
 
@@ -383,7 +395,7 @@ static int sync_to(PyObject *sched, PyObject *line, long long ahead)
     long long clock = get(sched, sched_at[CLOCK]);
     PyObject *done;
 
-    if (is_own(sched, line) && get(line, line_at[SETTLED]) <= clock
+    if (is_own(sched, line) && line_of(line)->settled <= clock
         && clock - ahead <= get_moment(sched, sched_at[HORIZON]))
         return 0;
     done = step_back(sched);
@@ -454,7 +466,7 @@ static int has_copy(PyObject *copies, long long cpu)
 static PyObject *read_line(PyObject *sched, PyObject *line)
 {
     if (is_line(line)
-        && (get(line, line_at[OWNER]) < 0
+        && (line_of(line)->owner < 0
             || has_copy(*slot(line, line_at[COPIES]), get(*slot(sched, sched_at[RQ]), rq_at[RQ_ID]))))
         Py_RETURN_NONE;
     return PyErr_Occurred() ? NULL : PyObject_CallFunctionObjArgs(read_in_python, sched, line, NULL);
@@ -621,6 +633,7 @@ static int find(PyObject *type, const char *const *names, Py_ssize_t *at, int co
 }
 
 /* Classes in the order in which `adopt` gets them. The first ones have derived classes, which get methods in C. */
+enum { A_SCHED, A_SPINLOCK, A_BATCHES, A_VMA_LOCK, A_SHARE, A_BANDWIDTH, A_LINE, AN_RQ, TRACEPOINTS, AN_ENTITY };
 static struct {
     const char *const *names;
     Py_ssize_t *at;
@@ -628,13 +641,13 @@ static struct {
     PyTypeObject **type;
     PyMethodDef *methods;
 } classes[] = {
-    {line_names, line_at, LINE_SLOTS, &line_type, line_methods},
     {sched_names, sched_at, SCHED_SLOTS, &sched_type, sched_methods},
     {spin_names, spin_at, SPIN_SLOTS, NULL, spinlock_methods},
     {batches_names, batches_at, SHARES_SLOTS, NULL, batches_methods},
     {vma_lock_names, vma_lock_at, VMA_LOCK_SLOTS, NULL, vma_lock_methods},
     {share_names, share_at, SHARE_SLOTS, &share_type, NULL},
     {memory_names, memory_at, MEMORY_SLOTS, &memory_type, NULL},
+    {line_names, line_at, LINE_SLOTS, NULL, NULL},
     {rq_names, rq_at, RQ_SLOTS, &rq_type, NULL},
     {tp_names, tp_at, TP_SLOTS, &tp_type, NULL},
     {task_names, task_at, TASK_SLOTS, &task_type, NULL},
@@ -647,9 +660,10 @@ static struct {
     int class;
     const char *name;
 } passed_on[] = {
-    {&write_in_python, 0, "write"}, {&cmpxchg_in_python, 0, "cmpxchg"}, {&turn_in_python, 1, "_next_turn"},
-    {&charge_in_python, 1, "charge"}, {&read_in_python, 1, "read_line"}, {&unlock_in_python, 2, "unlock"},
-    {&new_anon_in_python, 3, "new_anon"},
+    {&write_in_python, A_LINE, "write"},    {&cmpxchg_in_python, A_LINE, "cmpxchg"},
+    {&charge_in_python, A_SCHED, "charge"}, {&turn_in_python, A_SCHED, "_next_turn"},
+    {&read_in_python, A_SCHED, "read_line"}, {&unlock_in_python, A_SPINLOCK, "unlock"},
+    {&new_anon_in_python, A_BATCHES, "new_anon"},
 };
 enum { PASSED_ON = sizeof passed_on / sizeof *passed_on };
 
@@ -666,8 +680,32 @@ static int add_methods(PyObject *type, PyMethodDef *method)
     return 0;
 }
 
+/* The class of this machine's cache lines, which derives from the one in Python. */
+static PyObject *new_line_type(PyTypeObject *base)
+{
+    static PyMemberDef members[] = {
+        {"owner", T_LONGLONG, offsetof(struct line, owner), 0, NULL},
+        {"free_at", T_LONGLONG, offsetof(struct line, free_at), 0, NULL},
+        {"arrives", T_LONGLONG, offsetof(struct line, arrives), 0, NULL},
+        {"settled", T_LONGLONG, offsetof(struct line, settled), 0, NULL},
+        {"wait", T_LONGLONG, offsetof(struct line, wait), 0, NULL},
+        {"transfers", T_LONGLONG, offsetof(struct line, transfers), 0, NULL},
+        {NULL, 0, 0, 0, NULL},
+    };
+    PyType_Slot slots[] = {{Py_tp_members, members}, {Py_tp_methods, line_methods}, {0, NULL}};
+    PyType_Spec spec = {"emu.sched._native.CacheLine", 0, 0, Py_TPFLAGS_DEFAULT, slots};
+    PyMemberDef *member;
+
+    line_offset = base->tp_basicsize;
+    for (member = members; member->name != NULL; member++)
+        member->offset += line_offset;
+    spec.basicsize = (int)(line_offset + (Py_ssize_t)sizeof(struct line));
+    return PyType_FromSpecWithBases(&spec, (PyObject *)base);
+}
+
 /* adopt(bases, derived, SETTLE, RUN_AHEAD, LOOKAHEAD, WINDOW): `bases` are the classes above; give those in `derived`,
- * which derive from the first of them and have no slots of their own, methods in C. */
+ * which derive from the first of them and have no slots of their own, methods in C. Returns the class of cache lines.
+ */
 static PyObject *adopt(PyObject *module, PyObject *args)
 {
     PyObject *bases, *derived, *base;
@@ -699,7 +737,9 @@ static PyObject *adopt(PyObject *module, PyObject *args)
         if (base == NULL || add_methods(base, classes[i].methods))
             return NULL;
     }
-    Py_RETURN_NONE;
+    if (line_type == NULL)
+        line_type = (PyTypeObject *)new_line_type((PyTypeObject *)PyTuple_GET_ITEM(bases, A_LINE));
+    return Py_XNewRef((PyObject *)line_type);
 }
 
 static PyMethodDef methods[] = {

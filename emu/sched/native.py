@@ -18,12 +18,6 @@ from emu.sched.sched import LOOKAHEAD, RUN_AHEAD, Sched
 from emu.tracepoint import Tracepoints
 
 
-class NativeCacheLine(CacheLine):
-    """`write` and `cmpxchg` are in C."""
-
-    __slots__ = ()
-
-
 class NativeSpinlock(spinlock):
     """`lock` and `unlock` are in C."""
 
@@ -43,10 +37,10 @@ class NativeVmaLock(vma_lock):
 
 
 class NativeSched(Sched):
-    """`charge`, `sync_for`, `write_line`, `claim_line`, `read_line` and `_next_turn` are in C."""
+    """`charge`, `sync_for`, `write_line`, `claim_line`, `read_line` and `_next_turn` are in C, and so is the CacheLine
+    that it makes, but for what it does seldom."""
 
     replaced = {spinlock: NativeSpinlock, Batches: NativeBatches, vma_lock: NativeVmaLock}
-    new_line = NativeCacheLine
 
 
 def _adopt() -> bool:
@@ -58,9 +52,9 @@ def _adopt() -> bool:
     except ImportError:
         return False
     try:
-        bases = CacheLine, Sched, spinlock, Batches, vma_lock, Share, Bandwidth, Rq, Tracepoints, SchedEntity
-        derived = NativeCacheLine, NativeSched, NativeSpinlock, NativeBatches, NativeVmaLock
-        adopt(bases, derived, SETTLE, RUN_AHEAD, LOOKAHEAD, WINDOW)
+        bases = Sched, spinlock, Batches, vma_lock, Share, Bandwidth, CacheLine, Rq, Tracepoints, SchedEntity
+        derived = NativeSched, NativeSpinlock, NativeBatches, NativeVmaLock
+        NativeSched.new_line = adopt(bases, derived, SETTLE, RUN_AHEAD, LOOKAHEAD, WINDOW)
     except (AttributeError, TypeError):
         does_not_fit("emu.sched._native")
         return False

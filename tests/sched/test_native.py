@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from emu.sched import native
 from emu.sched.cacheline import CacheLine
 from emu.sched.entity import SchedEntity
-from emu.sched.native import NativeCacheLine, NativeSched
+from emu.sched.native import NativeBatches, NativeSched, NativeSpinlock, NativeVmaLock
 from emu.sched.rq import CPU_BITS
 from emu.sched.sched import INFINITY, LOOKAHEAD, RUN_AHEAD, Sched
 from emu.tracepoint import Tracepoints
@@ -28,11 +28,13 @@ USES = st.tuples(
 def test_the_extension_is_there_and_in_use() -> None:
     assert native.adopted
     for method in (
-        NativeCacheLine.write, NativeCacheLine.cmpxchg, NativeSched._next_turn, NativeSched.sync_for,
-        NativeSched.write_line, NativeSched.claim_line,
+        NativeSched.new_line.write, NativeSched.new_line.cmpxchg, NativeSched._next_turn, NativeSched.sync_for,
+        NativeSched.write_line, NativeSched.claim_line, NativeSched.read_line, NativeSched.charge, NativeSpinlock.lock,
+        NativeSpinlock.unlock, NativeBatches.new_anon, NativeVmaLock.enter, NativeVmaLock.leave,
     ):  # fmt: skip
         assert type(method).__name__ == "method_descriptor"
-    assert type(NativeSched(Tracepoints(), 2).new_line()) is NativeCacheLine
+    line = NativeSched(Tracepoints(), 2).new_line()
+    assert type(line) is NativeSched.new_line is not CacheLine and isinstance(line, CacheLine)
 
 
 @given(st.lists(USES, max_size=40))
@@ -115,7 +117,7 @@ def test_a_cpu_waits_for_its_turn_in_the_same_cases(
 
 
 def test_another_scheduler_is_left_to_python() -> None:
-    line = NativeCacheLine()
+    line = NativeSched.new_line()
     stranger = SimpleNamespace(rq=SimpleNamespace(id=1), clock=5)
     line.write(stranger)  # type: ignore[arg-type]
     assert (line.owner, line.settled) == (1, 20_005)
