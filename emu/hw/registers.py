@@ -7,7 +7,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from emu.hw.native import call, library
@@ -76,6 +76,8 @@ class RegisterFile:
         if owned:
             context = uc.context_save()
             self._owned = {at: ctypes.string_at(context._context.value + at, 8) for at in owned}
+        # Save to one, and load the other, by their addresses.
+        self.exchange: Callable[[int, int], object] = self._exchange
 
     def new(self) -> Registers:
         """Room for the registers of a thread."""
@@ -94,8 +96,7 @@ class RegisterFile:
             ctypes.memmove(registers.address + at, word, 8)
         call(_RESTORE, self._handle, registers.address)
 
-    def exchange(self, to: int, registers: int) -> None:
-        """Save to one, and load the other, by their addresses."""
+    def _exchange(self, to: int, registers: int) -> None:
         self.save(Registers(None, to))
         self.load(Registers(None, registers))
 
@@ -127,7 +128,7 @@ class NativeRegisterFile(RegisterFile):
             owned_word=(ctypes.c_uint64 * len(words))(*words), kept=(ctypes.c_uint64 * groups)(),
         )  # fmt: skip
         self._bank_address = ctypes.addressof(self._bank)
-        self.exchange = functools.partial(call, _EXCHANGE_REGISTERS, self._bank_address)  # type: ignore[method-assign]
+        self.exchange = functools.partial(call, _EXCHANGE_REGISTERS, self._bank_address)
 
     def new(self) -> Registers:
         memory = (ctypes.c_uint64 * -(-self._room // 8))()

@@ -93,7 +93,7 @@ def handle_mm_fault(vma: vm_area_struct, address: int, flags: int) -> int:
     if costs.batches is not None:  # the way down the page tables, from mm->pgd on
         sched = memory.sched
         if costs.pgd_beside_lock:
-            sched.read_line(mm.mmap_lock.line)
+            sched.read_line(mm.mmap_lock.line)  # type: ignore[arg-type]  # there is more than one CPU
         sched.charge(costs.core)
         if mm.scheme.lock_among_fields and flags & FAULT_FLAG_VMA_LOCK:
             sched.read_line(vma.vm_lock.line)
@@ -142,10 +142,9 @@ def pte_map_lock(vmf: vm_fault) -> bool:
     nothing has changed since it began, and if it is free: False = VM_FAULT_RETRY."""
     if vmf.flags & FAULT_FLAG_SPECULATIVE:
         return spf_pte_map_lock(vmf)
-    table = vmf.vma.vm_mm.pgtable
-    if table.locks is not None:
-        ptl = vmf.ptl = table.locks.get(vmf.slot >> table.leaf_bits) or table.pte_lockptr(vmf.slot)
-        ptl.lock()
+    locks = vmf.vma.vm_mm.pgtable.locks
+    if locks is not None:
+        vmf.ptl = locks.lock(vmf.slot)
     return True
 
 

@@ -16,6 +16,7 @@ from emu.locking.spinlock import spinlock
 if TYPE_CHECKING:
     from emu.hw.ram import Ram
     from emu.mm.memory_manager import MemoryManager
+    from emu.sched.sched import Sched
 
 
 class PageTableFormat(Protocol):
@@ -73,6 +74,31 @@ class PageTableFormat(Protocol):
         ...
 
 
+class PteLocks(dict[int, spinlock]):
+    """The locks of the lowest-level tables, by slot >> (bits of the index), on a machine with more than one CPU."""
+
+    __slots__ = ("entry_size", "leaf_bits", "sched")
+
+    def __init__(self, sched: Sched, format: PageTableFormat) -> None:
+        self.sched = sched
+        self.entry_size = format.entry_size
+        self.leaf_bits = format.bits[-1]
+
+    def of(self, slot: int) -> spinlock:
+        """That of the table that holds `slot`."""
+        key = slot >> self.leaf_bits
+        lock = self.get(key)
+        if lock is None:
+            lock = self[key] = spinlock(self.sched, "ptl", (key << self.leaf_bits) * self.entry_size)
+        return lock
+
+    def lock(self, slot: int) -> spinlock:
+        """Take it; the caller unlocks it."""
+        lock = self.of(slot)
+        lock.lock()
+        return lock
+
+
 class PageTable:
     """The page tables of one address space."""
 
@@ -87,8 +113,10 @@ class PageTable:
         self.leaf_mask = (1 << format.bits[-1]) - 1
         self.leaf: dict[int, int] = {}  # address >> leaf_shift -> slot of the table's first entry
         self.tables = 0  # tables of all levels, the top one included
-        # The locks of the lowest-level tables, by slot >> (bits of the index); None on a machine with one CPU.
-        self.locks: dict[int, spinlock] | None = {} if len(memory.sched.rqs) > 1 else None
+        sched = memory.sched
+        self.locks: PteLocks | None = (
+            sched.replaced.get(PteLocks, PteLocks)(sched, format) if len(sched.rqs) > 1 else None
+        )
         self.racy = self.locks is not None or memory.scheme.speculative  # an entry may change before it is locked
         self.leaf_bits = format.bits[-1]
         self._orders = tuple(max(0, (1 << b) * format.entry_size - 1 >> 12).bit_length() for b in format.bits)
@@ -141,21 +169,11 @@ class PageTable:
     def pte_lockptr(self, slot: int) -> spinlock:
         """The lock of the lowest-level table that holds `slot`; there must be more than one CPU."""
         assert self.locks is not None
-        key = slot >> self.leaf_bits
-        lock = self.locks.get(key)
-        if lock is None:
-            lock = self.locks[key] = spinlock(
-                self.memory.sched, "ptl", (key << self.leaf_bits) * self.format.entry_size
-            )
-        return lock
+        return self.locks.of(slot)
 
     def pte_lock(self, slot: int) -> spinlock | None:
         """Take that lock, which the caller then unlocks; None where there are no locks."""
-        if self.locks is None:
-            return None
-        lock = self.pte_lockptr(slot)
-        lock.lock()
-        return lock
+        return None if self.locks is None else self.locks.lock(slot)
 
     def levels(self, address: int) -> int:
         """How many levels of tables there are on the way to the entry for `address`, the top one included."""

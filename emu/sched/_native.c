@@ -22,6 +22,7 @@ enum { SHARES_IN_STOCK, SHARES_SCHED, SHARES_SHARES, SHARES_SLOTS };
 enum { SHARE_MEMORY, SHARE_READY, SHARE_SLOTS };
 enum { MEMORY_FULL, MEMORY_PAGES, MEMORY_SLOTS };
 enum { VMA_LOCK_LINE, VMA_LOCK_READERS, VMA_LOCK_SCHED, VMA_LOCK_SLOTS };
+enum { PTE_LOCKS_LEAF_BITS, PTE_LOCKS_SLOTS };
 enum { TASK_GREENLET, TASK_PID, TASK_TGID, TASK_WAITS, TASK_SLOTS };
 
 static const char *const line_names[] = {"copies"};
@@ -35,17 +36,18 @@ static const char *const task_names[] = {"greenlet", "pid", "tgid", "waits"};
 static const char *const spin_names[] = {"begun_at", "free_at", "line", "owner", "queue", "sched"};
 static const char *const batches_names[] = {"_in_stock", "sched", "_shares"};
 static const char *const vma_lock_names[] = {"line", "readers", "sched"};
+static const char *const pte_locks_names[] = {"leaf_bits"};
 static const char *const share_names[] = {"memory", "ready"};
 static const char *const memory_names[] = {"full", "pages"};
 static Py_ssize_t batches_at[SHARES_SLOTS], share_at[SHARE_SLOTS], memory_at[MEMORY_SLOTS],
-    vma_lock_at[VMA_LOCK_SLOTS];
+    vma_lock_at[VMA_LOCK_SLOTS], pte_locks_at[PTE_LOCKS_SLOTS];
 static Py_ssize_t line_at[LINE_SLOTS], sched_at[SCHED_SLOTS], rq_at[RQ_SLOTS], tp_at[TP_SLOTS],
     task_at[TASK_SLOTS], spin_at[SPIN_SLOTS];
 static PyTypeObject *line_type, *sched_type, *rq_type, *tp_type, *task_type, *last_sched, *last_task;
 static PyObject *write_in_python, *cmpxchg_in_python, *turn_in_python, *charge_in_python, *read_in_python;
-static PyObject *unlock_in_python, *new_anon_in_python, *name_slowly, *name_slowpath;
+static PyObject *unlock_in_python, *lock_in_python, *new_anon_in_python, *name_slowly, *name_slowpath;
 static void **greenlet_api;
-static PyTypeObject *share_type, *memory_type;
+static PyTypeObject *spinlock_type, *share_type, *memory_type;
 static long long settle, run_ahead, lookahead, window_ns;
 
 /* Is an object of a class or of one that derives from it: `last` is the class of the last one that was. */
@@ -602,6 +604,32 @@ static PyObject *leave_vma_lock(PyObject *lock, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+/* PteLocks.lock: the lock of the table that a slot is in. */
+static PyObject *lock_table(PyObject *locks, PyObject *slot_number)
+{
+    const long long number = as_number(slot_number);
+    PyObject *key = PyLong_FromLongLong(number >> get(locks, pte_locks_at[PTE_LOCKS_LEAF_BITS])), *lock, *done;
+
+    if (key == NULL)
+        return NULL;
+    lock = PyDict_GetItemWithError(locks, key);
+    Py_DECREF(key);
+    if (lock == NULL || !Py_IS_TYPE(lock, spinlock_type))
+        return PyErr_Occurred() ? NULL : PyObject_CallFunctionObjArgs(lock_in_python, locks, slot_number, NULL);
+    Py_INCREF(lock);
+    done = lock_spinlock(lock, NULL);
+    if (done == NULL) {
+        Py_DECREF(lock);
+        return NULL;
+    }
+    Py_DECREF(done);
+    return lock;
+}
+
+static PyMethodDef pte_locks_methods[] = {
+    {"lock", lock_table, METH_O, "PteLocks.lock"},
+    {NULL, NULL, 0, NULL},
+};
 static PyMethodDef vma_lock_methods[] = {
     {"enter", enter_vma_lock, METH_NOARGS, "vma_lock.enter"},
     {"leave", leave_vma_lock, METH_NOARGS, "vma_lock.leave"},
@@ -633,7 +661,7 @@ static int find(PyObject *type, const char *const *names, Py_ssize_t *at, int co
 }
 
 /* Classes in the order in which `adopt` gets them. The first ones have derived classes, which get methods in C. */
-enum { A_SCHED, A_SPINLOCK, A_BATCHES, A_VMA_LOCK, A_SHARE, A_BANDWIDTH, A_LINE, AN_RQ, TRACEPOINTS, AN_ENTITY };
+enum { A_SCHED, A_SPINLOCK, A_BATCHES, A_VMA_LOCK, PTE_LOCKS, A_SHARE, A_BANDWIDTH, A_LINE, AN_RQ, TRACEPOINTS, AN_ENTITY };
 static struct {
     const char *const *names;
     Py_ssize_t *at;
@@ -645,6 +673,7 @@ static struct {
     {spin_names, spin_at, SPIN_SLOTS, NULL, spinlock_methods},
     {batches_names, batches_at, SHARES_SLOTS, NULL, batches_methods},
     {vma_lock_names, vma_lock_at, VMA_LOCK_SLOTS, NULL, vma_lock_methods},
+    {pte_locks_names, pte_locks_at, PTE_LOCKS_SLOTS, NULL, pte_locks_methods},
     {share_names, share_at, SHARE_SLOTS, &share_type, NULL},
     {memory_names, memory_at, MEMORY_SLOTS, &memory_type, NULL},
     {line_names, line_at, LINE_SLOTS, NULL, NULL},
@@ -663,7 +692,7 @@ static struct {
     {&write_in_python, A_LINE, "write"},    {&cmpxchg_in_python, A_LINE, "cmpxchg"},
     {&charge_in_python, A_SCHED, "charge"}, {&turn_in_python, A_SCHED, "_next_turn"},
     {&read_in_python, A_SCHED, "read_line"}, {&unlock_in_python, A_SPINLOCK, "unlock"},
-    {&new_anon_in_python, A_BATCHES, "new_anon"},
+    {&lock_in_python, PTE_LOCKS, "lock"},   {&new_anon_in_python, A_BATCHES, "new_anon"},
 };
 enum { PASSED_ON = sizeof passed_on / sizeof *passed_on };
 
@@ -737,6 +766,7 @@ static PyObject *adopt(PyObject *module, PyObject *args)
         if (base == NULL || add_methods(base, classes[i].methods))
             return NULL;
     }
+    spinlock_type = (PyTypeObject *)Py_NewRef(PyTuple_GET_ITEM(derived, A_SPINLOCK));
     if (line_type == NULL)
         line_type = (PyTypeObject *)new_line_type((PyTypeObject *)PyTuple_GET_ITEM(bases, A_LINE));
     return Py_XNewRef((PyObject *)line_type);

@@ -10,6 +10,7 @@ from __future__ import annotations
 from emu.hw.native import does_not_fit, wants_pure
 from emu.locking.spinlock import spinlock
 from emu.mm.batches import WINDOW, Bandwidth, Batches, Share
+from emu.mm.pgtable import PteLocks
 from emu.mm.schemes.v6_18 import vma_lock
 from emu.sched.cacheline import SETTLE, CacheLine
 from emu.sched.entity import SchedEntity
@@ -36,11 +37,22 @@ class NativeVmaLock(vma_lock):
     __slots__ = ()
 
 
+class NativePteLocks(PteLocks):
+    """`lock` is in C."""
+
+    __slots__ = ()
+
+
 class NativeSched(Sched):
     """`charge`, `sync_for`, `write_line`, `claim_line`, `read_line` and `_next_turn` are in C, and so is the CacheLine
     that it makes, but for what it does seldom."""
 
-    replaced = {spinlock: NativeSpinlock, Batches: NativeBatches, vma_lock: NativeVmaLock}
+    replaced = {
+        spinlock: NativeSpinlock,
+        Batches: NativeBatches,
+        vma_lock: NativeVmaLock,
+        PteLocks: NativePteLocks,
+    }
 
 
 def _adopt() -> bool:
@@ -52,8 +64,8 @@ def _adopt() -> bool:
     except ImportError:
         return False
     try:
-        bases = Sched, spinlock, Batches, vma_lock, Share, Bandwidth, CacheLine, Rq, Tracepoints, SchedEntity
-        derived = NativeSched, NativeSpinlock, NativeBatches, NativeVmaLock
+        bases = Sched, spinlock, Batches, vma_lock, PteLocks, Share, Bandwidth, CacheLine, Rq, Tracepoints, SchedEntity
+        derived = NativeSched, NativeSpinlock, NativeBatches, NativeVmaLock, NativePteLocks
         NativeSched.new_line = adopt(bases, derived, SETTLE, RUN_AHEAD, LOOKAHEAD, WINDOW)
     except (AttributeError, TypeError):
         does_not_fit("emu.sched._native")

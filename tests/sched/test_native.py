@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from emu.sched import native
 from emu.sched.cacheline import CacheLine
 from emu.sched.entity import SchedEntity
-from emu.sched.native import NativeBatches, NativeSched, NativeSpinlock, NativeVmaLock
+from emu.sched.native import NativeBatches, NativePteLocks, NativeSched, NativeSpinlock, NativeVmaLock
 from emu.sched.rq import CPU_BITS
 from emu.sched.sched import INFINITY, LOOKAHEAD, RUN_AHEAD, Sched
 from emu.tracepoint import Tracepoints
@@ -30,7 +30,7 @@ def test_the_extension_is_there_and_in_use() -> None:
     for method in (
         NativeSched.new_line.write, NativeSched.new_line.cmpxchg, NativeSched._next_turn, NativeSched.sync_for,
         NativeSched.write_line, NativeSched.claim_line, NativeSched.read_line, NativeSched.charge, NativeSpinlock.lock,
-        NativeSpinlock.unlock, NativeBatches.new_anon, NativeVmaLock.enter, NativeVmaLock.leave,
+        NativeSpinlock.unlock, NativeBatches.new_anon, NativeVmaLock.enter, NativeVmaLock.leave, NativePteLocks.lock,
     ):  # fmt: skip
         assert type(method).__name__ == "method_descriptor"
     line = NativeSched(Tracepoints(), 2).new_line()

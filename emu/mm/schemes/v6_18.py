@@ -23,6 +23,7 @@ from emu.tracepoint import Kind, Reason
 if TYPE_CHECKING:
     from emu.mm.memory_manager import MemoryManager
     from emu.mm.mm_types import mm_struct, vm_area_struct
+    from emu.sched.cacheline import CacheLine
     from emu.sched.entity import SchedEntity
     from emu.sched.sched import Sched
 
@@ -34,6 +35,7 @@ class vma_lock(Lock):
     """What belongs to the reference count of a VMA beside it: its cache line, and, for the trace, who is inside."""
 
     __slots__ = ("last_holder", "readers")
+    line: CacheLine  # where there is more than one CPU
 
     def __init__(self, sched: Sched, ident: int, vma: int) -> None:
         super().__init__(sched, "vma_lock", ident, vma)
