@@ -156,21 +156,26 @@ class Batches:
                 share.ready -= 1
                 sched.clock = clock + rest
                 return
-        self.alloc()
+        share.settle()
+        self._take_frame(share)
         self.clear()
-        self.add_anon()
+        self._add_folio(share)
+        share.grant(self.cost.lru_batch)
         sched.charge(self.cost.anon_fault)
 
     def alloc(self) -> None:
         """One frame for the running CPU, from its own list or, when that is empty, from the zone (rmqueue_pcplist)."""
-        sched = self.sched
-        share = self._shares[sched.rq.id]
+        share = self._shares[self.sched.rq.id]
         share.settle()
+        self._take_frame(share)
+        share.grant(self.cost.lru_batch)
+
+    def _take_frame(self, share: Share) -> None:
+        sched = self.sched
         if not share.frames:
             share.zone.hold(sched, self._refill)
             share.frames = self.cost.pcp_batch
         share.frames -= 1
-        share.grant(self.cost.lru_batch)
         sched.charge(self._alloc)
 
     def clear(self) -> None:
@@ -181,10 +186,14 @@ class Batches:
 
     def add_anon(self) -> None:
         """Charge a new anonymous page to its group and put it on the LRU list."""
+        share = self._shares[self.sched.rq.id]
+        share.settle()
+        self._add_folio(share)
+        share.grant(self.cost.lru_batch)
+
+    def _add_folio(self, share: Share) -> None:
         sched = self.sched
         cost = self.cost
-        share = self._shares[sched.rq.id]
-        share.settle()
         if not share.stock:
             self.memcg.hold(sched, cost.atomic)
             share.stock = cost.memcg_batch
@@ -193,7 +202,6 @@ class Batches:
         if share.folios == cost.lru_batch:
             share.folios = 0
             share.lru.hold(sched, self._drain)
-        share.grant(cost.lru_batch)
         sched.charge(self._add)
 
     def free(self, pages: int) -> None:

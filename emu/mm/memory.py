@@ -277,7 +277,7 @@ def do_anonymous_page(vmf: vm_fault) -> int:
         if table.racy:
             if not pte_map_lock(vmf):
                 return VM_FAULT_RETRY
-            if table.get(slot):
+            if table.entries[slot]:  # as it stands there: an empty one is 0 in any byte order
                 pte_unmap_unlock(vmf)
                 mm.served = Served.SPURIOUS
                 return 0
@@ -296,7 +296,7 @@ def do_anonymous_page(vmf: vm_fault) -> int:
     memory.costs.new_anon()
     if table.racy:
         mapped = pte_map_lock(vmf)
-        if not mapped or table.get(slot):
+        if not mapped or table.entries[slot]:
             pte_unmap_unlock(vmf)
             memory.put_page(new)
             mm.served = Served.SPURIOUS
