@@ -62,7 +62,7 @@ static inline int is_a(PyObject *object, PyTypeObject *class, PyTypeObject **las
     return 1;
 }
 
-static PyObject **slot(PyObject *object, Py_ssize_t at)
+static inline PyObject **slot(PyObject *object, Py_ssize_t at)
 {
     return (PyObject **)((char *)object + at);
 }
@@ -88,13 +88,13 @@ static inline long long as_number(PyObject *number)
     return PyLong_AsLongLong(number);
 }
 
-static long long get(PyObject *object, Py_ssize_t at)
+static inline long long get(PyObject *object, Py_ssize_t at)
 {
     return as_number(*slot(object, at));
 }
 
 /* A moment in ns, which may be so late that it does not fit. */
-static long long get_moment(PyObject *object, Py_ssize_t at)
+static inline long long get_moment(PyObject *object, Py_ssize_t at)
 {
     PyObject *number = *slot(object, at);
     long long moment = as_number(number);
@@ -145,11 +145,46 @@ struct access {
     long long cpu, clock, journey, held;
 };
 
+/* How long a line takes from one CPU to another: those of `journeys_of`, a Sched.transfer, packed, for each access is to
+ * other ones. */
+static PyObject *journeys_of;
+static unsigned short *journeys;
+static Py_ssize_t cpus;
+
+/* 0, or -1 where the rows are not as they should be. */
+static int pack_journeys(PyObject *rows)
+{
+    const Py_ssize_t count = PyList_CheckExact(rows) ? PyList_GET_SIZE(rows) : 0;
+    unsigned short *packed = count ? PyMem_Malloc((size_t)(count * count) * sizeof *packed) : NULL;
+    Py_ssize_t from, to;
+
+    for (from = 0; packed != NULL && from < count; from++) {
+        PyObject *row = PyList_GET_ITEM(rows, from);
+        for (to = 0; to < count; to++) {
+            const long long journey = PyList_CheckExact(row) && PyList_GET_SIZE(row) == count
+                                          ? as_number(PyList_GET_ITEM(row, to)) : -1;
+            if (journey < 0 || journey > USHRT_MAX) {
+                PyErr_Clear();
+                PyMem_Free(packed);
+                return -1;
+            }
+            packed[from * count + to] = (unsigned short)journey;
+        }
+    }
+    if (packed == NULL)
+        return -1;
+    PyMem_Free(journeys);
+    journeys = packed;
+    cpus = count;
+    Py_XSETREF(journeys_of, Py_NewRef(rows));
+    return 0;
+}
+
 /* False: this is a case for Python. The numbers are as small as times and CPUs are. */
 static int look(PyObject *line, PyObject *sched, struct access *to)
 {
     const struct line *used = line_of(line);
-    PyObject *copies, *rows, *row;
+    PyObject *copies, *rows;
 
     if (!is_a(sched, sched_type, &last_sched))
         return 0;
@@ -161,12 +196,9 @@ static int look(PyObject *line, PyObject *sched, struct access *to)
     if (used->owner == to->cpu)
         return used->arrives <= to->clock;
     rows = *slot(sched, sched_at[TRANSFER]);
-    if (!PyList_Check(rows) || used->owner >= PyList_GET_SIZE(rows))
+    if ((rows != journeys_of && pack_journeys(rows)) || used->owner >= cpus || to->cpu >= cpus)
         return 0;
-    row = PyList_GET_ITEM(rows, used->owner);
-    if (!PyList_Check(row) || to->cpu >= PyList_GET_SIZE(row))
-        return 0;
-    to->journey = as_number(PyList_GET_ITEM(row, to->cpu));
+    to->journey = journeys[used->owner * cpus + to->cpu];
     to->held = to->journey * get(sched, sched_at[TRANSFER_HOLD]) / 100;
     return 1;
 }
