@@ -10,11 +10,13 @@ from __future__ import annotations
 from emu.hw.ram import Ram
 from emu.mm.mm_types import page
 
+AHEAD = 64  # frames for which the host is asked for memory at once: 1 us a fault less; 16 to 1,024 do as well
+
 
 class PageAllocator:
     """Allocates page frames. `allocated` counts frames in use, and `mem_map[pfn]` is the page of each."""
 
-    __slots__ = ("_free", "_next", "_ram", "allocated", "free0", "freed", "mem_map", "npages")
+    __slots__ = ("_backed", "_free", "_next", "_ram", "allocated", "free0", "freed", "mem_map", "npages")
 
     def __init__(self, ram: Ram) -> None:
         self._ram = ram
@@ -23,6 +25,7 @@ class PageAllocator:
         self.free0: list[int] = []  # recycled single frames, last in first out
         self._free: dict[int, list[int]] = {}  # order -> first frames of recycled blocks
         self._next = 1  # frames from here on were never used
+        self._backed = 1  # frames from here on have no memory of the host's yet
         self.allocated = 0
         self.freed = 0  # frames given back so far
 
@@ -38,6 +41,8 @@ class PageAllocator:
             pfn = self._next
             if pfn >= self.npages:
                 return self._split_block(zero)
+            if pfn >= self._backed:
+                self._backed = self._ram.populate(pfn, AHEAD)
             self._next = pfn + 1
             new = self.mem_map[pfn] = page(pfn)
         new._refcount = 1
