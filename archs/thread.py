@@ -11,13 +11,14 @@ from emu.hw.registers import Registers
 
 
 class thread_struct:
-    """Of one thread. `registers` and `pc` are up to date while the CPU runs another one; an architecture adds what its
-    exceptions leave."""
+    """Of one thread. `registers`, which are at `address`, and `pc` are up to date while the CPU runs another one; an
+    architecture adds what its exceptions leave."""
 
-    __slots__ = ("pc", "registers")
+    __slots__ = ("address", "pc", "registers")
 
     def __init__(self, registers: Registers) -> None:
         self.registers = registers
+        self.address = registers.address
         self.pc = 0
 
     def assign(self, other: Self) -> None:
@@ -45,7 +46,7 @@ class ThreadCpu(Generic[Thread]):
         """Keep the registers of the thread that runs, and run another one (__switch_to)."""
         engine = self.engine
         before = self.thread
-        self._exchange(before.registers.address, thread.registers.address)
+        self._exchange(before.address, thread.address)
         before.pc = engine.pc
         engine.pc = thread.pc
         self.thread = thread

@@ -72,6 +72,8 @@ class Cred:
 class Task(SchedEntity):
     """One thread (struct task_struct). What it shares with the others of its process is in `signal`."""
 
+    __slots__ = ("cpu_timers", "entry", "exit_code", "rseq", "signal", "signals", "thread")  # see SchedEntity
+
     def __init__(
         self, machine: Machine, arch: Arch, mm: mm_struct, pid: int, process: Process, signals: Signals
     ) -> None:

@@ -32,7 +32,11 @@ class State(IntEnum):
 class SchedEntity:
     """A kernel thread of execution: a greenlet that a virtual CPU runs. emu.kernel.task.Task derives from it."""
 
-    __slots__ = ("__dict__", "greenlet", "pid", "tgid", "waits")  # what _native.c reads; all else is in __dict__
+    # What _native.c reads, and what every fault does: beside each other, where __dict__ has each in another line of the
+    # host's cache, and these are cold when the turns of many tasks follow each other. All else is in __dict__.
+    __slots__ = (
+        "__dict__", "greenlet", "min_flt", "mm", "need_resched", "pid", "pkru", "sigpending", "tgid", "utime", "waits",
+    )  # fmt: skip
 
     def __init__(self, pid: int, comm: str = "") -> None:
         self.pid = pid  # of the thread (a tid in user space)
