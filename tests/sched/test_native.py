@@ -12,6 +12,9 @@ from greenlet import greenlet
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emu.mm.batches import Batches
+from emu.mm.pgtable import PteLocks
+from emu.mm.schemes.v6_18 import vma_lock
 from emu.sched import native
 from emu.sched.cacheline import CacheLine
 from emu.sched.entity import SchedEntity
@@ -113,6 +116,116 @@ def test_a_cpu_waits_for_its_turn_in_the_same_cases(
         sched._step_back_slowly = told.append  # type: ignore[method-assign]
         getattr(sched, use)(line)
         seen.append((bool(told), *(getattr(line, name) for name in CacheLine.__slots__)))
+    assert seen[0] == seen[1]
+
+
+@given(st.integers(-(10**7), 10**14), st.sampled_from([100, 131, 160]), st.sampled_from([0, 5, 1 << 40, 1 << 70]))
+def test_work_takes_the_same(ns: int, rate: int, clock: int) -> None:
+    seen = []
+    for kind in (Sched, NativeSched):
+        sched = kind(Tracepoints(), 2)
+        sched.clock, sched.rq.rate = clock, rate
+        sched.charge(ns)
+        seen.append(sched.clock)
+    assert seen[0] == seen[1] == clock + ns * rate // 100
+
+
+@given(st.lists(st.tuples(st.integers(0, 130), st.integers(0, 130), st.integers(0, 500)), max_size=30))
+def test_reading_a_line_costs_the_same(uses: list[tuple[int, int, int]]) -> None:
+    seen = []
+    for kind in (Sched, NativeSched):
+        sched = kind(Tracepoints(), 131)
+        line = sched.new_line()
+        states = []
+        for writer, reader, later in uses:
+            sched.clock += later
+            sched.rq = sched.rqs[writer]
+            line.write(sched)
+            for cpu in (reader, reader, writer):
+                sched.rq = sched.rqs[cpu]
+                sched.read_line(line)
+                states.append((sched.clock, *(getattr(line, name) for name in CacheLine.__slots__)))
+        seen.append(states)
+    assert seen[0] == seen[1]
+
+
+def cpus_of(kind: type[Sched], count: int) -> Sched:
+    """CPUs that each run a task of their own."""
+    sched = kind(Tracepoints(), count)
+    for rq in sched.rqs:
+        rq.curr = SchedEntity(100 + rq.id)
+    return sched
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 300), st.integers(0, 200), st.booleans()), max_size=30))
+def test_a_spinlock_that_is_free_costs_the_same(uses: list[tuple[int, int, int, bool]]) -> None:
+    """Also for a CPU that comes by its own clock while another one had it, and for one that is ahead of the others."""
+    seen = []
+    for kind in (Sched, NativeSched):
+        sched = cpus_of(kind, 4)
+        locks = sched.replaced.get(PteLocks, PteLocks)(sched, SimpleNamespace(entry_size=8, bits=(9, 9)))
+        lock = locks.of(700)
+        clocks, states = [0] * 4, []
+        for cpu, later, work, ahead in uses:
+            sched.rq = sched.rqs[cpu]
+            sched.current = sched.rq.curr  # type: ignore[assignment]
+            sched.clock = clocks[cpu] + later
+            sched.horizon = sched.clock - 1 if ahead and lock.line.owner == cpu and not lock.line.copies else INFINITY
+            lock.line.settled = 0
+            if work % 2:
+                assert locks.lock(700 + work % 3) is lock
+            else:
+                lock.lock()
+            sched.charge(work)
+            assert lock.queue == [] and lock.owner is sched.current
+            lock.unlock()
+            clocks[cpu] = sched.clock
+            states.append((sched.clock, lock.begun_at, lock.free_at, lock.queue, lock.owner.pid, lock.line.wait))
+        with pytest.raises(AssertionError, match="unlocked while nobody holds it"):
+            lock.unlock()
+        seen.append(states)
+    assert seen[0] == seen[1]
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9000), st.integers(1, 80)), max_size=20))
+def test_a_new_page_costs_the_same(uses: list[tuple[int, int, int]]) -> None:
+    seen = []
+    for kind in (Sched, NativeSched):
+        sched = cpus_of(kind, 6)
+        batches = sched.replaced.get(Batches, Batches)(sched)
+        batches.memory[0].full = 40
+        clocks, states = [0] * 6, []
+        for cpu, later, pages in uses:
+            sched.rq = sched.rqs[cpu]
+            sched.rq.rate = (100, sched.cost.smt_slowdown)[pages % 2]
+            sched.clock = clocks[cpu] + later
+            for _ in range(pages):
+                batches.new_anon()
+            clocks[cpu] = sched.clock
+            share = batches._shares[cpu]
+            states.append((sched.clock, share.ready, share.frames, share.folios, share.stock, dict(share.memory.pages)))
+        seen.append(states)
+    assert seen[0] == seen[1]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 300)), max_size=30))
+def test_readers_enter_and_leave_a_vma_lock_in_the_same_order(uses: list[tuple[int, int]]) -> None:
+    seen = []
+    for kind in (Sched, NativeSched):
+        sched = cpus_of(kind, 4)
+        lock = vma_lock(sched, 1, 2)
+        clocks, states = [0] * 4, []
+        for cpu, later in uses:
+            sched.rq = sched.rqs[cpu]
+            sched.current = sched.rq.curr  # type: ignore[assignment]
+            sched.clock = clocks[cpu] + later
+            if sched.current in lock.readers:
+                lock.leave()
+            else:
+                lock.enter()
+            clocks[cpu] = sched.clock
+            states.append((sched.clock, [task.pid for task in lock.readers], lock.line.wait, lock.line.owner))
+        seen.append(states)
     assert seen[0] == seen[1]
 
 
