@@ -313,6 +313,12 @@ TAIL = """## Where it misses, and what may be missing
 - **4 to 7 threads, all schemes**: some 8 % too slow. The model spreads threads over the sockets at once, by the rule of
   fork balancing; the real balancer may keep some together for longer.
 - **Skylake's `transfer_hold` is at its limit**: journeys of a line do not overlap there at all.
+- **A prefetched line that others ask for** counts as lost, though the core that waits for it gets it in its turn.
+  Tried: each keeps its place in the queue. Then `transfer_hold` of icelake is 75 % (error 0.06); with a VMA for each
+  `rfc` is 19 and 8 % too fast at 110 and 128 threads instead of 60 and 57 %, and 63 and 117 % at 12 and 21, as before.
+  With one VMA `rfc` breaks even at 21 threads (+2.0 %, published +2.2 %) where a trylock takes one journey; where it
+  takes two, as `trylock_loads` says, VMA locks are 15 to 35 % too slow from 21 threads on. Skylake's mmap_lock becomes
+  62 % too fast at 112 threads, at the limit of `transfer_hold`. Not adopted: the misses move, and do not end.
 - **Turbo**: the clock is the same however many cores are busy. Real ones lose 10 to 20 % from one to all cores.
 - **Periodic work** (NUMA balancing, kswapd, statistics of the memory controller) is not there.
 """
