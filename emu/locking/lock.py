@@ -23,9 +23,8 @@ class Lock:
     __slots__ = ("ident", "line", "name", "sched", "vma")
 
     def __new__(cls, sched: Sched, *_: object, **__: object) -> Self:
-        """Of the class itself, or of the one that a machine with a lock checker has in its place."""
-        made: type[Self] = sched.replaced.get(cls, cls)
-        return object.__new__(made)
+        """Of the class itself, or of the one that the machine has in its place."""
+        return object.__new__(sched.kind_of(cls))
 
     def __init__(self, sched: Sched, name: str, ident: int = 0, vma: int = 0) -> None:
         self.sched = sched

@@ -23,7 +23,7 @@ class FaultCosts:
     def __init__(self, sched: Sched) -> None:
         cost = sched.cost
         self.sched = sched
-        self.batches = sched.replaced.get(Batches, Batches)(sched) if len(sched.rqs) > 1 else None
+        self.batches = sched.kind_of(Batches)(sched) if len(sched.rqs) > 1 else None
         self.core = cost.fault_core
         self.pgd_beside_lock = bool(cost.pgd_beside_lock)  # who reads mm->pgd needs the line of mmap_lock
         self.lookup = cost.vma_lookup

@@ -98,6 +98,10 @@ class PteLocks(dict[int, spinlock]):
         lock.lock()
         return lock
 
+    def drop(self, slot: int) -> None:
+        """The table goes, and its lock with it."""
+        self.pop(slot >> self.leaf_bits, None)
+
 
 class PageTable:
     """The page tables of one address space."""
@@ -114,11 +118,8 @@ class PageTable:
         self.leaf: dict[int, int] = {}  # address >> leaf_shift -> slot of the table's first entry
         self.tables = 0  # tables of all levels, the top one included
         sched = memory.sched
-        self.locks: PteLocks | None = (
-            sched.replaced.get(PteLocks, PteLocks)(sched, format) if len(sched.rqs) > 1 else None
-        )
+        self.locks = sched.kind_of(PteLocks)(sched, format) if len(sched.rqs) > 1 else None
         self.racy = self.locks is not None or memory.scheme.speculative  # an entry may change before it is locked
-        self.leaf_bits = format.bits[-1]
         self._orders = tuple(max(0, (1 << b) * format.entry_size - 1 >> 12).bit_length() for b in format.bits)
         self.root = self._new_table(0)  # physical address
         if self.root < 0:
@@ -242,7 +243,7 @@ class PageTable:
             path.append((level, table, slot))
             table = format.table_paddr(self.get(slot))
         if self.locks is not None:
-            self.locks.pop(self.leaf[key] >> self.leaf_bits, None)
+            self.locks.drop(self.leaf[key])
         del self.leaf[key]
         for level, upper, slot in reversed(path):
             self.set(slot, 0)

@@ -407,6 +407,13 @@ static PyObject *step_back(PyObject *sched)
     return result;
 }
 
+/* The None that a method gives: 0, or -1 where it gave an exception. */
+static int drop(PyObject *result)
+{
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
 static int is_line(PyObject *line)
 {
     if (Py_IS_TYPE(line, line_type))
@@ -428,14 +435,11 @@ static int is_own(PyObject *sched, PyObject *line)
 static int sync_to(PyObject *sched, PyObject *line, long long ahead)
 {
     long long clock = get(sched, sched_at[CLOCK]);
-    PyObject *done;
 
     if (is_own(sched, line) && line_of(line)->settled <= clock
         && clock - ahead <= get_moment(sched, sched_at[HORIZON]))
         return 0;
-    done = step_back(sched);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
+    return drop(step_back(sched));
 }
 
 /* sync_for(line, ahead=RUN_AHEAD) */
@@ -509,15 +513,14 @@ static PyObject *read_line(PyObject *sched, PyObject *line)
 
 static PyObject *lock_spinlock(PyObject *lock, PyObject *unused)
 {
-    PyObject *line = *slot(lock, spin_at[SPIN_LINE]), *sched = *slot(lock, spin_at[SPIN_SCHED]), *done, *queue;
+    PyObject *line = *slot(lock, spin_at[SPIN_LINE]), *sched = *slot(lock, spin_at[SPIN_SCHED]), *queue;
     long long clock;
 
     (void)unused;
     if (line == Py_None)
         Py_RETURN_NONE;
-    if ((done = claim_line(sched, line)) == NULL)
+    if (drop(claim_line(sched, line)))
         return NULL;
-    Py_DECREF(done);
     clock = get_moment(sched, sched_at[CLOCK]);
     if (*slot(lock, spin_at[SPIN_QUEUE]) != Py_None
         || (get_moment(lock, spin_at[SPIN_BEGUN_AT]) <= clock && clock < get_moment(lock, spin_at[SPIN_FREE_AT])))
@@ -592,6 +595,46 @@ static PyObject *new_anon(PyObject *batches, PyObject *unused)
     return taken ? Py_NewRef(Py_None) : PyObject_CallOneArg(new_anon_in_python, batches);
 }
 
+static PyObject *enter_vma_lock(PyObject *lock, PyObject *unused)
+{
+    PyObject *line = *slot(lock, vma_lock_at[VMA_LOCK_LINE]), *sched = *slot(lock, vma_lock_at[VMA_LOCK_SCHED]);
+
+    (void)unused;
+    if (!is_line(line) || drop(cmpxchg_line(line, sched))
+        || PyDict_SetItem(*slot(lock, vma_lock_at[VMA_LOCK_READERS]), *slot(sched, sched_at[CURRENT]), Py_None))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *leave_vma_lock(PyObject *lock, PyObject *unused)
+{
+    PyObject *line = *slot(lock, vma_lock_at[VMA_LOCK_LINE]), *sched = *slot(lock, vma_lock_at[VMA_LOCK_SCHED]);
+
+    (void)unused;
+    if (drop(sched_write_line(sched, line))
+        || PyDict_DelItem(*slot(lock, vma_lock_at[VMA_LOCK_READERS]), *slot(sched, sched_at[CURRENT])))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* PteLocks.lock: the lock of the table that a slot is in. */
+static PyObject *lock_table(PyObject *locks, PyObject *slot_number)
+{
+    const long long number = as_number(slot_number);
+    PyObject *key = PyLong_FromLongLong(number >> get(locks, pte_locks_at[PTE_LOCKS_LEAF_BITS])), *lock;
+
+    if (key == NULL)
+        return NULL;
+    lock = PyDict_GetItemWithError(locks, key);
+    Py_DECREF(key);
+    if (lock == NULL || !Py_IS_TYPE(lock, spinlock_type))
+        return PyErr_Occurred() ? NULL : PyObject_CallFunctionObjArgs(lock_in_python, locks, slot_number, NULL);
+    Py_INCREF(lock);
+    if (drop(lock_spinlock(lock, NULL)))
+        Py_CLEAR(lock);
+    return lock;
+}
+
 static PyMethodDef line_methods[] = {
     {"write", write_line, METH_O, "CacheLine.write"},
     {"cmpxchg", cmpxchg_line, METH_O, "CacheLine.cmpxchg"},
@@ -611,56 +654,8 @@ static PyMethodDef spinlock_methods[] = {
     {"unlock", unlock_spinlock, METH_NOARGS, "spinlock.unlock"},
     {NULL, NULL, 0, NULL},
 };
-static PyObject *enter_vma_lock(PyObject *lock, PyObject *unused)
-{
-    PyObject *line = *slot(lock, vma_lock_at[VMA_LOCK_LINE]), *sched = *slot(lock, vma_lock_at[VMA_LOCK_SCHED]), *done;
-
-    (void)unused;
-    if (!is_line(line) || (done = cmpxchg_line(line, sched)) == NULL)
-        return NULL;
-    Py_DECREF(done);
-    if (PyDict_SetItem(*slot(lock, vma_lock_at[VMA_LOCK_READERS]), *slot(sched, sched_at[CURRENT]), Py_None))
-        return NULL;
-    Py_RETURN_NONE;
-}
-
-static PyObject *leave_vma_lock(PyObject *lock, PyObject *unused)
-{
-    PyObject *line = *slot(lock, vma_lock_at[VMA_LOCK_LINE]), *sched = *slot(lock, vma_lock_at[VMA_LOCK_SCHED]), *done;
-
-    (void)unused;
-    if ((done = sched_write_line(sched, line)) == NULL)
-        return NULL;
-    Py_DECREF(done);
-    if (PyDict_DelItem(*slot(lock, vma_lock_at[VMA_LOCK_READERS]), *slot(sched, sched_at[CURRENT])))
-        return NULL;
-    Py_RETURN_NONE;
-}
-
-/* PteLocks.lock: the lock of the table that a slot is in. */
-static PyObject *lock_table(PyObject *locks, PyObject *slot_number)
-{
-    const long long number = as_number(slot_number);
-    PyObject *key = PyLong_FromLongLong(number >> get(locks, pte_locks_at[PTE_LOCKS_LEAF_BITS])), *lock, *done;
-
-    if (key == NULL)
-        return NULL;
-    lock = PyDict_GetItemWithError(locks, key);
-    Py_DECREF(key);
-    if (lock == NULL || !Py_IS_TYPE(lock, spinlock_type))
-        return PyErr_Occurred() ? NULL : PyObject_CallFunctionObjArgs(lock_in_python, locks, slot_number, NULL);
-    Py_INCREF(lock);
-    done = lock_spinlock(lock, NULL);
-    if (done == NULL) {
-        Py_DECREF(lock);
-        return NULL;
-    }
-    Py_DECREF(done);
-    return lock;
-}
-
-static PyMethodDef pte_locks_methods[] = {
-    {"lock", lock_table, METH_O, "PteLocks.lock"},
+static PyMethodDef batches_methods[] = {
+    {"new_anon", new_anon, METH_NOARGS, "Batches.new_anon"},
     {NULL, NULL, 0, NULL},
 };
 static PyMethodDef vma_lock_methods[] = {
@@ -668,8 +663,8 @@ static PyMethodDef vma_lock_methods[] = {
     {"leave", leave_vma_lock, METH_NOARGS, "vma_lock.leave"},
     {NULL, NULL, 0, NULL},
 };
-static PyMethodDef batches_methods[] = {
-    {"new_anon", new_anon, METH_NOARGS, "Batches.new_anon"},
+static PyMethodDef pte_locks_methods[] = {
+    {"lock", lock_table, METH_O, "PteLocks.lock"},
     {NULL, NULL, 0, NULL},
 };
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The scheduler with its hardware in C (_native.c): how a cache line goes from CPU to CPU, whose turn it is, a
-spinlock that is free, and what a CPU has in stock for new pages.
+"""What every fault does where many CPUs fault, in C (_native.c): how a cache line goes from CPU to CPU, whose turn it
+is, a spinlock that is free, the lock of a page table, a reader's VMA lock, and what a CPU has in stock for new pages.
 
 Where the extension was not built, or with MMSCOPE_PURE=1, these classes are those that they derive from.
 """

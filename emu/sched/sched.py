@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from errno import EINTR, ETIMEDOUT
 from heapq import heappop, heappush, heappushpop
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from greenlet import getcurrent
 
@@ -28,6 +28,8 @@ from emu.sched.fair import base_slice, reweight
 from emu.sched.rq import CPU_BITS, CPU_MASK, Rq
 from emu.sched.topology import Topology
 from emu.tracepoint import Kind, Tracepoints
+
+T = TypeVar("T")
 
 INFINITY = 1 << 62
 LOOKAHEAD = 20_000  # ns that guest code may run ahead of other CPUs
@@ -111,6 +113,11 @@ class Sched:
         self._slowdown = cost.smt_slowdown
         self.transfer, self.reach = self.topology.transfer, self.topology.reach  # for cache lines
         self.transfer_hold = cost.transfer_hold
+
+    def kind_of(self, cls: type[T]) -> type[T]:
+        """The class that this machine has for `cls`."""
+        kind: type[T] = self.replaced.get(cls, cls)
+        return kind
 
     # Time
 

@@ -56,6 +56,8 @@ def test_threads_follow_each_other(target: str, native: bool) -> None:
     cpu = arch_of(target).make_cpu(Ram(1 << 22), native, False)
     engine = cpu.engine
     assert type(engine.registers) is (NativeRegisterFile if native else RegisterFile)
+    if native:  # x86-64: not saved to somewhere else first
+        assert (engine.registers._bank.context is None) == (target == "x86_64")
     first = cpu.save()
     threads = [cpu.new_thread() for _ in range(4)]
     for thread in threads:

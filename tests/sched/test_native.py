@@ -163,7 +163,7 @@ def test_a_spinlock_that_is_free_costs_the_same(uses: list[tuple[int, int, int, 
     seen = []
     for kind in (Sched, NativeSched):
         sched = cpus_of(kind, 4)
-        locks = sched.replaced.get(PteLocks, PteLocks)(sched, SimpleNamespace(entry_size=8, bits=(9, 9)))
+        locks = sched.kind_of(PteLocks)(sched, SimpleNamespace(entry_size=8, bits=(9, 9)))
         lock = locks.of(700)
         clocks, states = [0] * 4, []
         for cpu, later, work, ahead in uses:
@@ -192,7 +192,7 @@ def test_a_new_page_costs_the_same(uses: list[tuple[int, int, int]]) -> None:
     seen = []
     for kind in (Sched, NativeSched):
         sched = cpus_of(kind, 6)
-        batches = sched.replaced.get(Batches, Batches)(sched)
+        batches = sched.kind_of(Batches)(sched)
         batches.memory[0].full = 40
         clocks, states = [0] * 6, []
         for cpu, later, pages in uses:
