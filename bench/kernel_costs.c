@@ -354,6 +354,43 @@ static void *spin(void *argument)
     return NULL;
 }
 
+/* What a reader does to a lock's line: take it, look about for a moment, and give it back; on two CPUs at once. */
+enum reader { ADDS, EXCHANGES, STORES_OWNER, READERS };
+static _Alignas(128) struct {
+    atomic_long count;
+    volatile long owner;
+} lock;
+static _Alignas(128) volatile enum reader reader;
+static _Alignas(128) volatile long others; // how often the other one did it
+
+static void read_once(enum reader how, long me)
+{
+    if (how == ADDS) {
+        atomic_fetch_add(&lock.count, 256);
+    } else {
+        long old = lock.count;
+        while (!atomic_compare_exchange_weak(&lock.count, &old, old + 256))
+            ;
+        if (how == STORES_OWNER)
+            lock.owner = me;
+    }
+    for (volatile int i = 0; i < 2; i++)
+        ;
+    atomic_fetch_sub(&lock.count, 256);
+    for (volatile int i = 0; i < 2; i++)
+        ;
+}
+
+static void *other_reader(void *argument)
+{
+    pin(1);
+    while (!stop) {
+        read_once(reader, 2);
+        others++;
+    }
+    return argument;
+}
+
 static int by_value(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -397,6 +434,29 @@ static void hardware(void)
     }
     pthread_join(id, NULL);
     result("line_transfer", best);
+    static const char *const readers[] = {"reader_adds", "reader_exchanges", "reader_stores_owner"};
+    enum { SLICES = 400, OPERATIONS = 1500 };
+    static double slices[READERS][SLICES];
+    stop = 0;
+    pthread_create(&id, NULL, other_reader, NULL);
+    for (int slice = 0; slice < SLICES; slice++) { // in turn: the host may move the CPUs apart
+        for (enum reader how = ADDS; how < READERS; how++) {
+            reader = how;
+            for (long seen = others; others < seen + 100;)
+                read_once(how, 1);
+            long before = others;
+            begin = wall();
+            for (int i = 0; i < OPERATIONS; i++)
+                read_once(how, 1);
+            slices[how][slice] = 2 * (wall() - begin) / (double)(OPERATIONS + others - before);
+        }
+    }
+    stop = 1;
+    pthread_join(id, NULL);
+    for (enum reader how = ADDS; how < READERS; how++) {
+        qsort(slices[how], SLICES, sizeof(double), by_value);
+        result(readers[how], slices[how][SLICES / 2]);
+    }
     char *a = anonymous(1, MAP_PRIVATE);
     static double samples[2][2000];
     for (int with = 0; with < 2; with++) {

@@ -30,7 +30,7 @@ from emu.scale.sweep import Sweep  # noqa: E402
 from emu.sched.cost import MACHINES  # noqa: E402
 
 GUESTS = ROOT / "guestprogs" / "build" / "x86_64"
-HOLDS = range(20, 105, 5)
+HOLDS = range(50, 155, 5)
 
 
 @dataclass(frozen=True)
@@ -122,13 +122,14 @@ Rates = dict[Key, float]
 
 def simulate(keys: Iterable[Key], jobs: int, progress: Callable[[int, int], None]) -> Rates:
     """Faults a second of virtual time for each key: what it takes to touch `pages` pages a thread less what it takes to
-    touch a quarter of them, so that the starting and the ending of threads have no part in it."""
+    touch a quarter of them, so that the starting and the ending of threads have no part in it. Both are whole page
+    tables, or threads would share the locks of theirs."""
     wanted = sorted(set(keys), key=lambda key: -key.threads)
 
     def one(key: Key, pages: int) -> int:
         job = Job(
             str(GUESTS / key.program), ("threads", str(key.threads), str(pages)), key.locking, key.cpus, seed=key.seed,
-            costs=key.costs, hold=key.hold or None,
+            costs=key.costs, hold=key.hold or None, memory=4 << 30,
         )  # fmt: skip
         result = Sweep().run_one(job)
         if result.problem or not result.operations_ns:
@@ -255,14 +256,15 @@ Written by `bench/scaling.py`; nothing in the tables is edited.
 guestprogs/pft.c on machines with all the CPUs of the published ones: N threads touch their parts of one anonymous
 mapping, page by page, which is what mmtests' pft does (`pft -m SIZE -t N`, not bound to CPUs). A rate is what {pages}
 pages a thread take less what {few} take, from the first thread's start to the last one's end, so that starting and
-ending have no part in it; seeds {seeds} (harmonic mean). Simulated in {seconds:.0f} s by {jobs} processes.
+ending have no part in it; seeds {seeds} (harmonic mean). Both are whole page tables: with fewer pages threads share
+tables, and who waits for whom at their locks is another program. Simulated in {seconds:.0f} s by {jobs} processes.
 
 ## What was fitted, what was chosen with the tables in view, and what was not
 
 - **Fitted.** The one-thread figure of a table sets the costs of all kernel work of its machine. One number,
-  `transfer_hold` (the part of a cache line's journey that keeps the next one waiting, at most all of it), is chosen on
-  the mmap_lock column of a table, over all numbers of threads above one, by the least root mean square of
-  log(prediction / publication), in steps of 5 %:
+  `transfer_hold` (how long a cache line's journey keeps the next one waiting, in per cent of what it takes on an idle
+  machine), is chosen on the mmap_lock column of a table, over all numbers of threads above one, by the least root mean
+  square of log(prediction / publication), in steps of 5 %:
 
 {calibration}
 
@@ -324,9 +326,30 @@ TAIL = """## Where it misses, and what may be missing
 """
 
 
+def document(rates: Rates, pages: int, seeds: list[int], seconds: float, jobs: int) -> str:
+    """docs/scaling.md."""
+    calibration = "\n".join(
+        f"- {table.costs} on {table.title.split(':')[1].split(',')[0].strip()}: {MACHINES[table.costs].transfer_hold} %"
+        for table in (AGRAWAL, RASMUSSEN)
+    )
+    calibration += f"\n- broadwell has no such column: as skylake, {MACHINES['broadwell'].transfer_hold} %"
+    lines = [
+        HEAD.format(
+            pages=pages, few=pages // 4,
+            seeds=", ".join(map(str, seeds)), seconds=seconds, jobs=jobs,
+            calibration=calibration,
+        )
+    ]  # fmt: skip
+    for table in TABLES:
+        lines += report(table, rates, pages, seeds)
+    return "\n".join([*lines, *claim(rates, pages, seeds), TAIL])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Simulate pft and compare with what was published.")
-    parser.add_argument("--pages", type=int, default=512, help="pages that each thread touches (default: 512)")
+    parser.add_argument(
+        "--pages", type=int, default=2048, help="pages that each thread touches, a multiple of 2048 (default: 2048)"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seeds", default="0", help="default: 0")
     parser.add_argument(
@@ -334,6 +357,8 @@ def main() -> int:
     )
     parser.add_argument("--output", type=Path, default=ROOT / "docs")
     arguments = parser.parse_args()
+    if arguments.pages < 1 or arguments.pages % 2048:
+        parser.error(f"--pages {arguments.pages}: a quarter of it must be whole page tables: a multiple of 2048")
     for program in ("pft", "pft_vmas"):
         if not os.access(GUESTS / program, os.R_OK):
             sys.exit(f"scaling.py: {GUESTS / program}: is not there: make guests")
@@ -361,24 +386,10 @@ def main() -> int:
     ]
     rates = simulate(keys, arguments.jobs, show)
     seconds = time.monotonic() - began
-    calibration = "\n".join(
-        f"- {table.costs} on {table.title.split(':')[1].split(',')[0].strip()}: {MACHINES[table.costs].transfer_hold} %"
-        for table in (AGRAWAL, RASMUSSEN)
-    )
-    calibration += f"\n- broadwell has no such column: as skylake, {MACHINES['broadwell'].transfer_hold} %"
-    lines = [
-        HEAD.format(
-            pages=arguments.pages, few=arguments.pages // 4,
-            seeds=", ".join(map(str, seeds)), seconds=seconds, jobs=arguments.jobs,
-            calibration=calibration,
-        )
-    ]  # fmt: skip
     for table in TABLES:
-        lines += report(table, rates, arguments.pages, seeds)
         draw(table, rates, arguments.pages, seeds, arguments.output / "img")
-    lines += claim(rates, arguments.pages, seeds)
-    lines.append(TAIL)
-    (arguments.output / "scaling.md").write_text("\n".join(lines))
+    text = document(rates, arguments.pages, seeds, seconds, arguments.jobs)
+    (arguments.output / "scaling.md").write_text(text)
     print(f"{arguments.output / 'scaling.md'} written, {len(rates)} simulations, {seconds:.0f} s")
     return 0
 

@@ -134,10 +134,10 @@ class rw_semaphore(Lock):
         if line is not None:
             if sched.clock > sched.horizon:
                 sched.sync_for(line)
-            if sched.cost.trylock_loads:
-                line.cmpxchg(sched)
+            if self.owner_line is None:
+                line.exchange_and_store(sched)
             else:
-                line.write(sched)
+                line.exchange(sched)
         if self.count & _READ_FAILED_MASK:
             return False
         self.count += _READER_BIAS
@@ -145,12 +145,14 @@ class rw_semaphore(Lock):
         self.reader_owned = True
         self.read_count += 1
         if self.owner_line is not None:
-            self.owner_line.write(sched)
+            self.owner_line.prefetchw(sched)
         return True
 
     def up_read(self) -> None:
         """Release it."""
         sched = self.sched
+        if self.owner_line is not None:
+            self.owner_line.drain(sched)
         self._write_line()
         self.holders.remove(sched.current)
         count = self.count = self.count - _READER_BIAS

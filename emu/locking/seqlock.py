@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from emu.sched.cacheline import CacheLine
 from emu.sched.sched import Sched
 
 
@@ -11,10 +12,11 @@ class seqcount_t:
 
     __slots__ = ("line", "sched", "sequence")
 
-    def __init__(self, sched: Sched) -> None:
+    def __init__(self, sched: Sched, line: CacheLine | None = None) -> None:
+        """`line`: the cache line that it shares with something else."""
         self.sched = sched
         self.sequence = 0
-        self.line = sched.new_line() if len(sched.rqs) > 1 else None
+        self.line = line if line is not None or len(sched.rqs) == 1 else sched.new_line()
 
     def write_seqcount_begin(self) -> None:
         """A writer enters; all readers inside will have to retry."""
@@ -36,14 +38,17 @@ class seqcount_t:
 
     def raw_seqcount_try_begin(self) -> int:
         """The counter for a reader that enters; -1 while a writer is inside."""
-        sched = self.sched
-        if sched.clock > sched.horizon:
-            sched.sync()
+        self._look()
         return -1 if self.sequence & 1 else self.sequence
 
     def read_seqcount_retry(self, start: int) -> bool:
         """Was a writer there since `start`: what was read must not be used."""
+        self._look()
+        return self.sequence != start
+
+    def _look(self) -> None:
         sched = self.sched
         if sched.clock > sched.horizon:
             sched.sync()
-        return self.sequence != start
+        if self.line is not None:
+            sched.read_line(self.line)

@@ -255,7 +255,8 @@ class mm_struct:
         )
         self.mmap_lock_since: dict[int, int] = {}  # tid -> when it took mmap_lock, for the trace
         self.mm_lock_seq = 0
-        self.mmap_seq = seqcount_t(memory.sched)  # spf
+        beside = self.mmap_lock.line if memory.sched.cost.seq_beside_lock else None
+        self.mmap_seq = seqcount_t(memory.sched, beside)  # spf
         self.vma_writer_wait = rcuwait(memory.sched)  # 6.18: the writer that waits for readers of a VMA
         self.vma_free_list: list[vm_area_struct] = []  # rfc: VMAs that wait for others to share a grace period with
         self.map_count = 0

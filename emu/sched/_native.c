@@ -14,8 +14,8 @@
 #include <Python.h>
 #include <structmember.h>
 
-enum { COPIES, LINE_SLOTS };
-enum { BUSY, CLOCK, CURRENT, END, HORIZON, NOISE, RQ, RQS, TIMER_DUE, TP, TRANSFER, TRANSFER_HOLD, SCHED_SLOTS };
+enum { ASKED, COPIES, LINE_SLOTS };
+enum { BUSY, CLOCK, CURRENT, END, EXCHANGE_LOAD, HORIZON, NOISE, RQ, RQS, TIMER_DUE, TP, TRANSFER, TRANSFER_HOLD, SCHED_SLOTS };
 enum { RQ_CLOCK, RQ_CURR, RQ_ID, RQ_RATE, RQ_SLOTS };
 enum { TP_CPU, TP_CURRENT, TP_PID, TP_TID, TP_SLOTS };
 enum { SPIN_BEGUN_AT, SPIN_FREE_AT, SPIN_LINE, SPIN_OWNER, SPIN_QUEUE, SPIN_SCHED, SPIN_SLOTS };
@@ -26,10 +26,10 @@ enum { VMA_LOCK_LINE, VMA_LOCK_READERS, VMA_LOCK_SCHED, VMA_LOCK_SLOTS };
 enum { PTE_LOCKS_LEAF_BITS, PTE_LOCKS_SLOTS };
 enum { TASK_GREENLET, TASK_PID, TASK_TGID, TASK_WAITS, TASK_SLOTS };
 
-static const char *const line_names[] = {"copies"};
+static const char *const line_names[] = {"asked", "copies"};
 static const char *const sched_names[] = {
-    "_busy", "clock", "current", "end", "horizon", "_noise", "rq", "rqs", "_timer_due", "tp", "transfer",
-    "transfer_hold",
+    "_busy", "clock", "current", "end", "exchange_load", "horizon", "_noise", "rq", "rqs", "_timer_due", "tp",
+    "transfer", "transfer_hold",
 };
 static const char *const rq_names[] = {"clock", "curr", "id", "rate"};
 static const char *const tp_names[] = {"cpu", "current", "pid", "tid"};
@@ -45,7 +45,7 @@ static Py_ssize_t batches_at[SHARES_SLOTS], share_at[SHARE_SLOTS], memory_at[MEM
 static Py_ssize_t line_at[LINE_SLOTS], sched_at[SCHED_SLOTS], rq_at[RQ_SLOTS], tp_at[TP_SLOTS],
     task_at[TASK_SLOTS], spin_at[SPIN_SLOTS];
 static PyTypeObject *line_type, *sched_type, *rq_type, *tp_type, *task_type, *last_sched, *last_task;
-static PyObject *write_in_python, *cmpxchg_in_python, *turn_in_python, *charge_in_python, *read_in_python;
+static PyObject *write_in_python, *exchange_in_python, *turn_in_python, *charge_in_python, *read_in_python;
 static PyObject *unlock_in_python, *lock_in_python, *new_anon_in_python, *name_slowly, *name_slowpath;
 static void **greenlet_api;
 static PyTypeObject *spinlock_type, *share_type, *memory_type;
@@ -132,7 +132,7 @@ static int put(PyObject *object, Py_ssize_t at, long long value)
 
 /* What a CacheLine of this machine has in place of its slots, but for `copies`, which may be a large number. */
 struct line {
-    long long owner, free_at, arrives, settled, wait, transfers;
+    long long owner, free_at, settled, wait, transfers;
 };
 static Py_ssize_t line_offset; /* of it, in such an object */
 
@@ -189,13 +189,15 @@ static int look(PyObject *line, PyObject *sched, struct access *to)
 
     if (!is_a(sched, sched_type, &last_sched))
         return 0;
+    if (*slot(line, line_at[ASKED]) != Py_None)
+        return 0;
     copies = *slot(line, line_at[COPIES]);
     to->cpu = get(*slot(sched, sched_at[RQ]), rq_at[RQ_ID]);
     to->clock = get(sched, sched_at[CLOCK]);
     if (!PyLong_Check(copies) || Py_SIZE(copies) != 0 || used->owner < 0)
         return 0;
     if (used->owner == to->cpu)
-        return used->arrives <= to->clock;
+        return 1;
     rows = *slot(sched, sched_at[TRANSFER]);
     if ((rows != journeys_of && pack_journeys(rows)) || used->owner >= cpus || to->cpu >= cpus)
         return 0;
@@ -209,13 +211,13 @@ static long long max(long long a, long long b)
     return a > b ? a : b;
 }
 
-/* The line makes `transfers` journeys to the running CPU, one behind the other; where it is there already, none. */
-static PyObject *use_line(PyObject *line, PyObject *sched, int transfers, PyObject *in_python)
+/* The line makes a journey to the running CPU, if it is not there already. Where it queues for the line, `more` per cent
+ * of the journey keep the next one waiting, beyond what one keeps. */
+static PyObject *use_line(PyObject *line, PyObject *sched, long long more, PyObject *in_python)
 {
     struct line *used = line_of(line);
     struct access to;
     long long begin, arrived;
-    int i;
 
     if (!look(line, sched, &to))
         return PyObject_CallFunctionObjArgs(in_python, line, sched, NULL);
@@ -223,16 +225,12 @@ static PyObject *use_line(PyObject *line, PyObject *sched, int transfers, PyObje
         used->free_at = max(to.clock, used->free_at);
         Py_RETURN_NONE;
     }
-    arrived = to.clock;
-    for (i = 0; i < transfers; i++) {
-        begin = max(arrived, used->free_at);
-        used->free_at = begin + to.held;
-        arrived = begin + to.journey;
-    }
+    begin = max(to.clock, used->free_at);
+    used->free_at = begin + to.held + (begin > to.clock ? to.held * more / 100 : 0);
+    arrived = begin + to.journey;
     used->owner = to.cpu;
-    used->arrives = 0;
     used->wait += arrived - to.clock;
-    used->transfers += transfers;
+    used->transfers++;
     used->settled = arrived + settle;
     if (put(sched, sched_at[CLOCK], arrived))
         return NULL;
@@ -241,13 +239,14 @@ static PyObject *use_line(PyObject *line, PyObject *sched, int transfers, PyObje
 
 static PyObject *write_line(PyObject *line, PyObject *sched)
 {
-    return use_line(line, sched, 1, write_in_python);
+    return use_line(line, sched, 0, write_in_python);
 }
 
-/* A copy first, then the line. */
-static PyObject *cmpxchg_line(PyObject *line, PyObject *sched)
+static PyObject *exchange_line(PyObject *line, PyObject *sched)
 {
-    return use_line(line, sched, 2, cmpxchg_in_python);
+    if (!is_a(sched, sched_type, &last_sched))
+        return PyObject_CallFunctionObjArgs(exchange_in_python, line, sched, NULL);
+    return use_line(line, sched, get(sched, sched_at[EXCHANGE_LOAD]), exchange_in_python);
 }
 
 /* Entries of the heap of the CPUs that wait: Rq.turn. */
@@ -504,7 +503,7 @@ static int has_copy(PyObject *copies, long long cpu)
 
 static PyObject *read_line(PyObject *sched, PyObject *line)
 {
-    if (is_line(line)
+    if (is_line(line) && *slot(line, line_at[ASKED]) == Py_None
         && (line_of(line)->owner < 0
             || has_copy(*slot(line, line_at[COPIES]), get(*slot(sched, sched_at[RQ]), rq_at[RQ_ID]))))
         Py_RETURN_NONE;
@@ -600,7 +599,7 @@ static PyObject *enter_vma_lock(PyObject *lock, PyObject *unused)
     PyObject *line = *slot(lock, vma_lock_at[VMA_LOCK_LINE]), *sched = *slot(lock, vma_lock_at[VMA_LOCK_SCHED]);
 
     (void)unused;
-    if (!is_line(line) || drop(cmpxchg_line(line, sched))
+    if (!is_line(line) || drop(exchange_line(line, sched))
         || PyDict_SetItem(*slot(lock, vma_lock_at[VMA_LOCK_READERS]), *slot(sched, sched_at[CURRENT]), Py_None))
         return NULL;
     Py_RETURN_NONE;
@@ -636,8 +635,8 @@ static PyObject *lock_table(PyObject *locks, PyObject *slot_number)
 }
 
 static PyMethodDef line_methods[] = {
+    {"exchange", exchange_line, METH_O, "CacheLine.exchange"},
     {"write", write_line, METH_O, "CacheLine.write"},
-    {"cmpxchg", cmpxchg_line, METH_O, "CacheLine.cmpxchg"},
     {NULL, NULL, 0, NULL},
 };
 static PyMethodDef sched_methods[] = {
@@ -719,7 +718,7 @@ static struct {
     int class;
     const char *name;
 } passed_on[] = {
-    {&write_in_python, A_LINE, "write"},    {&cmpxchg_in_python, A_LINE, "cmpxchg"},
+    {&write_in_python, A_LINE, "write"},    {&exchange_in_python, A_LINE, "exchange"},
     {&charge_in_python, A_SCHED, "charge"}, {&turn_in_python, A_SCHED, "_next_turn"},
     {&read_in_python, A_SCHED, "read_line"}, {&unlock_in_python, A_SPINLOCK, "unlock"},
     {&lock_in_python, PTE_LOCKS, "lock"},   {&new_anon_in_python, A_BATCHES, "new_anon"},
@@ -745,7 +744,6 @@ static PyObject *new_line_type(PyTypeObject *base)
     static PyMemberDef members[] = {
         {"owner", T_LONGLONG, offsetof(struct line, owner), 0, NULL},
         {"free_at", T_LONGLONG, offsetof(struct line, free_at), 0, NULL},
-        {"arrives", T_LONGLONG, offsetof(struct line, arrives), 0, NULL},
         {"settled", T_LONGLONG, offsetof(struct line, settled), 0, NULL},
         {"wait", T_LONGLONG, offsetof(struct line, wait), 0, NULL},
         {"transfers", T_LONGLONG, offsetof(struct line, transfers), 0, NULL},

@@ -32,6 +32,7 @@ REFCOUNT = (
 )
 MEASURED = "bench/kernel_costs.py, Linux 6.18, Zen 3, times 0.463: "
 RANGES = "bench/kernel_costs.py on the same machine while it was busy (fault_anon 3829 ns), times 0.291: "
+READERS = "bench/kernel_costs.py, two CPUs at one line, Zen 3, two journeys are 82.1 ns (reader_adds): "
 SHARE = "bench/kernel_costs.py --profile (samples of a first-touch fault by kernel function), times 1112.6 ns: "
 CORE_TO_CORE = "github.com/nviennot/core-to-core-latency, README, median of compare-and-exchange: "
 LU = (
@@ -71,7 +72,7 @@ class Cost:
     transfer_socket: int = _ns(51, CORE_TO_CORE + "Xeon 8375C (Ice Lake), same socket, 51 ns")
     transfer_remote: int = _ns(108, CORE_TO_CORE + "dual Xeon 8375C (Ice Lake), other socket, 108 ns")
     transfer_hold: int = _number(
-        40,
+        70,
         "calibrated (bench/scaling.py --calibrate) on the mmap_lock column of AGRAWAL: per cent of a transfer that "
         "keep others away",
     )
@@ -118,11 +119,19 @@ class Cost:
     # The layout of mm_struct and vm_area_struct in the kernel that was measured
     pgd_beside_lock: int = _number(1, MM_STRUCT + "6.2: pgd, at 72, is in the cache line of mmap_lock.count, at 112")
     owner_apart: int = _number(0, MM_STRUCT + "6.2: so is mmap_lock.owner, at 120")
+    seq_beside_lock: int = _number(
+        0, MM_STRUCT + "6.2: mmap_seq would follow mmap_lock, at 152, in the line after count's"
+    )
     prefetch_always: int = _number(
         0, "arch/x86/mm/fault.c: exc_page_fault has prefetchw(&current->mm->mmap_lock) until 6.15. 1: with `6.18` too"
     )
     prefetch_lead: int = _ns(66, "assumed: a third of `exception` is between that prefetch and the first lock")
-    trylock_loads: int = _number(1, "kernel/locking/rwsem.c since 5.17: __down_read_trylock loads count first")
+    exchange_load: int = _number(
+        59, READERS + "reader_exchanges 106.5 ns, less reader_adds: a load before the exchange, per cent of a journey"
+    )
+    owner_store: int = _number(
+        22, READERS + "reader_stores_owner 115.5 ns, less reader_exchanges: a store behind it, per cent of a journey"
+    )
 
     # What the allocator and the LRU do in batches, under locks that all CPUs of a node share
     zone_page: int = _ns(
@@ -231,15 +240,15 @@ ICELAKE = Cost()
 # transfer_hold: calibrated (bench/scaling.py --calibrate skylake) on the mmap_lock column of RASMUSSEN.
 SKYLAKE = _machine(
     "skylake", 1e9 / 573_600, cores=28, atomic=8, transfer_smt=8, transfer_socket=47, transfer_remote=134,
-    transfer_hold=100, lru_batch=15, memcg_batch=32, memory_page=32,
-    pgd_beside_lock=0, trylock_loads=0, l1d=32, l2=1024, l3=38_912 + 512,
+    transfer_hold=115, lru_batch=15, memcg_batch=32, memory_page=32,
+    pgd_beside_lock=0, seq_beside_lock=1, l1d=32, l2=1024, l3=38_912 + 512,
 )  # fmt: skip
 # REFCOUNT does not name its machine; 56 threads and 'a rather old Broadwell' in the same letter suggest 2 x 14 cores.
 # CORE_TO_CORE (Xeon E5-2695 v4): 44 ns in a socket, 118 ns across, 7.6 ns between threads of a core.
 # transfer_hold: as SKYLAKE.
 BROADWELL = _machine(
     "broadwell", 1e9 / 507_566, cores=14, atomic=8, transfer_smt=8, transfer_socket=44, transfer_remote=118,
-    transfer_hold=100, memory_page=53, lru_batch=31, pgd_beside_lock=0, owner_apart=1, prefetch_always=1,
+    transfer_hold=115, memory_page=53, lru_batch=31, pgd_beside_lock=0, owner_apart=1, prefetch_always=1,
     l1d=32, l2=256, l3=35 * 1024,
 )  # fmt: skip
 MACHINES = {machine.name: machine for machine in (ICELAKE, SKYLAKE, BROADWELL)}

@@ -69,6 +69,7 @@ class Sched:
         "clock",
         "current",
         "end",
+        "exchange_load",
         "horizon",
         "rq",
         "rqs",
@@ -112,7 +113,7 @@ class Sched:
             rq.sibling = self.rqs[sibling] if sibling >= 0 else None
         self._slowdown = cost.smt_slowdown
         self.transfer, self.reach = self.topology.transfer, self.topology.reach  # for cache lines
-        self.transfer_hold = cost.transfer_hold
+        self.transfer_hold, self.exchange_load = cost.transfer_hold, cost.exchange_load
 
     def kind_of(self, cls: type[T]) -> type[T]:
         """The class that this machine has for `cls`."""
@@ -224,7 +225,7 @@ class Sched:
 
     def read_line(self, line: CacheLine) -> None:
         """The running CPU reads something in a line to which others write, when it is its turn to."""
-        if line.owner < 0 or line.copies >> self.rq.id & 1:
+        if line.asked is None and (line.owner < 0 or line.copies >> self.rq.id & 1):
             return  # nobody writes to it now
         if self.clock > self.horizon:
             self.sync_for(line)

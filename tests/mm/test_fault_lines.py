@@ -14,25 +14,27 @@ from tests.locking.threads import Threads
 from tests.support import Box, make_box
 
 BASE, PAGES, TASKS = 0x10_0000_0000, 40, 4
+TABLE = 2 << 20  # bytes that a page table maps
 
 
-def fault_all(locking: str, cost: Cost) -> tuple[Box, int]:
-    """Threads on CPUs of their own touch their parts of one VMA: the address space, and the time of the last one."""
-    cpu = Threads(TASKS)
-    cpu.sched = Sched(Tracepoints(), TASKS, cost=cost)
-    box = make_box(locking, 32 << 20, cpu.sched)
-    box.mm.mm_users = TASKS
-    box.map(BASE, TASKS * PAGES << 12, flags=0x32)
-    box.touch(BASE)  # its anon_vma, and the page table
+def fault_all(locking: str, cost: Cost, tasks: int = TASKS) -> tuple[Box, int]:
+    """Threads on CPUs of their own touch their parts of one VMA, with page tables of their own: the address space, and
+    the time of the last one."""
+    cpu = Threads(tasks)
+    cpu.sched = Sched(Tracepoints(), tasks, cost=cost)
+    box = make_box(locking, 128 << 20, cpu.sched)
+    box.mm.mm_users = tasks
+    box.map(BASE, tasks * TABLE, flags=0x32)
+    box.touch(BASE)  # its anon_vma
     ends = []
 
     def thread(number: int) -> None:
         view = box.thread()
-        for index in range(number * PAGES, (number + 1) * PAGES):
-            view.touch(BASE + (index << 12))
+        for index in range(PAGES):
+            view.touch(BASE + number * TABLE + (index << 12))
         ends.append(cpu.sched.clock)
 
-    for number in range(TASKS):
+    for number in range(tasks):
         cpu.start(lambda number=number: thread(number))  # type: ignore[misc]
     cpu.run()
     return box, max(ends)
@@ -66,8 +68,15 @@ def test_a_lock_among_the_fields_of_the_vma_costs_more_than_one_beside_it() -> N
     assert fault_all("rfc", apart)[1] > fault_all("6.4", apart)[1] + PAGES * ICELAKE.transfer_socket
 
 
-def test_a_trylock_that_loads_first_asks_for_the_line_twice() -> None:
+def test_speculative_faults_pay_for_a_sequence_count_beside_mmap_lock() -> None:
     apart = replace(ICELAKE, pgd_beside_lock=0)
-    loads, exchanges = fault_all("6.4", apart)[0], fault_all("6.4", replace(apart, trylock_loads=0))[0]
-    lines = [next(iter(box.mm.mm_mt)).vm_lock.line for box in (loads, exchanges)]
-    assert lines[0].transfers > 1.3 * lines[1].transfers
+    beside = replace(apart, seq_beside_lock=1)
+    assert fault_all("spf", beside)[1] > fault_all("spf", apart)[1] + PAGES * ICELAKE.transfer_socket
+    assert fault_all("6.4", beside)[1] == fault_all("6.4", apart)[1]
+
+
+def test_the_owner_word_of_a_rwsem_costs_what_a_reference_count_saves() -> None:
+    with_owner = replace(ICELAKE, pgd_beside_lock=0, prefetch_always=1, zone_page=1)
+    without = replace(with_owner, owner_store=0)
+    assert fault_all("6.4", with_owner, 24)[1] > 1.03 * fault_all("6.4", without, 24)[1]
+    assert fault_all("6.18", with_owner, 24)[1] == fault_all("6.18", without, 24)[1]

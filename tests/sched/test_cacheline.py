@@ -78,13 +78,72 @@ def test_a_prefetch_costs_what_is_left_of_the_journey() -> None:
     assert line.transfers == 2
 
 
-def test_a_prefetch_is_in_vain_when_the_line_was_taken_before_it_was_used() -> None:
+def test_who_asked_ahead_keeps_its_place_in_the_queue() -> None:
     line, cpus = CacheLine(), Cpus()
     cpus.on(0, line.write)
     cpus.on(1, line.prefetchw, 1000)
     assert cpus.on(2, line.write, 1010) == NEAR * HOLD // 100 - 10 + NEAR, "it queues behind the prefetch"
-    assert cpus.on(1, line.write, 5000) == NEAR
+    assert cpus.on(1, line.write, 1020) == NEAR - 20, "which gets the line all the same"
+    assert line.transfers == 2
+
+
+def test_what_was_asked_ahead_is_lost_when_the_next_journey_is_half_over() -> None:
+    line, cpus = CacheLine(), Cpus()
+    cpus.on(0, line.write)
+    cpus.on(1, line.prefetchw, 1000)
+    cpus.on(2, line.write, 2000)
+    assert cpus.on(1, line.read, 2000 + NEAR // 2 - 1) == 0
+    assert cpus.on(1, line.write, 2000 + NEAR // 2) > NEAR // 2
     assert line.transfers == 3
+
+
+def test_who_asks_twice_makes_one_request() -> None:
+    line, cpus = CacheLine(), Cpus()
+    cpus.on(0, line.write)
+    for cpu, clock in ((1, 1000), (2, 1000), (1, 1010), (1, 1000 + NEAR - 1)):
+        cpus.on(cpu, line.prefetchw, clock)
+    assert line.transfers == 2
+    cpus.on(1, line.prefetchw, 1000 + NEAR)
+    assert line.transfers == 3, "the line had come and gone"
+
+
+def test_a_buffered_store_is_waited_for_once() -> None:
+    line, cpus = CacheLine(), Cpus()
+    assert cpus.on(1, line.drain) == 0
+    cpus.on(0, line.write)
+    cpus.on(1, line.prefetchw, 1000)
+    assert cpus.on(2, line.drain, 1010) == 0
+    assert cpus.on(1, line.drain, 1010) == NEAR - 10
+    cpus.on(2, line.write, 2000)
+    assert cpus.on(1, line.drain, 5000) == 0
+
+
+@pytest.mark.parametrize("stores", [False, True])
+def test_who_loads_before_it_exchanges_and_stores_behind_it_keeps_a_queue_waiting_longer(stores: bool) -> None:
+    line, cpus = CacheLine(), Cpus()
+    use = line.exchange_and_store if stores else line.exchange
+    held = NEAR * HOLD // 100
+    cpus.on(0, line.write)
+    assert cpus.on(1, use, 1000) == NEAR
+    assert line.free_at == 1000 + held, "nobody waited"
+    assert cpus.on(2, use, 1000) == held + NEAR
+    more = ICELAKE.exchange_load + stores * ICELAKE.owner_store
+    assert line.free_at == 1000 + 2 * held + held * more // 100
+    before = line.free_at
+    assert cpus.on(2, use, 1000 + held + NEAR) == 0
+    assert line.free_at <= max(before, 1000 + held + NEAR)
+
+
+def test_it_does_so_behind_a_prefetch_as_well() -> None:
+    line, cpus = CacheLine(), Cpus()
+    cpus.on(0, line.write)
+    cpus.on(1, line.prefetchw, 1000)
+    cpus.on(2, line.prefetchw, 1000)
+    before = line.free_at
+    cpus.on(2, line.exchange, 1010)
+    assert line.free_at == before, "nobody asked since"
+    cpus.on(1, line.exchange, 1010)
+    assert line.free_at == before + NEAR * HOLD // 100 * ICELAKE.exchange_load // 100
 
 
 def test_a_line_that_nobody_wrote_is_free() -> None:

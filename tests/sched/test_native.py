@@ -23,15 +23,14 @@ from emu.sched.rq import CPU_BITS
 from emu.sched.sched import INFINITY, LOOKAHEAD, RUN_AHEAD, Sched
 from emu.tracepoint import Tracepoints
 
-USES = st.tuples(
-    st.sampled_from(["write", "cmpxchg", "read", "prefetchw"]), st.integers(0, 130), st.integers(0, 1000)
-)  # fmt: skip
+METHODS = ["write", "exchange", "exchange_and_store", "read", "prefetchw", "drain"]
+USES = st.tuples(st.sampled_from(METHODS), st.integers(0, 130), st.integers(0, 1000))
 
 
 def test_the_extension_is_there_and_in_use() -> None:
     assert native.adopted
     for method in (
-        NativeSched.new_line.write, NativeSched.new_line.cmpxchg, NativeSched._next_turn, NativeSched.sync_for,
+        NativeSched.new_line.write, NativeSched.new_line.exchange, NativeSched._next_turn, NativeSched.sync_for,
         NativeSched.write_line, NativeSched.claim_line, NativeSched.read_line, NativeSched.charge, NativeSpinlock.lock,
         NativeSpinlock.unlock, NativeBatches.new_anon, NativeVmaLock.enter, NativeVmaLock.leave, NativePteLocks.lock,
     ):  # fmt: skip
@@ -53,7 +52,9 @@ def test_a_line_costs_the_same(uses: list[tuple[str, int, int]]) -> None:
             sched.clock = clocks[cpu] + later
             getattr(line, use)(sched)
             clocks[cpu] = sched.clock
-            states.append((sched.clock, *(getattr(line, name) for name in CacheLine.__slots__)))
+            turns = {cpu: (turn.arrives, turn.leaves) for cpu, turn in (line.asked or {}).items()}
+            names = [name for name in CacheLine.__slots__ if name != "asked"]
+            states.append((sched.clock, turns, *(getattr(line, name) for name in names)))
         seen.append(states)
     assert seen[0] == seen[1]
 
@@ -144,7 +145,9 @@ def test_reading_a_line_costs_the_same(uses: list[tuple[int, int, int]]) -> None
             for cpu in (reader, reader, writer):
                 sched.rq = sched.rqs[cpu]
                 sched.read_line(line)
-                states.append((sched.clock, *(getattr(line, name) for name in CacheLine.__slots__)))
+                turns = {cpu: (turn.arrives, turn.leaves) for cpu, turn in (line.asked or {}).items()}
+            names = [name for name in CacheLine.__slots__ if name != "asked"]
+            states.append((sched.clock, turns, *(getattr(line, name) for name in names)))
         seen.append(states)
     assert seen[0] == seen[1]
 

@@ -45,7 +45,7 @@ class vma_lock(Lock):
     def enter(self) -> None:
         """With more than one CPU: the running task adds its reference, and is inside."""
         sched = self.sched
-        self.line.cmpxchg(sched)
+        self.line.exchange(sched)
         self.readers[sched.current] = None
 
     def leave(self) -> None:
@@ -188,7 +188,7 @@ class Scheme(LockingScheme):
             old = refcnt.refs
             if not 0 < old < VMA_REF_LIMIT:  # refcount_inc_not_zero_limited_acquire
                 if smp:
-                    vma.vm_lock.line.cmpxchg(sched)
+                    vma.vm_lock.line.exchange(sched)
                 if old == 0:  # detached between look-up and lock: look again
                     self.vmstat["vma_lock_miss"] += 1
                     continue
