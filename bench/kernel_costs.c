@@ -355,7 +355,7 @@ static void *spin(void *argument)
 }
 
 /* What a reader does to a lock's line: take it, look about for a moment, and give it back; on two CPUs at once. */
-enum reader { ADDS, EXCHANGES, STORES_OWNER, READERS };
+enum reader { ADDS, EXCHANGES, STORES_OWNER, PREFETCHES_ADDS, PREFETCHES_EXCHANGES, READERS };
 static _Alignas(128) struct {
     atomic_long count;
     volatile long owner;
@@ -365,7 +365,16 @@ static _Alignas(128) volatile long others; // how often the other one did it
 
 static void read_once(enum reader how, long me)
 {
-    if (how == ADDS) {
+    if (how >= PREFETCHES_ADDS) {
+#ifdef __x86_64__
+        __asm__ volatile("prefetchw %0" : : "m"(lock.count));
+#else
+        __builtin_prefetch(&lock.count, 1);
+#endif
+        for (volatile int i = 0; i < 4; i++)
+            ;
+    }
+    if (how == ADDS || how == PREFETCHES_ADDS) {
         atomic_fetch_add(&lock.count, 256);
     } else {
         long old = lock.count;
@@ -434,7 +443,10 @@ static void hardware(void)
     }
     pthread_join(id, NULL);
     result("line_transfer", best);
-    static const char *const readers[] = {"reader_adds", "reader_exchanges", "reader_stores_owner"};
+    static const char *const readers[] = {
+        "reader_adds", "reader_exchanges", "reader_stores_owner", "reader_prefetches_adds",
+        "reader_prefetches_exchanges",
+    };
     enum { SLICES = 400, OPERATIONS = 1500 };
     static double slices[READERS][SLICES];
     stop = 0;

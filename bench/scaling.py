@@ -276,52 +276,60 @@ tables, and who waits for whom at their locks is another program. Simulated in {
 - **Read, but used for no other choice.** Agrawal's second table and that of the reference count: these columns are
   predictions.
 - **Sources.** emu/sched/cost.py has a source for each figure; where it says `assumed` there is none. Of these,
-  `prefetch_lead`, the time from the prefetch of mmap_lock to the lock itself, matters here, and only to the mmap_lock
-  column: with 132 ns instead of 66 it loses 6 to 10 %; with 0, when nobody could lose the line again, it would gain
-  77 % at 48 threads, and transfer_hold would have to make up for that.
+  `prefetch_lead`, the time from the prefetch of mmap_lock to the lock itself, matters here: with 132 ns instead of 66
+  the mmap_lock column is 5 to 6 per cent lower, with 0 it is 7 to 13 per cent higher.
 
-## What makes the difference between mmap_lock and VMA locks
+## What makes the difference between the locks
 
 Until 6.15 x86's exc_page_fault began with prefetchw(&current->mm->mmap_lock). That takes the line of mmap_lock's count
-from every other CPU on every fault, whichever lock serves it. In 6.2's mm_struct this line holds `pgd` too, with which
-each page walk begins. So a fault under mmap_lock has most of its way to the lock paid in advance, and uses one line
-three times; one under a VMA lock waits for the VMA's line, twice for the trylock, and for the other line as well. With
-few threads that is slower. With many, two lines make more journeys than one, and VMA locks win. Commit 1701771d3069
-(6.16) removed the prefetch; the kernel test robot then measured +48.5 % on page_fault2 of will-it-scale (256 threads,
-Granite Rapids). `rfc` has the lock between the fields of the VMA that a fault reads, and its owner in the next line, as
-version 2 of the series says of itself; `6.4` has it beside the VMA.
+from every other CPU on every fault, whichever lock serves it; who asks so has its place in the queue for the line, and
+makes no second request before the first is met. In 6.2's mm_struct this line holds `pgd` too, with which each page walk
+begins. So a fault under mmap_lock has most of its way to the lock paid in advance; one under a VMA lock waits for the
+VMA's line, and for the other line as well. With few threads that is slower. With many, two lines make more journeys
+than one, and VMA locks win. Commit 1701771d3069 (6.16) removed the prefetch; the kernel test robot then measured
++48.5 % on page_fault2 of will-it-scale (256 threads, Granite Rapids). `rfc` has the lock between the fields of the VMA
+that a fault reads, and its owner in the next line, as version 2 of the series says of itself; `6.4` has it beside the
+VMA.
+
+Speculative faults take no lock, but in 5.12 mmap_lock is at 128 in mm_struct, and the series puts its sequence count
+behind it, at 168: in the line that prefetchw takes from everybody, and that a speculative fault reads four times.
+
+What a lock does to its line was measured, on two CPUs at once (bench/kernel_costs.py, reader_*): adding and subtracting
+take 82 ns, two journeys; with a load before, and an exchange instead of the addition, 106 ns; with the owner stored
+behind it 115 ns; and as much more where a prefetch came first. Now and then the other CPU gets the line in between.
+So where others queue, an exchange keeps them waiting 59 per cent of a journey longer, and an owner word 22: a rwsem has
+both, a reference count has no owner.
 """
 TAIL = """## Where it misses, and what may be missing
 
-- **Without a lock in common, from 12 threads on, the model is too fast**: twice too fast at 30 threads with a VMA for
-  each, three times and more with SPF on Skylake. Both tables show a contention that has nothing to do with the locks
-  of an address space: with VMAs of their own 12 threads take 1.84 us a fault, one alone 1.13. Looked at and too weak
-  by what is known of them: zone->lock (the published figure for it), lru_lock (its share of a fault was measured),
-  the memory controller's counters (a line changes hands every 64 faults), vmstat (per CPU), page-table locks (every
-  thread has its own tables) and memory bandwidth (27 GB/s of 400). An older figure for zone->lock, what was left of a
-  single CPU's allocation, had hidden this on Skylake; it had no source, and Agrawal's second table contradicts it.
-- **Per-VMA locks**: the loss at 4 and 7 threads is there for `rfc`; `6.4` loses too little at 4 and nothing at 7.
-  From 12 threads on all columns suffer from the point before. `rfc` gains too much at many: its owner word is in a line
-  of its own, and the model waits for each store to it.
-- **The share of 75 %** is not reproduced with one VMA for all threads (4 to 22 % from 12 threads on), for SPF is too
-  fast here; with a VMA for each it is 80 to 102 %. A program between these two gives any share; the claim says nothing
-  of the program.
-- **How long the runs are** matters: with 240 and 60 pages a thread instead of 512 and 128, `6.4` loses 8.1 % at 4
-  threads, and SPF on Skylake is 18 to 72 % too fast instead. The published runs are far longer than either.
-- **6.15's reference count**: not reproduced. Both locks load a word, exchange it and add to it later, in one line; the
-  owner word of the rwsem is in that line too but in one of eight places of its slab. The gain was measured on Zen 5 as
-  well (S. Garg, February 2025: nothing up to 30 threads, +16 to +26 % from 48 on), so it is not the adjacent-line
-  prefetch of an old machine, to which the cover letter puts the regression that once moved the lock out of the VMA.
-- **4 to 7 threads, all schemes**: some 8 % too slow. The model spreads threads over the sockets at once, by the rule of
-  fork balancing; the real balancer may keep some together for longer.
-- **Skylake's `transfer_hold` is at its limit**: journeys of a line do not overlap there at all.
-- **A prefetched line that others ask for** counts as lost, though the core that waits for it gets it in its turn.
-  Tried: each keeps its place in the queue. Then `transfer_hold` of icelake is 75 % (error 0.06); with a VMA for each
-  `rfc` is 19 and 8 % too fast at 110 and 128 threads instead of 60 and 57 %, and 63 and 117 % at 12 and 21, as before.
-  With one VMA `rfc` breaks even at 21 threads (+2.0 %, published +2.2 %) where a trylock takes one journey; where it
-  takes two, as `trylock_loads` says, VMA locks are 15 to 35 % too slow from 21 threads on. Skylake's mmap_lock becomes
-  62 % too fast at 112 threads, at the limit of `transfer_hold`. Not adopted: the misses move, and do not end.
-- **Turbo**: the clock is the same however many cores are busy. Real ones lose 10 to 20 % from one to all cores.
+- **VMA locks with a VMA for each thread, 12 to 79 threads: 1.4 to 2.2 times too fast**, though within 11 per cent at 4
+  and 16 at 128. Nothing that a fault's locks do is shared there but the line that x86 prefetches. What the table asks
+  for falls as threads are added, from 166 ns a fault at 12 threads over 106 at 48 to 60 at 128, while the model's line
+  makes one journey a fault (52 ns) as soon as it is short; up to 48 threads the table is 0.97 us + 85 ns for each
+  thread, as if waiting and working never overlapped. Looked at and too weak by what is known of them: zone->lock (the
+  published figure for it), lru_lock (its share of a fault was measured), the memory controller's counters (a line
+  changes hands every 64 faults), vmstat (per CPU), page-table locks (every thread has its own tables), memory bandwidth
+  (27 GB/s of 400). Tried: locks of neighbours in one line (12 threads 26 per cent slower, 48 threads 6); the adjacent
+  line, from which the tree is read, taken along with the prefetched one (12 threads 8 per cent slower, 48 nothing);
+  threads of a core sharing one request (too fast from 79 threads on). That pvl-v2 is 10 to 15 per cent slower here than
+  pvl-v2+opt, though nothing of a VMA is shared, is unexplained too.
+- **VMA locks with one VMA.** The loss at 4 and 7 threads is there for `rfc`, but too large, and it breaks even at about
+  33 threads instead of 17; at 110 and 128 it gains too much. `6.4` gains too little at many threads: 16
+  per cent at 128 instead of 25.
+- **Speculative faults on Skylake, from 30 threads on: 39 to 89 per cent too fast.** Whoever reads a line of which
+  others have copies already keeps nobody waiting in this model. If it took the line's home 7 ns (8 per cent of a
+  journey), `spf` would be 9, 13, 9 and 28 per cent too slow at 12, 30, 48 and 112 threads; at 40 per cent, as the
+  latencies of a shared and a modified line compare, twice too slow. No measurement of this time was found, and to take
+  it from the column that is to be predicted would be no prediction.
+- **The share of 75 %** is not reproduced: with one VMA for all threads it is at most 26 per cent, with a VMA for each
+  thread 100. A program between these two gives any share; the claim says nothing of the program.
+- **6.15's reference count**: the gain is there from 12 threads on, 8 to 10 per cent (published: 10 to 15, from 21 on).
+  At 48 and 56 threads both are some 20 per cent too slow: this machine is calibrated on another one's column.
+- **mmap_lock itself** misses the column that it is calibrated on by 10 per cent on average: one number cannot give the
+  slope between 4 and 12 threads and the level at 128. The model spreads threads over the sockets at once, by the rule
+  of fork balancing; the real balancer may keep some together for longer.
+- **Turbo**: the clock is the same however many cores are busy. Real ones lose 10 to 20 per cent from one to all cores,
+  and the clock of the mesh changes with the load.
 - **Periodic work** (NUMA balancing, kswapd, statistics of the memory controller) is not there.
 """
 

@@ -15,7 +15,10 @@
 #include <structmember.h>
 
 enum { ASKED, COPIES, LINE_SLOTS };
-enum { BUSY, CLOCK, CURRENT, END, EXCHANGE_LOAD, HORIZON, NOISE, RQ, RQS, TIMER_DUE, TP, TRANSFER, TRANSFER_HOLD, SCHED_SLOTS };
+enum {
+    BUSY, CLOCK, CURRENT, END, EXCHANGE_LOAD, HORIZON, NOISE, RQ, RQS, TIMER_DUE, TP, TRANSFER, TRANSFER_HOLD,
+    SCHED_SLOTS,
+};
 enum { RQ_CLOCK, RQ_CURR, RQ_ID, RQ_RATE, RQ_SLOTS };
 enum { TP_CPU, TP_CURRENT, TP_PID, TP_TID, TP_SLOTS };
 enum { SPIN_BEGUN_AT, SPIN_FREE_AT, SPIN_LINE, SPIN_OWNER, SPIN_QUEUE, SPIN_SCHED, SPIN_SLOTS };
@@ -211,8 +214,8 @@ static long long max(long long a, long long b)
     return a > b ? a : b;
 }
 
-/* The line makes a journey to the running CPU, if it is not there already. Where it queues for the line, `more` per cent
- * of the journey keep the next one waiting, beyond what one keeps. */
+/* The line makes a journey to the running CPU, if it is not there already. Where it queues for the line, `more` per
+ * cent of the journey keep the next one waiting, beyond what one keeps. */
 static PyObject *use_line(PyObject *line, PyObject *sched, long long more, PyObject *in_python)
 {
     struct line *used = line_of(line);
