@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Protocol
 
+ENOUGH = 512  # rows that are taken at once
+
 
 class Kind(IntEnum):
     """What happened. Names follow the kernel's tracepoints where it has one."""
@@ -157,11 +159,14 @@ class _Stopped:
 class Tracepoints:
     """Where events go. One for each machine; `on` is False until a listener attaches."""
 
-    __slots__ = ("callchain", "cpu", "current", "first", "on", "open", "pid", "registers", "rows", "source", "tid")
+    __slots__ = (
+        "callchain", "cpu", "current", "enough", "first", "on", "open", "pid", "registers", "rows", "source", "tid",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.on = False
         self.rows: list[Row | None] = []  # None: an event whose outcome is not known yet
+        self.enough = ENOUGH  # how many there must be for it to be worth while to take them
         self.first = 0  # number of the event that `rows` begins with
         self.open: dict[int, None] = {}  # numbers of the events whose outcome is not known yet, in order
         self.source: Clock = _Stopped()  # of the time of events
@@ -245,4 +250,5 @@ class Tracepoints:
         taken = self.rows[:count]
         del self.rows[:count]
         self.first += count
+        self.enough = len(self.rows) + ENOUGH  # those that an open event keeps here are not asked for again and again
         return taken  # type: ignore[return-value]

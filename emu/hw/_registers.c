@@ -28,24 +28,36 @@ struct bank {
     const uint64_t *owned_at;
     const uint64_t *owned_word;
     uint64_t *kept;             /* a mask of the lines that are kept */
+    const uint64_t *blank;      /* one of the lines that are all zero in `base` */
 };
 
 const uint64_t mmscope_bank_size = sizeof(struct bank); /* see native.py */
 
-/* Keep the lines from `line` on, of which `cold` has a bit each, that differ by now. */
-static void find_more(struct bank *bank, uint64_t group, uint64_t cold)
+/* Does anything else than zeros stand there: `bytes`, a multiple of a line. */
+static int is_written(const uint8_t *data, uint64_t bytes)
 {
-    uint64_t first, bytes;
+    uint64_t first;
+
+    memcpy(&first, data, sizeof first);
+    return first != 0 || memcmp(data, data + sizeof first, bytes - sizeof first);
+}
+
+/* Keep the lines of `cold`, a bit each, that differ by now. `blank`: they were all zero, which is seen without another
+ * look at what they were: half as many lines of the host's cache for each switch of threads. */
+static void find_more(struct bank *bank, uint64_t group, uint64_t cold, int blank)
+{
+    uint64_t first, bytes, at;
 
     while (cold) {
         first = (uint64_t)__builtin_ctzll(cold);
         bytes = (~(cold >> first) ? (uint64_t)__builtin_ctzll(~(cold >> first)) : GROUP) * LINE;
-        if (memcmp(bank->data + (group * GROUP + first) * LINE, bank->base + (group * GROUP + first) * LINE, bytes)) {
+        at = (group * GROUP + first) * LINE;
+        if (blank ? is_written(bank->data + at, bytes) : memcmp(bank->data + at, bank->base + at, bytes)) {
             /* seldom: one after the other */
             if (bytes == LINE) {
                 bank->kept[group] |= 1ull << first;
             } else {
-                find_more(bank, group, 1ull << first);
+                find_more(bank, group, 1ull << first, blank);
                 cold &= cold - 1;
                 continue;
             }
@@ -68,7 +80,8 @@ int mmscope_save_registers(struct bank *bank, uint8_t *out)
     out += LINE;
     for (group = 0; group < groups; group++) {
         const uint64_t all = lines - group * GROUP >= GROUP ? ~0ull : (1ull << (lines - group * GROUP)) - 1;
-        find_more(bank, group, all & ~bank->kept[group]);
+        find_more(bank, group, all & ~bank->kept[group] & bank->blank[group], 1);
+        find_more(bank, group, all & ~bank->kept[group] & ~bank->blank[group], 0);
         mask[group] = bank->kept[group];
         for (left = bank->kept[group]; left; left &= left - 1, out += LINE)
             memcpy(out, bank->data + (group * GROUP + (uint64_t)__builtin_ctzll(left)) * LINE, LINE);

@@ -37,6 +37,7 @@ class _Bank(ctypes.Structure):
         ("owned_at", ctypes.POINTER(ctypes.c_uint64)),
         ("owned_word", ctypes.POINTER(ctypes.c_uint64)),
         ("kept", ctypes.POINTER(ctypes.c_uint64)),
+        ("blank", ctypes.POINTER(ctypes.c_uint64)),
     )
 
 
@@ -120,12 +121,17 @@ class NativeRegisterFile(RegisterFile):
         groups = -(-(size // _LINE) // _GROUP)
         self._room = 8 * groups + _LINE + size
         words = [int.from_bytes(word, sys.byteorder) for word in self._owned.values()]
+        blank = (ctypes.c_uint64 * groups)()
+        for line in range(size // _LINE):
+            if not any(self._base[line * _LINE : (line + 1) * _LINE]):
+                blank[line // _GROUP] |= 1 << line % _GROUP
         self._bank = _Bank(
             uc=self._handle, save=_SAVE, restore=_RESTORE, context=start, data=data,
             base=ctypes.cast(ctypes.c_char_p(self._base), ctypes.c_void_p), size=size,
             reservation=-1 if reservation is None else reservation - CONTEXT_HEADER, reservation_size=reservation_size,
             owned=len(words), owned_at=(ctypes.c_uint64 * len(words))(*(at - CONTEXT_HEADER for at in self._owned)),
             owned_word=(ctypes.c_uint64 * len(words))(*words), kept=(ctypes.c_uint64 * groups)(),
+            blank=blank,
         )  # fmt: skip
         self._bank_address = ctypes.addressof(self._bank)
         self.exchange = functools.partial(call, _EXCHANGE_REGISTERS, self._bank_address)

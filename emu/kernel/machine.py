@@ -227,9 +227,8 @@ class Machine:
                 cpu.switch_to(thread)
             else:
                 cpu.restore(thread)
-            engine = cpu.engine
-            if engine.pkru != task.pkru:
-                engine.set_pkru(task.pkru)
+            if cpu.engine.pkru != task.pkru:
+                cpu.engine.set_pkru(task.pkru)
         return cpu
 
     def _first_registers(self, cpu: Cpu, other: Task | None, task: Task) -> None:
@@ -404,7 +403,7 @@ class Machine:
                 break
             if rcu.pending or rcu.checked:
                 rcu.quiescent()
-            if len(tp.rows) > 512:
+            if len(tp.rows) > tp.enough:
                 self.on_idle_rows()
             if task.rseq[0] and (sched.rq.nr_switches != switches or sched.rq is not rq or task.rseq_restart):
                 rq, switches = sched.rq, sched.rq.nr_switches

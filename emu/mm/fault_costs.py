@@ -25,7 +25,6 @@ class FaultCosts:
         self.sched = sched
         self.batches = sched.kind_of(Batches)(sched) if len(sched.rqs) > 1 else None
         self.core = cost.fault_core
-        self.pgd_beside_lock = bool(cost.pgd_beside_lock)  # who reads mm->pgd needs the line of mmap_lock
         self.lookup = cost.vma_lookup
         self.entry = cost.exception + (cost.fault_core + cost.vma_lookup if self.batches is None else 0)
         self._new = cost.page_alloc + cost.memcg_charge + cost.rmap_lru

@@ -91,12 +91,9 @@ def handle_mm_fault(vma: vm_area_struct, address: int, flags: int) -> int:
     memory = mm.memory
     costs = memory.costs
     if costs.batches is not None:  # the way down the page tables, from mm->pgd on
-        sched = memory.sched
-        if costs.pgd_beside_lock:
-            sched.read_line(mm.mmap_lock.line)  # type: ignore[arg-type]  # there is more than one CPU
-        sched.charge(costs.core)
+        memory.sched.read_and_charge(mm.pgd_line, costs.core)
         if mm.scheme.lock_among_fields and flags & FAULT_FLAG_VMA_LOCK:
-            sched.read_line(vma.vm_lock.line)
+            memory.sched.read_line(vma.vm_lock.line)
     if flags & (_WRITE_OR_UNSHARE | FAULT_FLAG_RETRY_NOWAIT):
         ret = sanitize_fault_flags(vma, flags)
         if ret:
@@ -294,10 +291,17 @@ def do_anonymous_page(vmf: vm_fault) -> int:
     if new is None:
         return VM_FAULT_OOM
     memory.costs.new_anon()
+    ptl = None
     if table.racy:
-        mapped = pte_map_lock(vmf)
+        mapped = True
+        if vmf.flags & FAULT_FLAG_SPECULATIVE:
+            mapped = spf_pte_map_lock(vmf)
+            ptl = vmf.ptl
+        elif table.locks is not None:  # pte_map_lock
+            ptl = table.locks.lock(slot)
         if not mapped or table.entries[slot]:
-            pte_unmap_unlock(vmf)
+            if ptl is not None:
+                ptl.unlock()
             memory.put_page(new)
             mm.served = Served.SPURIOUS
             return 0 if mapped else VM_FAULT_RETRY
@@ -311,8 +315,8 @@ def do_anonymous_page(vmf: vm_fault) -> int:
     new.exclusive = True
     mm.rss[MM_ANONPAGES] += 1
     table.set(slot, entry)
-    if vmf.ptl is not None:
-        pte_unmap_unlock(vmf)
+    if ptl is not None:
+        ptl.unlock()
     mm.served = _ANON
     return 0
 

@@ -253,6 +253,8 @@ class mm_struct:
         self.mmap_lock = rw_semaphore(
             memory.sched, "mmap_lock", self.id, owner_apart=bool(memory.sched.cost.owner_apart)
         )
+        # Which cache line mm->pgd is in, where that is one which others write to.
+        self.pgd_line = self.mmap_lock.line if memory.sched.cost.pgd_beside_lock else None
         self.mmap_lock_since: dict[int, int] = {}  # tid -> when it took mmap_lock, for the trace
         self.mm_lock_seq = 0
         beside = self.mmap_lock.line if memory.sched.cost.seq_beside_lock else None

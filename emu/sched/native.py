@@ -44,8 +44,8 @@ class NativePteLocks(PteLocks):
 
 
 class NativeSched(Sched):
-    """`charge`, `sync_for`, `write_line`, `claim_line`, `read_line` and `_next_turn` are in C, and so is the CacheLine
-    that it makes, but for what it does seldom."""
+    """`charge`, `charge_for`, `sync_for`, `write_line`, `claim_line`, `read_line`, `read_and_charge` and `_next_turn`
+    are in C, and so is the CacheLine that it makes, but for what it does seldom."""
 
     replaced = {
         spinlock: NativeSpinlock,

@@ -4,6 +4,7 @@ on."""
 
 from __future__ import annotations
 
+from array import array
 from heapq import heapify
 from types import SimpleNamespace
 
@@ -31,8 +32,9 @@ def test_the_extension_is_there_and_in_use() -> None:
     assert native.adopted
     for method in (
         NativeSched.new_line.write, NativeSched.new_line.exchange, NativeSched._next_turn, NativeSched.sync_for,
-        NativeSched.write_line, NativeSched.claim_line, NativeSched.read_line, NativeSched.charge, NativeSpinlock.lock,
-        NativeSpinlock.unlock, NativeBatches.new_anon, NativeVmaLock.enter, NativeVmaLock.leave, NativePteLocks.lock,
+        NativeSched.write_line, NativeSched.claim_line, NativeSched.read_line, NativeSched.charge,
+        NativeSched.charge_for, NativeSched.read_and_charge, NativeSpinlock.lock, NativeSpinlock.unlock,
+        NativeBatches.new_anon, NativeVmaLock.enter, NativeVmaLock.leave, NativePteLocks.lock,
     ):  # fmt: skip
         assert type(method).__name__ == "method_descriptor"
     line = NativeSched(Tracepoints(), 2).new_line()
@@ -65,9 +67,12 @@ def test_a_line_costs_the_same(uses: list[tuple[str, int, int]]) -> None:
     st.sampled_from([INFINITY, 30, 70, 1 << 70]),
     st.sampled_from([INFINITY, 40, 80, 1 << 70]),
     st.integers(0, 1),
+    st.sampled_from([0, (1 << 22) - 30, (1 << 52) - 30, 1 << 54, 1 << 60]),
 )
-def test_the_same_cpu_goes_on(clocks: list[int], work: list[int], due: int, end: int, seed: int) -> None:
+def test_the_same_cpu_goes_on(clocks: list[int], work: list[int], due: int, end: int, seed: int, since: int) -> None:
+    """`since`: clocks that become longer numbers, some of which C does not do."""
     seen = []
+    clocks, due, end = [since + clock for clock in clocks], since + due, since + end
     for kind in (Sched, NativeSched):
         sched = kind(Tracepoints(), len(clocks), seed)
         for rq, clock in zip(sched.rqs, clocks):
@@ -93,7 +98,7 @@ def test_the_same_cpu_goes_on(clocks: list[int], work: list[int], due: int, end:
     assert seen[0] == seen[1]
 
 
-@pytest.mark.parametrize("use", ["sync_for", "write_line", "claim_line"])
+@pytest.mark.parametrize("use", ["sync_for", "write_line", "claim_line", "charge_for"])
 @pytest.mark.parametrize("owner, copies", [(0, 0), (0, 2), (1, 0), (-1, 0)])
 @pytest.mark.parametrize("settled", [0, 60_000])
 @pytest.mark.parametrize("ahead", [0, 1, RUN_AHEAD, RUN_AHEAD + 1, LOOKAHEAD, LOOKAHEAD + 1])
@@ -115,8 +120,8 @@ def test_a_cpu_waits_for_its_turn_in_the_same_cases(
         sched.rqs[1].curr = others
         told: list[object] = []
         sched._step_back_slowly = told.append  # type: ignore[method-assign]
-        getattr(sched, use)(line)
-        seen.append((bool(told), *(getattr(line, name) for name in CacheLine.__slots__)))
+        getattr(sched, use)(*([7] if use == "charge_for" else []), line)
+        seen.append((bool(told), sched.clock, *(getattr(line, name) for name in CacheLine.__slots__)))
     assert seen[0] == seen[1]
 
 
@@ -144,7 +149,10 @@ def test_reading_a_line_costs_the_same(uses: list[tuple[int, int, int]]) -> None
             line.write(sched)
             for cpu in (reader, reader, writer):
                 sched.rq = sched.rqs[cpu]
-                sched.read_line(line)
+                if later % 2:
+                    sched.read_line(line)
+                else:
+                    sched.read_and_charge(line if later % 4 else None, later)
                 turns = {cpu: (turn.arrives, turn.leaves) for cpu, turn in (line.asked or {}).items()}
             names = [name for name in CacheLine.__slots__ if name != "asked"]
             states.append((sched.clock, turns, *(getattr(line, name) for name in names)))
@@ -247,3 +255,16 @@ def test_an_extension_of_other_sources_is_left_alone(
     assert not native._adopt()
     told = capfd.readouterr().err
     assert told.count("\n") == 1 and "does not fit the sources" in told
+
+
+def test_memory_for_stacks_that_were_put_aside() -> None:
+    """More blocks than there are, and some that become larger and smaller: each keeps what is in it."""
+    arrays = [array("B", bytes([number & 255]) * (500 + number * 3)) for number in range(900)]
+    for number in range(0, 900, 3):
+        del arrays[number][600:]
+    for number in range(0, 900, 2):
+        arrays[number].extend(bytes(3000))
+    for number, values in enumerate(arrays):
+        size = 500 + number * 3 if number % 3 else min(600, 500 + number * 3)
+        assert values[:size].tobytes() == bytes([number & 255]) * size
+        assert values[size:].tobytes() == bytes(0 if number % 2 else 3000)

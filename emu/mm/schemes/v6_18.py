@@ -169,14 +169,13 @@ class Scheme(LockingScheme):
             vma = tree.load(address)
             if smp:  # it takes time to get here from the root of the tree: the object may be another VMA by now
                 begin, changes = sched.clock, tree.changes
-                sched.charge(self.lookup_ns)
-                if sched.clock > sched.horizon:
-                    if vma is None:
-                        sched.sync()
-                    else:
-                        sched.sync_for(vma.vm_lock.line)
-                    if tree.changes != changes and tree.changed_at <= begin:  # that was before the look-up
-                        vma = tree.load(address)
+                if vma is not None:
+                    sched.charge_for(self.lookup_ns, vma.vm_lock.line)
+                else:
+                    sched.charge(self.lookup_ns)
+                    sched.sync()
+                if tree.changes != changes and tree.changed_at <= begin:  # that was before the look-up
+                    vma = tree.load(address)
             if vma is None:
                 reason = Reason.NO_VMA
                 break
