@@ -108,8 +108,12 @@ class Rcu:
 
     def _report(self) -> None:
         sched = self.sched
-        self._mask &= ~(1 << sched.rq.id)
-        if self._mask and sched.clock >= self._next_fqs:
+        mask = self._mask & ~(1 << sched.rq.id)
+        due = sched.clock >= self._next_fqs
+        if mask and mask == self._mask and not due and not self._done:
+            return  # it has reported, and others have not
+        self._mask = mask
+        if mask and due:
             self._force()
         self._advance(self._limit)
 
