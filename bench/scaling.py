@@ -311,8 +311,10 @@ TAIL = """## Where it misses, and what may be missing
   changes hands every 64 faults), vmstat (per CPU), page-table locks (every thread has its own tables), memory bandwidth
   (27 GB/s of 400). Tried: locks of neighbours in one line (12 threads 26 per cent slower, 48 threads 6); the adjacent
   line, from which the tree is read, taken along with the prefetched one (12 threads 8 per cent slower, 48 nothing);
-  threads of a core sharing one request (too fast from 79 threads on). That pvl-v2 is 10 to 15 per cent slower here than
-  pvl-v2+opt, though nothing of a VMA is shared, is unexplained too.
+  threads of a core sharing one request (too fast from 79 threads on). Not tried: a line that goes to who waits in the
+  same core and then in the same socket first, so that its journeys become shorter as more wait. Its turns would have to
+  be given when it comes free; in this model a request gets its time when it is made. That pvl-v2 is 10 to 15 per cent
+  slower here than pvl-v2+opt, though nothing of a VMA is shared, is unexplained too.
 - **VMA locks with one VMA.** The loss at 4 and 7 threads is there for `rfc`, but too large, and it breaks even at about
   33 threads instead of 17; at 110 and 128 it gains too much. `6.4` gains too little at many threads: 16
   per cent at 128 instead of 25.
