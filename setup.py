@@ -14,6 +14,11 @@ setup(
             optional=True,
         ),
         Extension("emu.hw._call", ["emu/hw/_call.c"], extra_compile_args=["-O2"], optional=True),
-        Extension("emu.sched._native", ["emu/sched/_native.c"], extra_compile_args=["-O2"], optional=True),
+        Extension(
+            "emu.sched._native",
+            ["emu/sched/_native.c", "emu/sched/_stacks.c"],
+            extra_compile_args=["-O2"],
+            optional=True,
+        ),
     ]
 )

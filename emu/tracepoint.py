@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Protocol
 
-ENOUGH = 512  # rows that are taken at once
+ENOUGH = 512  # rows that are worth a look at whether they can be taken
 
 
 class Kind(IntEnum):
@@ -166,7 +166,7 @@ class Tracepoints:
     def __init__(self) -> None:
         self.on = False
         self.rows: list[Row | None] = []  # None: an event whose outcome is not known yet
-        self.enough = ENOUGH  # how many there must be for it to be worth while to take them
+        self.enough = ENOUGH  # with more rows than these it is worth while to call `drain`
         self.first = 0  # number of the event that `rows` begins with
         self.open: dict[int, None] = {}  # numbers of the events whose outcome is not known yet, in order
         self.source: Clock = _Stopped()  # of the time of events
@@ -250,5 +250,5 @@ class Tracepoints:
         taken = self.rows[:count]
         del self.rows[:count]
         self.first += count
-        self.enough = len(self.rows) + ENOUGH  # those that an open event keeps here are not asked for again and again
+        self.enough = len(self.rows) + ENOUGH  # what an open event keeps here is not asked for at each look
         return taken  # type: ignore[return-value]

@@ -123,7 +123,7 @@ class NativeRegisterFile(RegisterFile):
         words = [int.from_bytes(word, sys.byteorder) for word in self._owned.values()]
         blank = (ctypes.c_uint64 * groups)()
         for line in range(size // _LINE):
-            if not any(self._base[line * _LINE : (line + 1) * _LINE]):
+            if self._base[line * _LINE : (line + 1) * _LINE] == bytes(_LINE):
                 blank[line // _GROUP] |= 1 << line % _GROUP
         self._bank = _Bank(
             uc=self._handle, save=_SAVE, restore=_RESTORE, context=start, data=data,

@@ -14,6 +14,8 @@
 #include <Python.h>
 #include <structmember.h>
 
+int mmscope_keep_stacks(void); /* _stacks.c */
+
 enum { ASKED, COPIES, LINE_SLOTS };
 enum {
     BUSY, CLOCK, CURRENT, END, EXCHANGE_LOAD, HORIZON, NOISE, RQ, RQS, TIMER_DUE, TP, TRANSFER, TRANSFER_HOLD,
@@ -380,84 +382,6 @@ static PyObject *next_turn(PyObject *sched, PyObject *unused)
     return Py_NewRef(task);
 }
 
-/* Memory for the stacks of threads that wait, which greenlet puts aside at each switch: 1,500 bytes from PyMem_Malloc,
- * which has blocks of its own up to 512 bytes only, and hands on what is larger to the C library, which is fast up to
- * 1,032. Cachegrind counts 1,400 instructions and 170 misses less a fault with 64 CPUs. */
-enum { LEAST = 513, BLOCK = 2048, BLOCKS = 512 };
-static char *blocks;
-static void *free_blocks; /* each begins with the address of the next one */
-static PyMemAllocatorEx others;
-
-static int is_block(void *memory)
-{
-    return (uintptr_t)memory - (uintptr_t)blocks < (uintptr_t)BLOCK * BLOCKS;
-}
-
-static void *block_malloc(void *context, size_t size)
-{
-    void **block = free_blocks;
-
-    (void)context;
-    if (size < LEAST || size > BLOCK || block == NULL)
-        return others.malloc(others.ctx, size);
-    free_blocks = *block;
-    return block;
-}
-
-static void *block_calloc(void *context, size_t count, size_t size)
-{
-    (void)context;
-    return others.calloc(others.ctx, count, size);
-}
-
-static void block_free(void *context, void *memory)
-{
-    (void)context;
-    if (!is_block(memory)) {
-        others.free(others.ctx, memory);
-    } else {
-        *(void **)memory = free_blocks;
-        free_blocks = memory;
-    }
-}
-
-static void *block_realloc(void *context, void *memory, size_t size)
-{
-    void *larger;
-
-    if (memory == NULL)
-        return block_malloc(context, size);
-    if (!is_block(memory))
-        return others.realloc(others.ctx, memory, size);
-    if (size <= BLOCK)
-        return memory;
-    larger = others.malloc(others.ctx, size);
-    if (larger != NULL) {
-        memcpy(larger, memory, BLOCK);
-        block_free(context, memory);
-    }
-    return larger;
-}
-
-static int keep_blocks(void)
-{
-    PyMemAllocatorEx mine = {NULL, block_malloc, block_calloc, block_realloc, block_free};
-    int i;
-
-    if (blocks != NULL)
-        return 0;
-    blocks = PyMem_RawMalloc((size_t)BLOCK * BLOCKS);
-    if (blocks == NULL)
-        return -1;
-    for (i = BLOCKS - 1; i >= 0; i--) {
-        *(void **)(blocks + (size_t)BLOCK * i) = free_blocks;
-        free_blocks = blocks + (size_t)BLOCK * i;
-    }
-    PyMem_GetAllocator(PYMEM_DOMAIN_MEM, &others);
-    PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &mine);
-    return 0;
-}
-
 /* Functions of greenlet's C interface (greenlet.h); its `switch` as a method of Python takes half as long again. */
 enum { GREENLET_TYPE, GREENLET_SWITCH = 6, GREENLET_ACTIVE = 10 };
 
@@ -546,16 +470,22 @@ static int is_past_horizon(PyObject *sched)
     return get(sched, sched_at[CLOCK]) > get_moment(sched, sched_at[HORIZON]);
 }
 
+/* It is the CPU's turn to use a line: let others go first where it is past the horizon. 0 or -1. */
+static int take_turn(PyObject *sched, PyObject *line, long long ahead)
+{
+    return !is_line(line) || (is_past_horizon(sched) && sync_to(sched, line, ahead)) ? -1 : 0;
+}
+
 static PyObject *sched_write_line(PyObject *sched, PyObject *line)
 {
-    if (!is_line(line) || (is_past_horizon(sched) && sync_to(sched, line, run_ahead)))
+    if (take_turn(sched, line, run_ahead))
         return NULL;
     return write_line(line, sched);
 }
 
 static PyObject *claim_line(PyObject *sched, PyObject *line)
 {
-    if (!is_line(line) || (is_past_horizon(sched) && sync_to(sched, line, lookahead)))
+    if (take_turn(sched, line, lookahead))
         return NULL;
     if (is_own(sched, line))
         Py_RETURN_NONE;
@@ -582,8 +512,7 @@ static PyObject *charge_for(PyObject *sched, PyObject *const *args, Py_ssize_t c
         PyErr_SetString(PyExc_TypeError, "charge_for takes how long it is worked, and the line that is used then");
         return NULL;
     }
-    if (!is_line(args[1]) || drop(charge(sched, args[0]))
-        || (is_past_horizon(sched) && sync_to(sched, args[1], run_ahead)))
+    if (drop(charge(sched, args[0])) || take_turn(sched, args[1], run_ahead))
         return NULL;
     Py_RETURN_NONE;
 }
@@ -901,7 +830,7 @@ static PyObject *adopt(PyObject *module, PyObject *args)
     name_slowly = PyUnicode_InternFromString("_step_back_slowly");
     name_slowpath = PyUnicode_InternFromString("_lock_slowpath");
     greenlet_api = PyCapsule_Import("greenlet._C_API", 0);
-    if (name_slowly == NULL || name_slowpath == NULL || greenlet_api == NULL || keep_blocks())
+    if (name_slowly == NULL || name_slowpath == NULL || greenlet_api == NULL || mmscope_keep_stacks())
         return NULL;
     for (i = 0; i < CLASSES && classes[i].methods != NULL; i++) {
         base = PyTuple_GetItem(derived, i);

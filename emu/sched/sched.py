@@ -134,18 +134,6 @@ class Sched:
         """The running CPU works for `ns`, or for longer where the other thread of its core is busy too."""
         self.clock += ns * self.rq.rate // 100
 
-    def charge_for(self, ns: int, line: CacheLine) -> None:
-        """As `charge`, for work at the end of which `line` is used: when it is this CPU's turn to."""
-        self.charge(ns)
-        if self.clock > self.horizon:
-            self.sync_for(line)
-
-    def read_and_charge(self, line: CacheLine | None, ns: int) -> None:
-        """As `read_line` and `charge`, for work that begins with something that is in `line`, if it is in one."""
-        if line is not None:
-            self.read_line(line)
-        self.charge(ns)
-
     def enter_guest(self, guest: _Counter) -> None:
         """Guest code is about to run: until `leave_guest` the clock goes on with what `guest` counts."""
         rq = self.rq
@@ -242,6 +230,18 @@ class Sched:
         if self.clock > self.horizon:
             self.sync_for(line)
         line.read(self)
+
+    def charge_for(self, ns: int, line: CacheLine) -> None:
+        """As `charge`, for work at the end of which `line` is used: when it is this CPU's turn to."""
+        self.charge(ns)
+        if self.clock > self.horizon:
+            self.sync_for(line)
+
+    def read_and_charge(self, line: CacheLine | None, ns: int) -> None:
+        """As `read_line` and `charge`, for work that begins with something that is in `line`, if it is in one."""
+        if line is not None:
+            self.read_line(line)
+        self.charge(ns)
 
     def _step_back(self) -> None:
         # Not _dispatch for the common case: two of these a fault where many CPUs fault.

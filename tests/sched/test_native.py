@@ -257,6 +257,11 @@ def test_an_extension_of_other_sources_is_left_alone(
     assert told.count("\n") == 1 and "does not fit the sources" in told
 
 
+def test_stacks_that_are_put_aside_have_blocks_of_one_size() -> None:
+    addresses = [held.buffer_info()[0] for held in [array("B", bytes(600)) for _ in range(5)]]
+    assert all((address - addresses[0]) % 2048 == 0 for address in addresses) and len(set(addresses)) == 5
+
+
 def test_memory_for_stacks_that_were_put_aside() -> None:
     """More blocks than there are, and some that become larger and smaller: each keeps what is in it."""
     arrays = [array("B", bytes([number & 255]) * (500 + number * 3)) for number in range(900)]

@@ -15,7 +15,7 @@ from emu.trace.follow import Follower, TraceDamage
 from emu.trace.live import LiveSender, decode_tail, encode_tail
 from emu.trace.reader import Trace
 from emu.trace.recorder import BATCH, Recorder
-from emu.tracepoint import Kind, Tracepoints
+from emu.tracepoint import ENOUGH, Kind, Tracepoints
 from tests.trace.synthetic import METADATA, batch, row, write
 
 
@@ -137,6 +137,16 @@ def test_watching_leaves_the_trace_as_it_is_and_shows_what_waits(tmp_path: Path)
         os.close(theirs.detach())
     write(tmp_path / "plain", everything)
     assert (tmp_path / "watched").read_bytes() == (tmp_path / "plain").read_bytes()
+
+
+def test_rows_behind_an_open_event_are_asked_for_when_as_many_have_come_again() -> None:
+    tp = Tracepoints()
+    number = tp.reserve()
+    tp.rows += rows(1, 600)
+    assert len(tp.rows) > tp.enough and tp.drain() == []
+    assert len(tp.rows) == 601 and tp.enough == 601 + ENOUGH
+    tp.fill(number, rows(0, 1)[0])
+    assert tp.drain() == rows(0, 601) and tp.enough == ENOUGH
 
 
 def test_a_signal_may_drain_while_events_are_open(tmp_path: Path) -> None:

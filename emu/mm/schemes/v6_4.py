@@ -125,10 +125,7 @@ class Scheme(LockingScheme):
 
     def _vma_start_read(self, vma: vm_area_struct) -> bool:
         if self.smp:
-            sched = self.sched
-            sched.charge(self.lookup_ns)
-            if sched.clock > sched.horizon:
-                sched.sync_for(vma.vm_lock.line)
+            self.sched.charge_for(self.lookup_ns, vma.vm_lock.line)
         if vma.vm_lock_seq == vma.vm_mm.mm_lock_seq:
             return False
         if not vma.vm_lock.down_read_trylock():
