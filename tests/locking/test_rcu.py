@@ -59,6 +59,38 @@ def test_a_cpu_that_switched_or_idles_is_not_waited_for() -> None:
     assert box.run() == ["freed", "woken"]
 
 
+def test_batches_go_on_while_a_grace_period_waits_for_others() -> None:
+    """A CPU that has reported still calls what may be called."""
+    box = Threads(2)
+    rcu = Rcu(box.sched)
+    called: list[int] = []
+
+    def reader() -> None:
+        for moment in (10, 50, 70):
+            box.at(moment * US)
+            rcu.quiescent()
+        box.at(500 * US)  # in a section until then
+        rcu.quiescent()
+
+    def updater() -> None:
+        box.at(30 * US)
+        for number in range(1 + 4 * BLIMIT):
+            rcu.call_rcu(lambda number=number: called.append(number))  # type: ignore[misc]
+        for moment in (40, 60, 65, 80):
+            box.at(moment * US)
+            rcu.quiescent()
+        assert len(called) == 1 + 2 * BLIMIT
+        rcu.call_rcu(lambda: box.note("freed"))  # a grace period begins, which waits for the reader
+        for count in (3, 4):
+            rcu.quiescent()
+            assert called == list(range(1 + count * BLIMIT))
+        box.note("all called")
+
+    box.start(reader)
+    box.start(updater)
+    assert box.run() == ["all called", "freed"]
+
+
 def test_what_comes_during_a_grace_period_waits_for_the_next() -> None:
     box = Threads(2)
     rcu = Rcu(box.sched)
