@@ -330,13 +330,13 @@ TAIL = """## Where it misses, and what may be missing
 - **mmap_lock itself** misses the column that it is calibrated on by 10 per cent on average: it falls with many threads,
   where the published one rises, and one number cannot give the slope between 4 and 12 threads and the level at 128.
   Tried in this simulator: a request travels to where the line is, the turn is given when the line comes free, and who
-  asked in its socket is there before who asked in the other one. With 125 per cent the column then has an error of 5 per
-  cent (4.9 M/s at 12 threads, 6.9 at 128; published: 5.0 and 6.5), and a VMA for each thread is 1.5 times too fast at
-  21 and 30 threads instead of 2. But both VMA locks then lose at all numbers of threads, `rfc` 24 to 32 per cent and
-  `6.4` 6 to 15, and on Skylake mmap_lock rises from 4.2 M/s at 12 threads to 6.3 at 110, where the published one falls
-  from 4.7 to 3.7. So it is not what these processors do, or not all of it, and requests are served in the order in
-  which they are made. The model spreads threads over the sockets at once, by the rule of fork balancing; the real
-  balancer may keep some together for longer.
+  asked in its socket is there before who asked in the other one. With 125 per cent the column then has an error of 5
+  per cent (4.9 M/s at 12 threads, 6.9 at 128; published: 5.0 and 6.5), and a VMA for each thread is 1.5 times too
+  fast at 21 and 30 threads instead of 2. But both VMA locks then lose at all numbers of threads, `rfc` 24 to 32 per
+  cent and `6.4` 6 to 15, and on Skylake mmap_lock rises from 4.2 M/s at 12 threads to 6.3 at 110, where the published
+  one falls from 4.7 to 3.7. So it is not what these processors do, or not all of it, and requests are served in the
+  order in which they are made. The model spreads threads over the sockets at once, by the rule of fork balancing; the
+  real balancer may keep some together for longer.
 - **Turbo**: the clock is the same however many cores are busy. Real ones lose 10 to 20 per cent from one to all cores,
   and the clock of the mesh changes with the load.
 - **Periodic work** (NUMA balancing, kswapd, statistics of the memory controller) is not there.
