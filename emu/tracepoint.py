@@ -244,6 +244,11 @@ class Tracepoints:
         self.rows[number - self.first] = row
         del self.open[number]
 
+    def end(self) -> None:
+        """The run is over: an event that is still open has no outcome, and leaves no row."""
+        self.rows[:] = [row for row in self.rows if row is not None]
+        self.open.clear()
+
     def drain(self) -> list[Row]:
         """Take all rows before the first event that is still open."""
         count = next(iter(self.open)) - self.first if self.open else len(self.rows)

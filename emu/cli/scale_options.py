@@ -74,7 +74,10 @@ def add_scale_options(
     add("--env", action="append", default=[], type=variable, metavar="NAME=VALUE", help="a variable for the guest")
     add("--writable", action="append", default=[], metavar="DIR", help="let the guest write below this directory")
     add("--seed", type=int, default=0, metavar="N", help="perturb the scheduling (default: 0, do not)")
-    add("--timeout", type=seconds, metavar="SECONDS", help="end a run after this much virtual time")
+    add(
+        "--timeout", type=seconds, metavar="SECONDS",
+        help="end a run after this much virtual time; its figures are those of what it did until then",
+    )  # fmt: skip
     add("--cpu", metavar="MODEL", help="the CPU's model, as of run --cpu")
     add("--check", action="store_true", help="look at locks and invariants at every step, as run --check (slow)")
     add("--pure", action="store_true", help="do without the C extension (slower, the same figures)")

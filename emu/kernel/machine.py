@@ -620,7 +620,7 @@ class Machine:
             "syscalls": self.syscall_count,
             "context_switches": sum(rq.nr_switches for rq in self.sched.rqs),
             "retired": sum(cpu.engine.retired() for cpu in self._all_engines()),
-            "virtual_ns": max(rq.clock for rq in self.sched.rqs),
+            "virtual_ns": self.sched.elapsed(),
             **memory.vm_events(),
         }
 

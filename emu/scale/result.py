@@ -60,6 +60,7 @@ class Result:
     messages: list[str] = field(default_factory=list)
     operations: int = 0  # as the program told; 0: it did not
     operations_ns: int = 0  # in which it did them
+    timed_out: bool = False  # all of this is what was done until the job's timeout
     problem: str = ""  # why there is no result
 
     def to_json(self) -> str:

@@ -75,7 +75,7 @@ class Sweep:
         if result.problem:
             return result
         result.read_output(text)
-        if result.status:
+        if result.status and not result.timed_out:
             said = [*result.messages, *text.strip().splitlines()[-1:]]
             how = f"killed by signal {-result.status}" if result.status < 0 else f"exit status {result.status}"
             result.problem = ": ".join([how, *said[:1]])

@@ -29,6 +29,7 @@ class Account:
         self.tp = tp
         self.paths = [0] * len(Path)
         self.waits: dict[str, int] = {}
+        self._waiting: dict[tuple[int, str], int] = {}  # since when, by tid and lock
 
     def drain(self) -> None:
         """Take all finished rows."""
@@ -37,9 +38,19 @@ class Account:
             kind = row[4]
             if kind in _FAULTS:
                 paths[row[11]] += 1
+            elif kind == Kind.CONTENTION_BEGIN:
+                self._waiting[row[3], row[17] or "?"] = row[0]
             elif kind == Kind.CONTENTION_END:
                 name = row[17] or "?"
+                self._waiting.pop((row[3], name), None)
                 waits[name] = waits.get(name, 0) + row[14]
+
+    def end(self, now: int) -> None:
+        """The run is over, at `now` (virtual ns): who still waits has waited until then."""
+        self.tp.end()
+        self.drain()
+        for (_, name), begun in self._waiting.items():
+            self.waits[name] = self.waits.get(name, 0) + max(0, now - begun)
 
 
 def run(job: Job) -> Result:
@@ -66,8 +77,9 @@ def run(job: Job) -> Result:
     gc.freeze()
     gc.disable()
     result = Result(status=machine.run())
-    account.drain()
+    result.timed_out = machine.sched.timed_out
     result.ns = machine.stats()["virtual_ns"]
+    account.end(result.ns)
     result.faults = sum(account.paths)
     result.paths = {path.name.lower(): count for path, count in zip(Path, account.paths) if count}
     result.waits = account.waits

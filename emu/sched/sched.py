@@ -126,6 +126,10 @@ class Sched:
         """The clock of the running CPU in ns, guest code of the present run included."""
         return self.clock + (self.guest.retired >> 2) - self.mark
 
+    def elapsed(self) -> int:
+        """How long the machine has run, in ns, by the CPU that has come farthest."""
+        return self.end if self.timed_out else max(self.clock, *(rq.clock for rq in self.rqs))
+
     def in_turn(self) -> bool:
         """Has no other CPU an earlier clock: what guest code reads now, no other CPU can be before."""
         return self.now() <= self.horizon

@@ -156,6 +156,7 @@ class Recorder:
     def close(self) -> None:
         """Write what is left and the end mark."""
         if self._tp is not None:
+            self._tp.end()
             self._take(1)
         self._busy = True
         if self._writer is not None and self._encoder is not None and self._encoder.pending:

@@ -42,6 +42,15 @@ def test_counters_are_those_that_the_scheme_has(locking: str) -> None:
         assert counters == {"vma_lock_success", "vma_lock_abort", "vma_lock_retry", "vma_lock_miss"}
 
 
+@pytest.mark.parametrize("cpus", ["1", "4"])
+def test_stat_of_a_run_that_is_cut_is_of_the_time_until_then(cpus: str) -> None:
+    ran = mmscope(
+        "stat", "--cpus", cpus, "--timeout", "0.002", guest("page_fault1"), "threads", "2", "1000000", timeout=60
+    )
+    assert ran.status == 124
+    assert "0.002000000 seconds virtual time" in ran.err
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [

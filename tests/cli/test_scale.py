@@ -81,6 +81,20 @@ def test_a_guest_that_hangs_is_told_and_the_others_are_shown() -> None:
     assert "deadlock" in ran.err
 
 
+def test_a_program_without_an_end_is_measured_for_as_long_as_is_asked(tmp_path: Path) -> None:
+    ran = mmscope(
+        "scale", "--cpus", "1,2", "--locking", "mmap_lock", "--timeout", "0.002", "--csv", tmp_path / "out.csv",
+        guest("page_fault1"), "threads", "2", "1000000",
+    )  # fmt: skip
+    assert ran.status == 0
+    assert ran.err == (
+        "mmscope: all runs ended after 0.002 s of virtual time: their figures are of what was done by then\n"
+    )
+    one, two = rows(tmp_path / "out.csv")
+    assert int(one["faults"]) > 1000 and int(two["faults"]) > 1.5 * int(one["faults"])
+    assert not one["problem"] and "faults/s" in ran.out.decode()
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interruption_keeps_what_is_done(number: signal.Signals, status: int, tmp_path: Path) -> None:
     figures = tmp_path / "out.csv"

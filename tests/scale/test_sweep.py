@@ -12,6 +12,9 @@ import pytest
 
 from emu.scale.result import Job, Result
 from emu.scale.sweep import Sweep
+from emu.scale.worker import Account
+from emu.tracepoint import Kind, Tracepoints
+from tests.trace.rows import event
 
 # Does what its first guest argument says; the number of CPUs is the second one.
 WORKER = """
@@ -25,6 +28,8 @@ if what == "count":
 elif what == "status":
     print("it said this\\nand that")
     result = Result(status=3)
+elif what == "timeout":
+    result = Result(status=124, ns=2000, timed_out=True)
 elif what == "signal":
     result = Result(status=-11)
 elif what == "refused":
@@ -101,6 +106,21 @@ def test_an_interruption_ends_all_processes(worker: list[str], tmp_path: Path) -
         if text := path.read_text():
             with pytest.raises(ProcessLookupError):
                 os.kill(int(text), 0)
+
+
+def test_a_run_that_its_timeout_ends_has_figures(worker: list[str]) -> None:
+    assert Sweep(worker).run_one(job("timeout")).problem == ""
+
+
+def test_a_task_that_still_waits_at_the_end_has_waited_until_then() -> None:
+    tp = Tracepoints()
+    account = Account(tp)
+    tp.rows.append(event(Kind.CONTENTION_BEGIN, 100, tid=1001, text="mmap_lock"))
+    tp.rows.append(event(Kind.CONTENTION_BEGIN, 150, tid=1002, text="mmap_lock"))
+    tp.reserve()
+    tp.rows.append(event(Kind.CONTENTION_END, 170, tid=1002, text="mmap_lock", wait=20))
+    account.end(300)
+    assert account.waits == {"mmap_lock": 220}
 
 
 def test_what_will_it_scale_prints_is_a_rate() -> None:
