@@ -44,7 +44,7 @@ QEMU = {
     "powerpc": "qemu-ppc",
 }
 TIMES = 3
-ROUNDS = 7  # where two differences are divided, each of which a busy host can spoil
+ROUNDS = 11  # where two differences are divided, each of which a busy host can spoil
 COMPUTE_ROUNDS = "40000"
 MEMORY_ROUNDS = "20000"
 TOUCH_MIB = 256
