@@ -698,9 +698,9 @@ def zap_pte_range(
     else:
         keys = [k for k in range(first_key, last_key + 1) if k in leaf]
     gathered: list[page] = []
-    cleared = 0
-    entries, swap_bytes, rss, mem_map = table.entries, table.swap_bytes, mm.rss, memory.mem_map
-    present, special, pfn_mask = format.pte_present, format.pte_special, format.pfn_mask
+    anon = specials = 0
+    entries, swap_bytes, mem_map = table.entries, table.swap_bytes, memory.mem_map
+    present_bits, special_bits, pfn_mask = format.present_bits, format.special_bits, format.pfn_mask
     for key in keys:
         low = max(start, key << shift)
         high = min(end, (key << shift) + span)
@@ -718,36 +718,35 @@ def zap_pte_range(
             if not bits:
                 continue
             pte = table.get(slot) if swap_bytes else bits
-            if not present(pte):
+            if not pte & present_bits:
                 if drop_markers:
                     entries[slot] = 0
                 continue
-            if special(pte):
+            if pte & special_bits:
                 entries[slot] = 0
-                cleared += 1
+                specials += 1
                 continue
             target = mem_map[(pte & pfn_mask) >> PAGE_SHIFT]
             assert target is not None and target._mapcount > 0, f"entry {pte:#x} maps a page that is not mapped"
             if target.mapping.__class__ is anon_vma:
                 if not even_cows:
                     continue
-                counter = MM_ANONPAGES
+                anon += 1
             else:
-                counter = mm_counter(target)
+                mm.rss[mm_counter(target)] -= 1
                 if format.pte_dirty(pte):
                     folio_mark_dirty(target)
             entries[slot] = 0
-            cleared += 1
             target._mapcount -= 1
-            rss[counter] -= 1
             gathered.append(target)
         if ptl is not None:
             ptl.unlock()
+    mm.rss[MM_ANONPAGES] -= anon
+    cleared = len(gathered) + specials
     if cleared:
         flush_tlb_mm(mm, cleared)
     freed = memory.allocator.freed
-    for target in gathered:
-        memory.put_page(target)
+    memory.put_pages(gathered)
     if cleared:
         memory.costs.zapped(cleared, memory.allocator.freed - freed)
 

@@ -99,3 +99,23 @@ class PageAllocator:
         if self._ram.code_map[old.pfn]:
             self._ram.code_written(old.pfn)
         self.free0.append(old.pfn)
+
+    def free_pages(self, pages: list[page]) -> None:
+        """As `free`, for each of them in turn (free_unref_folios)."""
+        ram, free0 = self._ram, self.free0
+        code_map = ram.code_map
+        single = 0
+        for old in pages:
+            if old.order:
+                self.free(old)
+                continue
+            assert old._refcount == 0 and old._mapcount == 0, f"frame {old.pfn:#x} freed while in use"
+            old.mapping = None
+            old.exclusive = old.dirty = old.uptodate = old.mlocked = old.lazyfree = False
+            pfn = old.pfn
+            if code_map[pfn]:
+                ram.code_written(pfn)
+            free0.append(pfn)
+            single += 1
+        self.allocated -= single
+        self.freed += single

@@ -29,6 +29,8 @@ class PageTableFormat(Protocol):
     bits: tuple[int, ...]  # number of index bits of each level, from the top: (9, 9, 9, 9)
     task_size: int
     pfn_mask: int  # bits of an entry that hold the frame's physical address
+    present_bits: int  # of which a present entry has one (pte_present)
+    special_bits: int  # likewise (pte_special)
     pkeys: int  # protection keys that there are: 1 where the CPU has none (arch_max_pkey)
     pkey_shift: int  # where a key stands in an entry
     # Protections by vm_flags & 15 (VM_READ|VM_WRITE|VM_EXEC|VM_SHARED), as in protection_map: present and accessed,

@@ -36,7 +36,6 @@ PAGE_SHARED = PAGE_SHARED_EXEC | PTE_UXN
 PAGE_NONE = _DEFAULT & ~PTE_VALID | PTE_PRESENT_INVALID | PTE_RDONLY | PTE_PXN | PTE_UXN
 
 _TABLE = 3 | PTE_AF | TABLE_PXN
-_VALID_OR_INVALID = PTE_VALID | PTE_PRESENT_INVALID
 _ATTRINDX_MASK = 7 << 2
 _GP = 1 << 50
 _MODIFY = PTE_USER | PTE_PXN | PTE_UXN | PTE_RDONLY | PTE_PRESENT_INVALID | PTE_VALID | PTE_WRITE | _GP | _ATTRINDX_MASK
@@ -55,6 +54,8 @@ class Arm64PageTableFormat:
     bits = (9, 9, 9, 9)
     task_size = TASK_SIZE
     pfn_mask = PFN_MASK
+    present_bits = PTE_VALID | PTE_PRESENT_INVALID
+    special_bits = PTE_SPECIAL
     # Index: VM_READ 1, VM_WRITE 2, VM_EXEC 4, VM_SHARED 8. Without Enhanced PAN, executable implies readable.
     protection_map = (
         PAGE_NONE, PAGE_READONLY, PAGE_READONLY, PAGE_READONLY,
@@ -70,7 +71,7 @@ class Arm64PageTableFormat:
         return entry & PFN_MASK
 
     def pte_present(self, pte: int) -> bool:
-        return pte & _VALID_OR_INVALID != 0
+        return pte & self.present_bits != 0
 
     def pte_write(self, pte: int) -> bool:
         return pte & PTE_WRITE != 0
@@ -82,7 +83,7 @@ class Arm64PageTableFormat:
         return pte & PTE_AF != 0
 
     def pte_special(self, pte: int) -> bool:
-        return pte & PTE_SPECIAL != 0
+        return pte & self.special_bits != 0
 
     def pte_mkwrite(self, pte: int) -> int:
         return (pte | PTE_WRITE) & ~PTE_RDONLY if pte & PTE_DIRTY else pte | PTE_WRITE

@@ -17,16 +17,16 @@ TASK_SIZE_32 = 0xB000_0000
 class _PteBits:
     """The operations that differ in nothing but the place of the bits."""
 
-    present_bit: int
+    present_bits: int
     read_bit: int
     write_bit: int
     dirty_bit: int
     accessed_bit: int
-    special_bit: int
+    special_bits: int
     kept_bits: int  # _PAGE_CHG_MASK: what pte_modify keeps
 
     def pte_present(self, pte: int) -> bool:
-        return pte & self.present_bit != 0
+        return pte & self.present_bits != 0
 
     def pte_write(self, pte: int) -> bool:
         return pte & self.write_bit != 0
@@ -38,7 +38,7 @@ class _PteBits:
         return pte & self.accessed_bit != 0
 
     def pte_special(self, pte: int) -> bool:
-        return pte & self.special_bit != 0
+        return pte & self.special_bits != 0
 
     def pte_mkwrite(self, pte: int) -> int:
         return pte | self.read_bit | self.write_bit
@@ -59,7 +59,7 @@ class _PteBits:
         return pte & ~self.accessed_bit
 
     def pte_mkspecial(self, pte: int) -> int:
-        return pte | self.special_bit
+        return pte | self.special_bits
 
     def pte_modify(self, pte: int, protection: int) -> int:
         return pte & self.kept_bits | protection & ~self.pfn_mask
@@ -93,8 +93,8 @@ class RadixFormat(_PteBits):
     pfn_mask = 0x01FF_FFFF_FFFF_F000
     # Index: VM_READ 1, VM_WRITE 2, VM_EXEC 4, VM_SHARED 8.
     protection_map = (_NONE, _R, _R, _R, _X, _RX, _RX, _RX, _NONE, _R, _RW, _RW, _X, _RX, _RWX, _RWX)
-    present_bit, read_bit, write_bit = _PAGE_PRESENT, _PAGE_READ, _PAGE_WRITE
-    dirty_bit, accessed_bit, special_bit = _PAGE_DIRTY, _PAGE_ACCESSED, _PAGE_SPECIAL
+    present_bits, read_bit, write_bit = _PAGE_PRESENT, _PAGE_READ, _PAGE_WRITE
+    dirty_bit, accessed_bit, special_bits = _PAGE_DIRTY, _PAGE_ACCESSED, _PAGE_SPECIAL
     kept_bits = pfn_mask | _PAGE_DIRTY | _PAGE_ACCESSED | _PAGE_SPECIAL | _PAGE_PTE
 
     def mk_table(self, paddr: int) -> int:
@@ -128,8 +128,8 @@ class Ppc32Format(_PteBits):
     protection_map = (
         _BASE32, _R32, _R32, _R32, _X32, _RX32, _RX32, _RX32, _BASE32, _R32, _RW32, _RW32, _X32, _RX32, _RWX32, _RWX32,
     )  # fmt: skip
-    present_bit, read_bit, write_bit = _P32_PRESENT, _P32_READ, _P32_WRITE
-    dirty_bit, accessed_bit, special_bit = _P32_DIRTY, _P32_ACCESSED, _P32_SPECIAL
+    present_bits, read_bit, write_bit = _P32_PRESENT, _P32_READ, _P32_WRITE
+    dirty_bit, accessed_bit, special_bits = _P32_DIRTY, _P32_ACCESSED, _P32_SPECIAL
     kept_bits = pfn_mask | _P32_DIRTY | _P32_ACCESSED | _P32_SPECIAL
 
     def mk_table(self, paddr: int) -> int:

@@ -16,7 +16,6 @@ PAGE_PKEY_SHIFT = 59  # of the four bits of the protection key
 PAGE_NX = 1 << 63
 PFN_MASK = 0x000F_FFFF_FFFF_F000
 
-_PRESENT_OR_PROTNONE = PAGE_PRESENT | PAGE_PROTNONE
 _CHG_MASK = PFN_MASK | PAGE_SPECIAL | PAGE_ACCESSED | PAGE_DIRTY
 _ALL = (1 << 64) - 1
 
@@ -42,6 +41,8 @@ class X86PageTableFormat:
     bits = (9, 9, 9, 9)
     task_size = 0x7FFF_FFFF_F000
     pfn_mask = PFN_MASK
+    present_bits = PAGE_PRESENT | PAGE_PROTNONE
+    special_bits = PAGE_SPECIAL
     # Index: VM_READ 1, VM_WRITE 2, VM_EXEC 4, VM_SHARED 8. A private writable page starts read-only (PAGE_COPY).
     protection_map = (
         _NONE, _READONLY, _READONLY, _READONLY,
@@ -57,7 +58,7 @@ class X86PageTableFormat:
         return entry & PFN_MASK
 
     def pte_present(self, pte: int) -> bool:
-        return pte & _PRESENT_OR_PROTNONE != 0
+        return pte & self.present_bits != 0
 
     def pte_write(self, pte: int) -> bool:
         return pte & PAGE_RW != 0
@@ -69,7 +70,7 @@ class X86PageTableFormat:
         return pte & PAGE_ACCESSED != 0
 
     def pte_special(self, pte: int) -> bool:
-        return pte & PAGE_SPECIAL != 0
+        return pte & self.special_bits != 0
 
     def pte_mkwrite(self, pte: int) -> int:
         return pte | PAGE_RW
