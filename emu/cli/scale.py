@@ -67,7 +67,7 @@ def scale(arguments: argparse.Namespace) -> int:
             problems.setdefault(result.problem, []).append(f"{locking} on {cpus} CPU{'s' if cpus > 1 else ''}")
     for problem, runs in problems.items():
         tell(f"{'all runs' if len(runs) == len(jobs) > 1 else ', '.join(runs)}: {printable(problem)}")
-    cut = [result for result in results.values() if result.timed_out and not result.problem]
+    cut = [result for result in results.values() if result.timed_out]
     if cut:
         which = "all runs" if len(cut) == len(jobs) else f"{len(cut)} of {len(jobs)} runs"
         ended = f"ended after {arguments.timeout / 1e9:g} s of virtual time"

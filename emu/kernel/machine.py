@@ -432,11 +432,7 @@ class Machine:
                 entry = task.entry
                 entry.deadline = until
                 engine.on_fault = entry.user_fault if until == INFINITY else entry.user_fault_before
-            budget = until - sched.clock << 2
-            if budget > SLICE:
-                budget = SLICE
-            elif budget < 4:
-                budget = 4
+            budget = max(4, min(SLICE, until - sched.clock << 2))
             sched.enter_guest(engine.counts)
             kind = cpu.run(budget)
             sched.leave_guest()

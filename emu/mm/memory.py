@@ -746,7 +746,7 @@ def zap_pte_range(
     if cleared:
         flush_tlb_mm(mm, cleared)
     freed = memory.allocator.freed
-    memory.put_pages(gathered)
+    memory.release_pages(gathered)
     if cleared:
         memory.costs.zapped(cleared, memory.allocator.freed - freed)
 

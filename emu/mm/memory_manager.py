@@ -85,14 +85,14 @@ class MemoryManager:
         if old._refcount == 0:
             self.allocator.free(old)
 
-    def put_pages(self, pages: list[page]) -> None:
-        """Drop a reference of each (folios_put_refs)."""
+    def release_pages(self, pages: list[page]) -> None:
+        """Drop a reference of each (release_pages)."""
         unused = []
         for old in pages:
             left = old._refcount = old._refcount - 1
             if not left:
                 unused.append(old)
-        self.allocator.free_pages(unused)
+        self.allocator.free_unref_folios(unused)
 
     def free_table(self, pfn: int, order: int) -> None:
         """Free a page table that nothing points to any more."""

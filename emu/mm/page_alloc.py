@@ -7,6 +7,8 @@ one is asked for. Frame 0 is never given out.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from emu.hw.ram import Ram
 from emu.mm.mm_types import page
 
@@ -86,36 +88,25 @@ class PageAllocator:
 
     def free(self, old: page) -> None:
         """Give back a page whose last reference is gone (free_unref_page)."""
-        assert old._refcount == 0 and old._mapcount == 0, f"frame {old.pfn:#x} freed while in use"
-        old.mapping = None
-        old.exclusive = old.dirty = old.uptodate = old.mlocked = old.lazyfree = False
-        order = old.order
-        self.allocated -= 1 << order
-        self.freed += 1 << order
-        if order:
-            old.order = 0
-            self._free.setdefault(order, []).append(old.pfn)
-            return
-        if self._ram.code_map[old.pfn]:
-            self._ram.code_written(old.pfn)
-        self.free0.append(old.pfn)
+        self.free_unref_folios((old,))
 
-    def free_pages(self, pages: list[page]) -> None:
-        """As `free`, for each of them in turn (free_unref_folios)."""
+    def free_unref_folios(self, pages: Iterable[page]) -> None:
+        """As `free`, for each of them in turn."""
         ram, free0 = self._ram, self.free0
         code_map = ram.code_map
-        single = 0
+        frames = 0
         for old in pages:
-            if old.order:
-                self.free(old)
-                continue
             assert old._refcount == 0 and old._mapcount == 0, f"frame {old.pfn:#x} freed while in use"
             old.mapping = None
             old.exclusive = old.dirty = old.uptodate = old.mlocked = old.lazyfree = False
-            pfn = old.pfn
+            pfn, order = old.pfn, old.order
+            frames += 1 << order
+            if order:
+                old.order = 0
+                self._free.setdefault(order, []).append(pfn)
+                continue
             if code_map[pfn]:
                 ram.code_written(pfn)
             free0.append(pfn)
-            single += 1
-        self.allocated -= single
-        self.freed += single
+        self.allocated -= frames
+        self.freed += frames

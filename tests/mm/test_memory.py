@@ -56,6 +56,15 @@ def box(request: pytest.FixtureRequest) -> Box:
     return make_box(request.param)
 
 
+def test_an_unmapping_of_nothing_but_the_zero_page_flushes_the_tlb(box: Box) -> None:
+    start = box.map(BASE, 0x4000, flags=FIXED)
+    assert box.touch(start, write=False) == 1
+    assert box.mm.served == Served.ZERO_PAGE
+    before = len(box.flushes)
+    assert ksys_munmap(box.mm, start, 0x4000) == 0
+    assert len(box.flushes) > before, "the page could still be read through the TLB"
+
+
 def test_read_then_write_of_anonymous_memory(box: Box) -> None:
     start = box.map(BASE, 0x4000, flags=FIXED)
     before = box.memory.allocator.allocated

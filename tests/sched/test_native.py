@@ -8,7 +8,6 @@ import subprocess
 import sys
 from array import array
 from heapq import heapify
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -26,8 +25,8 @@ from emu.sched.native import NativeBatches, NativePteLocks, NativeSched, NativeS
 from emu.sched.rq import CPU_BITS
 from emu.sched.sched import INFINITY, LOOKAHEAD, RUN_AHEAD, Sched
 from emu.tracepoint import Tracepoints
+from tests.guests import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 METHODS = ["write", "exchange", "exchange_and_store", "read", "prefetchw", "drain"]
 USES = st.tuples(st.sampled_from(METHODS), st.integers(0, 130), st.integers(0, 1000))
 
