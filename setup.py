@@ -9,16 +9,24 @@ setup(
         Extension(
             "emu.hw._native",
             ["emu/hw/_native.c", "emu/hw/_x86_insn.c", "emu/hw/_registers.c"],
-            depends=["emu/hw/_x86_insn.h"],
+            depends=["emu/hw/_engine.h", "emu/hw/_x86_insn.h"],
             extra_compile_args=["-O2"],
             optional=True,
         ),
-        Extension("emu.hw._call", ["emu/hw/_call.c"], extra_compile_args=["-O2"], optional=True),
+        Extension(
+            "emu.hw._call",
+            ["emu/hw/_call.c"],
+            depends=["emu/hw/_engine.h"],
+            extra_compile_args=["-O2"],
+            optional=True,
+        ),
         Extension(
             "emu.sched._native",
-            ["emu/sched/_native.c", "emu/sched/_stacks.c"],
+            ["emu/sched/_native.c", "emu/sched/_events.c", "emu/sched/_mm.c", "emu/sched/_stacks.c"],
+            depends=["emu/sched/_slots.h"],
             extra_compile_args=["-O2"],
             optional=True,
         ),
+        Extension("emu.trace._pack", ["emu/trace/_pack.c"], extra_compile_args=["-O2"], optional=True),
     ]
 )

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from archs.base import SigInfo
+from emu.mm.fault_event import FaultEvent
 from emu.mm.memory import handle_mm_fault
 from emu.mm.mm_types import FAULT_FLAG_SPECULATIVE, VM_FAULT_RETRY, mm_struct, vm_area_struct
-from emu.tracepoint import Kind, Path, Row
+from emu.tracepoint import Kind, Path
 
 FAULT_NS = 100_000  # more than any fault takes that does not sleep
 
@@ -29,6 +30,7 @@ class RecordedFaultEntry:
         self.scheme = mm.scheme
         self.vmstat = mm.memory.vmstat
         self.sched = mm.memory.sched
+        self.event = self.sched.kind_of(FaultEvent)(self.sched, mm.pgtable)
         self.entry_ns = mm.memory.costs.entry
         self.smp = mm.memory.costs.batches is not None
         self.deadline = 0
@@ -108,26 +110,11 @@ class RecordedFaultEntry:
         return served
 
     def _recorded(self, kind: int, address: int, syndrome: int, ip: int, function: str | None) -> bool:
-        tp = self.tp
-        sched = self.sched
-        if sched.guest.retired >> 2 != sched.mark:  # inside the engine
-            sched.leave_guest()
-        begin = sched.clock
-        number = tp.reserve()
-        stack = tp.callchain(ip) if tp.callchain is not None else ()
-        registers = tp.registers() if tp.registers is not None and ip else ()
-        waits = tp.current
-        waits.wait = waits.holder = 0
-        peek = self.mm.pgtable.peek
-        before = peek(address)
+        event = self.event
+        event.begin(address, ip)
         self.served = 0
-        sched.charge(self.entry_ns)
+        self.sched.charge(self.entry_ns)
         served = self.handle(address, syndrome, kind == _USER)
-        row: Row = (
-            begin, tp.cpu, tp.pid, tp.tid, kind, address, ip, syndrome, 0, self.flags, self.vma_id, self.path,
-            self.reason, self.served, waits.wait, waits.holder, self.result, function,
-            (before, peek(address), *registers),
-            sched.clock - begin, stack,
-        )  # fmt: skip
-        tp.fill(number, row)
+        event.end(kind, address, ip, syndrome, self.flags, self.vma_id, self.path, self.reason, self.served,
+                  self.result, function)  # fmt: skip
         return served

@@ -24,7 +24,7 @@ from enum import IntEnum
 from typing import Any
 
 from emu.hw.mmu import FETCH, READ, WRITE, PageTableFormat, walk
-from emu.hw.native import call, library
+from emu.hw.native import call, library, run
 from emu.hw.ram import Ram
 from emu.hw.registers import CONTEXT_HEADER, NativeRegisterFile, RegisterFile, address_of
 from emu.hw.x86_insn import TRAP_GP, instruction_bytes, is_canonical, modifies_memory, reaches_beyond_page
@@ -71,6 +71,7 @@ class Stop(IntEnum):
 STOP_BUDGET, STOP_FAULT, STOP_TRAP = Stop.BUDGET, Stop.FAULT, Stop.TRAP
 
 _BUDGET, _FAULT, _TRAP, _HALTED, _SPLIT_FETCH = range(5)  # what mmscope_run returns
+_Told = tuple[int, int, int | None, int, int]
 
 
 @dataclass(frozen=True)
@@ -471,6 +472,9 @@ class Engine:
         self._hooks: list[Any] = []
         self._add_hooks()
         self._watch = Watch(self, state) if model.uc_arch == UC_ARCH_X86 else None
+        self._enter: Callable[[int, int], _Told] = self._enter_by_call
+        if self.native and run is not None:
+            self._enter = functools.partial(run, _RUN, self._state_address, self._handle)
         self._pc_value = ctypes.c_uint64()
         self._reservation = _reservation_offset(model)
         self._reservation_size = 8 if model.pc_size == 8 else 4
@@ -676,29 +680,42 @@ class Engine:
 
     def run(self, pc: int, budget: int) -> Stop:
         """Run from `pc` to the end of the block in which `budget` bytes of code are used up, or to a fault or trap."""
-        state = self._state
         self.fault_refused = False
-        how = call(_RUN, self._state_address, self._handle, pc, budget) if self.native else self._run(pc, budget)
-        if how == _SPLIT_FETCH and self._pending is None:
-            how = self._run_to_split_fetch()
-        if self._pending is not None:
-            pending, self._pending = self._pending, None
-            raise pending
-        if how == _SPLIT_FETCH:
-            return self._step_to_split_fetch()
-        self.pc = state.pc
+        how, at, address, syndrome, access = self._enter(pc, budget)
+        if how == _SPLIT_FETCH or self._pending is not None:
+            if self._pending is None:
+                how = self._run_to_split_fetch()
+            if self._pending is not None:
+                pending, self._pending = self._pending, None
+                raise pending
+            if how == _SPLIT_FETCH:
+                return self._step_to_split_fetch()
+            how, at, address, syndrome, access = self._told(how)
+        self.pc = at
         if how == _FAULT:
-            self.fault_address = state.address if state.interposed else self._failed_address()
-            self.fault_syndrome = state.syndrome
-            self.fault_access = state.access
+            self.fault_address = self._failed_address() if address is None else address
+            self.fault_syndrome = syndrome
+            self.fault_access = access
             return STOP_FAULT
         if how == _TRAP:
-            self.trap_number = state.trap
+            self.trap_number = self._state.trap
             return STOP_TRAP
         if how == _HALTED:
-            self.error = state.error
+            self.error = self._state.error
             return Stop.HALTED
         return STOP_BUDGET
+
+    def _enter_by_call(self, pc: int, budget: int) -> _Told:
+        """mmscope_run or its twin."""
+        return self._told(
+            call(_RUN, self._state_address, self._handle, pc, budget) if self.native else self._run(pc, budget)
+        )
+
+    def _told(self, how: int) -> _Told:
+        """With what mmscope_run returned: where the run ended, and of a fault the address, None = not known here, the
+        syndrome and the access."""
+        state = self._state
+        return how, state.pc, state.address if state.interposed else None, state.syndrome, state.access
 
     def _run(self, pc: int, budget: int) -> int:
         """The twin of mmscope_run."""

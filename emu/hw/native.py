@@ -59,16 +59,21 @@ def _call(function: int, *words: int) -> int:
     return int(_function(function, len(words))(*words))
 
 
-def _find_call() -> Callable[..., int]:
+def _find_calls() -> Any:
     if wants_pure():
-        return _call
+        return None
     try:
         module = importlib.import_module("emu.hw._call")
     except ImportError:  # it was not built
-        return _call
-    found: Callable[..., int] = module.call
-    return found
+        return None
+    if getattr(module, "ENGINE_SIZE", 0) == SIZES["mmscope_engine_size"]:
+        return module
+    does_not_fit("emu.hw._call")
+    return None
 
 
-call = _find_call()
+_calls = _find_calls()
+call: Callable[..., int] = _call if _calls is None else _calls.call
 """`_call`, by the extension where that is there."""
+run: Callable[..., tuple[int, int, int | None, int, int]] | None = None if _calls is None else _calls.run
+"""mmscope_run, and what Engine._told says of how it went (run in _call.c); None where the extension is not there."""

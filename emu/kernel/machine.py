@@ -42,7 +42,7 @@ from emu.sched.cost import ICELAKE, Cost
 from emu.sched.entity import State
 from emu.sched.native import NativeSched
 from emu.sched.sched import INFINITY, Sched
-from emu.tracepoint import Kind, Tracepoints
+from emu.tracepoint import Kind
 
 ARCH_PACKAGES = {62: "archs.x86", 183: "archs.arm64", 21: "archs.powerpc", 20: "archs.powerpc"}  # by e_machine
 SLICE = 40_000_000  # bytes of code between two looks at the host's signals and at the recorder
@@ -80,9 +80,9 @@ class Machine:
         emu/mm/check.py), and raise a Violation where one does not hold; `cpu`: the CPU's model, one of Arch.models of
         the program's architecture."""
         self.ram = Ram(memory)
-        self.tp = Tracepoints()
         self.native = not pure and library is not None
         kind = CheckedSched if check else NativeSched if self.native else Sched
+        self.tp = kind.new_tracepoints()
         self.sched = kind(self.tp, cpus, seed, costs)
         self.sched.end = INFINITY if timeout is None else timeout
         self.sched.on_idle = self._idle

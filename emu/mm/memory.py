@@ -98,7 +98,7 @@ def handle_mm_fault(vma: vm_area_struct, address: int, flags: int) -> int:
         ret = sanitize_fault_flags(vma, flags)
         if ret:
             return ret
-    ret = handle_pte_fault(vm_fault(vma, address, flags))
+    ret = handle_pte_fault(memory.vm_fault(vma, address, flags))
     if ret & VM_FAULT_RETRY:
         if ret & VM_FAULT_UNLOCKED:
             ret &= ~VM_FAULT_UNLOCKED

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from emu.hw.ram import Ram
 from emu.locking.rcu import Rcu
 from emu.mm.fault_costs import FaultCosts
+from emu.mm.memory import vm_fault
 from emu.mm.mm_types import mm_struct, page, vm_area_struct
 from emu.mm.page_alloc import PageAllocator
 from emu.mm.pgtable import PageTable, PageTableFormat
 from emu.mm.schemes.scheme import LockingScheme
+from emu.mm.vma_tree import VmaTree
 from emu.mm.vmstat import new_vmstat
 from emu.sched.sched import Sched
 from emu.tracepoint import Tracepoints
@@ -50,8 +52,9 @@ class MemoryManager:
         self.mmap_lock_reads = self.mmap_lock_writes = 0  # takings by address spaces that are gone
         self.rcu = Rcu(self.sched)
         self.costs = FaultCosts(self.sched)
-        self.allocator = PageAllocator(ram)
+        self.allocator = self.sched.kind_of(PageAllocator)(ram, self.sched.kind_of(page))
         self.mem_map = self.allocator.mem_map
+        self.vm_fault = self.sched.kind_of(vm_fault)
         self.totalram = ram.npages
         scheme: type[LockingScheme] = importlib.import_module(SCHEMES[locking]).Scheme
         self.vmstat = new_vmstat(scheme.events)
@@ -119,6 +122,4 @@ class MemoryManager:
 
     def new_mm(self, format: PageTableFormat) -> mm_struct:
         """A new empty address space (mm_alloc). MemoryError when there is no frame for its top table."""
-        from emu.mm.vma_tree import VmaTree
-
-        return self.mm_type(self, self.table_type(format, self), self.scheme, VmaTree(self.sched))
+        return self.mm_type(self, self.table_type(format, self), self.scheme, self.sched.kind_of(VmaTree)(self.sched))

@@ -18,10 +18,11 @@ AHEAD = 64  # frames for which the host is asked for memory at once: 1 us a faul
 class PageAllocator:
     """Allocates page frames. `allocated` counts frames in use, and `mem_map[pfn]` is the page of each."""
 
-    __slots__ = ("_backed", "_free", "_next", "_ram", "allocated", "free0", "freed", "mem_map", "npages")
+    __slots__ = ("_backed", "_free", "_new_page", "_next", "_ram", "allocated", "free0", "freed", "mem_map", "npages")
 
-    def __init__(self, ram: Ram) -> None:
+    def __init__(self, ram: Ram, new_page: type[page] = page) -> None:
         self._ram = ram
+        self._new_page = new_page
         self.npages = ram.npages
         self.mem_map: list[page | None] = [None] * ram.npages
         self.free0: list[int] = []  # recycled single frames, last in first out
@@ -46,7 +47,7 @@ class PageAllocator:
             if pfn >= self._backed:
                 self._backed = self._ram.populate(pfn, AHEAD)
             self._next = pfn + 1
-            new = self.mem_map[pfn] = page(pfn)
+            new = self.mem_map[pfn] = self._new_page(pfn)
         new._refcount = 1
         self.allocated += 1
         return new
@@ -56,7 +57,7 @@ class PageAllocator:
             if self._free[order]:
                 first = self._free[order].pop()
                 for pfn in range(first + (1 << order) - 1, first - 1, -1):
-                    self.mem_map[pfn] = self.mem_map[pfn] or page(pfn)
+                    self.mem_map[pfn] = self.mem_map[pfn] or self._new_page(pfn)
                     self.free0.append(pfn)
                 return self.alloc_page(zero)
         return None
@@ -77,10 +78,10 @@ class PageAllocator:
             if first + size > self.npages:
                 return None
             for pfn in range(self._next, first):
-                self.mem_map[pfn] = page(pfn)
+                self.mem_map[pfn] = self._new_page(pfn)
                 self.free0.append(pfn)
             self._next = first + size
-        head = self.mem_map[first] = self.mem_map[first] or page(first)
+        head = self.mem_map[first] = self.mem_map[first] or self._new_page(first)
         head._refcount = 1
         head.order = order
         self.allocated += 1 << order

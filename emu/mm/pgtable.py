@@ -108,6 +108,11 @@ class PteLocks(dict[int, spinlock]):
 class PageTable:
     """The page tables of one address space."""
 
+    __slots__ = (
+        "_orders", "entries", "format", "leaf", "leaf_mask", "leaf_shift", "locks", "memory", "racy", "ram", "root",
+        "swap_bytes", "tables",
+    )  # fmt: skip
+
     def __init__(self, format: PageTableFormat, memory: MemoryManager) -> None:
         self.format = format
         self.memory = memory

@@ -10,137 +10,40 @@
  *
  * Figures: a fault with 64 CPUs executes 2,670 bytecodes of Python without this, and 1,740 with it.
  */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "_slots.h"
 #include <structmember.h>
 
-int mmscope_keep_stacks(void); /* _stacks.c */
-
 enum { ASKED, COPIES, LINE_SLOTS };
-enum {
-    BUSY, CLOCK, CURRENT, END, EXCHANGE_LOAD, HORIZON, NOISE, RQ, RQS, TIMER_DUE, TP, TRANSFER, TRANSFER_HOLD,
-    SCHED_SLOTS,
-};
-enum { RQ_CLOCK, RQ_CURR, RQ_ID, RQ_RATE, RQ_SLOTS };
-enum { TP_CPU, TP_CURRENT, TP_PID, TP_TID, TP_SLOTS };
 enum { SPIN_BEGUN_AT, SPIN_FREE_AT, SPIN_LINE, SPIN_OWNER, SPIN_QUEUE, SPIN_SCHED, SPIN_SLOTS };
 enum { SHARES_IN_STOCK, SHARES_SCHED, SHARES_SHARES, SHARES_SLOTS };
 enum { SHARE_MEMORY, SHARE_READY, SHARE_SLOTS };
 enum { MEMORY_FULL, MEMORY_PAGES, MEMORY_SLOTS };
 enum { VMA_LOCK_LINE, VMA_LOCK_READERS, VMA_LOCK_SCHED, VMA_LOCK_SLOTS };
 enum { PTE_LOCKS_LEAF_BITS, PTE_LOCKS_SLOTS };
-enum { TASK_GREENLET, TASK_PID, TASK_TGID, TASK_WAITS, TASK_SLOTS };
 
 static const char *const line_names[] = {"asked", "copies"};
 static const char *const sched_names[] = {
-    "_busy", "clock", "current", "end", "exchange_load", "horizon", "_noise", "rq", "rqs", "_timer_due", "tp",
-    "transfer", "transfer_hold",
+    "alone", "_busy", "clock", "current", "end", "exchange_load", "guest", "horizon", "mark", "_noise", "rq", "rqs",
+    "_timer_due", "tp", "transfer", "transfer_hold",
 };
-static const char *const rq_names[] = {"clock", "curr", "id", "rate"};
-static const char *const tp_names[] = {"cpu", "current", "pid", "tid"};
-static const char *const task_names[] = {"greenlet", "pid", "tgid", "waits"};
+static const char *const rq_names[] = {"clock", "curr", "id", "interrupted", "rate", "slice_end", "waiting"};
+static const char *const task_names[] = {"greenlet", "pid", "tgid", "utime", "waits"};
 static const char *const spin_names[] = {"begun_at", "free_at", "line", "owner", "queue", "sched"};
 static const char *const batches_names[] = {"_in_stock", "sched", "_shares"};
 static const char *const vma_lock_names[] = {"line", "readers", "sched"};
 static const char *const pte_locks_names[] = {"leaf_bits"};
 static const char *const share_names[] = {"memory", "ready"};
 static const char *const memory_names[] = {"full", "pages"};
+Py_ssize_t sched_at[SCHED_SLOTS], rq_at[RQ_SLOTS], tp_at[TP_SLOTS], task_at[TASK_SLOTS];
 static Py_ssize_t batches_at[SHARES_SLOTS], share_at[SHARE_SLOTS], memory_at[MEMORY_SLOTS],
-    vma_lock_at[VMA_LOCK_SLOTS], pte_locks_at[PTE_LOCKS_SLOTS];
-static Py_ssize_t line_at[LINE_SLOTS], sched_at[SCHED_SLOTS], rq_at[RQ_SLOTS], tp_at[TP_SLOTS],
-    task_at[TASK_SLOTS], spin_at[SPIN_SLOTS];
-static PyTypeObject *line_type, *sched_type, *rq_type, *tp_type, *task_type, *last_sched, *last_task;
+    vma_lock_at[VMA_LOCK_SLOTS], pte_locks_at[PTE_LOCKS_SLOTS], line_at[LINE_SLOTS], spin_at[SPIN_SLOTS];
+PyTypeObject *sched_type, *tp_type, *last_sched, *last_tp;
+static PyTypeObject *rq_type, *task_type, *last_task, *line_type, *spinlock_type, *share_type, *memory_type;
 static PyObject *write_in_python, *exchange_in_python, *turn_in_python, *charge_in_python, *read_in_python;
 static PyObject *unlock_in_python, *lock_in_python, *new_anon_in_python, *name_slowly, *name_slowpath;
+static PyObject *enter_in_python, *leave_in_python, *deadline_in_python;
 static void **greenlet_api;
-static PyTypeObject *spinlock_type, *share_type, *memory_type;
-static long long settle, run_ahead, lookahead, window_ns;
-
-/* Is an object of a class or of one that derives from it: `last` is the class of the last one that was. */
-static inline int is_a(PyObject *object, PyTypeObject *class, PyTypeObject **last)
-{
-    if (Py_TYPE(object) == *last)
-        return 1;
-    if (!PyObject_TypeCheck(object, class))
-        return 0;
-    Py_XDECREF((PyObject *)*last);
-    *last = (PyTypeObject *)Py_NewRef(Py_TYPE(object));
-    return 1;
-}
-
-static inline PyObject **slot(PyObject *object, Py_ssize_t at)
-{
-    return (PyObject **)((char *)object + at);
-}
-
-/* PyLong_AsLongLong, which is a call for each of some fifty numbers a fault. */
-static inline long long as_number(PyObject *number)
-{
-#if PY_VERSION_HEX < 0x030c0000 && PYLONG_BITS_IN_DIGIT == 30
-    const digit *digits = ((PyLongObject *)number)->ob_digit;
-
-    switch (Py_SIZE(number)) {
-    case 0:
-        return 0;
-    case 1:
-        return digits[0];
-    case 2:
-        return digits[0] | (long long)digits[1] << PyLong_SHIFT;
-    case 3:
-        if (digits[2] < 8)
-            return digits[0] | (long long)digits[1] << PyLong_SHIFT | (long long)digits[2] << 2 * PyLong_SHIFT;
-    }
-#endif
-    return PyLong_AsLongLong(number);
-}
-
-static inline long long get(PyObject *object, Py_ssize_t at)
-{
-    return as_number(*slot(object, at));
-}
-
-/* A moment in ns, which may be so late that it does not fit. */
-static inline long long get_moment(PyObject *object, Py_ssize_t at)
-{
-    PyObject *number = *slot(object, at);
-    long long moment = as_number(number);
-
-    if (moment == -1 && PyErr_Occurred()) {
-        PyErr_Clear();
-        return LLONG_MAX;
-    }
-    return moment;
-}
-
-/* A number that nothing else refers to can become another one of as many digits: twenty of these a fault. Has it. */
-static inline int becomes(PyObject *number, long long value)
-{
-#if PY_VERSION_HEX < 0x030c0000 && PYLONG_BITS_IN_DIGIT == 30
-    if (number != NULL && Py_REFCNT(number) == 1 && PyLong_CheckExact(number) && value > 0
-        && value < 1ll << 2 * PyLong_SHIFT && Py_SIZE(number) == 1 + (value >> PyLong_SHIFT > 0)) {
-        digit *digits = ((PyLongObject *)number)->ob_digit;
-        digits[0] = (digit)(value & PyLong_MASK);
-        if (value >> PyLong_SHIFT)
-            digits[1] = (digit)(value >> PyLong_SHIFT);
-        return 1;
-    }
-#endif
-    return 0;
-}
-
-/* -1: there is no memory for the number. */
-static int put(PyObject *object, Py_ssize_t at, long long value)
-{
-    PyObject *number;
-
-    if (becomes(*slot(object, at), value))
-        return 0;
-    number = PyLong_FromLongLong(value);
-    if (number == NULL)
-        return -1;
-    Py_SETREF(*slot(object, at), number);
-    return 0;
-}
+static long long settle, run_ahead, lookahead, window_ns, retired_at;
 
 /* What a CacheLine of this machine has in place of its slots, but for `copies`, which may be a large number. */
 struct line {
@@ -264,6 +167,8 @@ static PyObject *exchange_line(PyObject *line, PyObject *sched)
 /* Entries of the heap of the CPUs that wait: Rq.turn. */
 enum { CPU_BITS = 8 };
 
+static const long long NEVER = 1ll << 62; /* sched.INFINITY */
+
 static inline int before(PyObject *a, PyObject *b)
 {
 #if PY_VERSION_HEX < 0x030c0000
@@ -326,14 +231,6 @@ static int replace_first(PyObject *heap, long long turn)
     return 0;
 }
 
-static int set(PyObject *object, Py_ssize_t at, PyObject *value)
-{
-    if (value == NULL)
-        return -1;
-    Py_SETREF(*slot(object, at), value);
-    return 0;
-}
-
 static PyObject *next_turn(PyObject *sched, PyObject *unused)
 {
     PyObject *busy = *slot(sched, sched_at[BUSY]), *rqs = *slot(sched, sched_at[RQS]);
@@ -341,7 +238,7 @@ static PyObject *next_turn(PyObject *sched, PyObject *unused)
     long long clock = get_moment(sched, sched_at[CLOCK]), due, first, turn, next;
 
     (void)unused;
-    if (!PyList_Check(busy) || !PyList_Check(rqs) || !Py_IS_TYPE(rq, rq_type) || !Py_IS_TYPE(tp, tp_type)
+    if (!PyList_Check(busy) || !PyList_Check(rqs) || !Py_IS_TYPE(rq, rq_type) || !is_a(tp, tp_type, &last_tp)
         || PyObject_IsTrue(*slot(sched, sched_at[NOISE])) || clock >= LLONG_MAX >> CPU_BITS)
         return PyObject_CallOneArg(turn_in_python, sched);
     if (put(rq, rq_at[RQ_CLOCK], clock))
@@ -382,6 +279,80 @@ static PyObject *next_turn(PyObject *sched, PyObject *unused)
     return Py_NewRef(task);
 }
 
+/* Where an engine counts what its guest has retired (Sched.guest); NULL: that is no structure of C. */
+const uint64_t *counts_of(PyObject *guest)
+{
+    static PyObject *last;
+    static const uint64_t *counts;
+    Py_buffer view;
+
+    if (guest == last)
+        return counts;
+    if (!PyObject_CheckBuffer(guest) || PyObject_GetBuffer(guest, &view, PyBUF_SIMPLE)) {
+        PyErr_Clear();
+        return NULL;
+    }
+    if (view.len >= retired_at + (Py_ssize_t)sizeof *counts) {
+        counts = (const uint64_t *)((char *)view.buf + retired_at); /* it stays there as long as the object does */
+        Py_XSETREF(last, Py_NewRef(guest));
+    }
+    PyBuffer_Release(&view);
+    return guest == last ? counts : NULL;
+}
+
+static PyObject *enter_guest(PyObject *sched, PyObject *guest)
+{
+    const uint64_t *counts = counts_of(guest);
+    PyObject *rq = *slot(sched, sched_at[RQ]);
+
+    if (counts == NULL || get(rq, rq_at[RQ_INTERRUPTED]))
+        return PyObject_CallFunctionObjArgs(enter_in_python, sched, guest, NULL);
+    if (set(sched, sched_at[GUEST], Py_NewRef(guest)) || put(sched, sched_at[MARK], (long long)(*counts >> 2)))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyObject *leave_guest(PyObject *sched, PyObject *unused)
+{
+    const uint64_t *counts = counts_of(*slot(sched, sched_at[GUEST]));
+    PyObject *task = *slot(sched, sched_at[CURRENT]);
+    const long long mark = get(sched, sched_at[MARK]), clock = get_moment(sched, sched_at[CLOCK]);
+    long long ns;
+
+    (void)unused;
+    ns = counts == NULL ? -1 : (long long)(*counts >> 2) - mark;
+    if (ns < 0 || ns > LLONG_MAX >> 16 || clock > LLONG_MAX >> 1 || !is_a(task, task_type, &last_task))
+        return PyObject_CallOneArg(leave_in_python, sched);
+    ns = ns * get(*slot(sched, sched_at[RQ]), rq_at[RQ_RATE]) / 100;
+    if (put(sched, sched_at[MARK], (long long)(*counts >> 2)) || put(sched, sched_at[CLOCK], clock + ns)
+        || put(task, task_at[TASK_UTIME], get(task, task_at[TASK_UTIME]) + ns))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *user_deadline(PyObject *sched, PyObject *unused)
+{
+    PyObject *busy = *slot(sched, sched_at[BUSY]), *rq = *slot(sched, sched_at[RQ]);
+    const long long due = get_moment(sched, sched_at[TIMER_DUE]), waiting = get(rq, rq_at[RQ_WAITING]);
+    const int others = PyList_Check(busy) && PyList_GET_SIZE(busy) > 0;
+    long long until = others ? clock_of(PyList_GET_ITEM(busy, 0)) : NEVER;
+
+    (void)unused;
+    if (until > NEVER || (others && PyObject_IsTrue(*slot(sched, sched_at[NOISE]))))
+        return PyObject_CallOneArg(deadline_in_python, sched);
+    if (others)
+        until += lookahead;
+    if (until > get_moment(sched, sched_at[END]))
+        return PyObject_CallOneArg(deadline_in_python, sched);
+    if (due < until)
+        until = due;
+    if (waiting && get_moment(rq, rq_at[RQ_SLICE_END]) < until)
+        until = get_moment(rq, rq_at[RQ_SLICE_END]);
+    if (set(sched, sched_at[ALONE], PyBool_FromLong(!others && !waiting)))
+        return NULL;
+    return PyLong_FromLongLong(until);
+}
+
 /* Functions of greenlet's C interface (greenlet.h); its `switch` as a method of Python takes half as long again. */
 enum { GREENLET_TYPE, GREENLET_SWITCH = 6, GREENLET_ACTIVE = 10 };
 
@@ -416,13 +387,6 @@ static PyObject *step_back(PyObject *sched)
     result = PyObject_CallMethodOneArg(sched, name_slowly, task);
     Py_DECREF(task);
     return result;
-}
-
-/* The None that a method gives: 0, or -1 where it gave an exception. */
-static int drop(PyObject *result)
-{
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
 }
 
 static int is_line(PyObject *line)
@@ -686,6 +650,9 @@ static PyMethodDef sched_methods[] = {
     {"claim_line", claim_line, METH_O, "Sched.claim_line"},
     {"read_line", read_line, METH_O, "Sched.read_line"},
     {"charge", charge, METH_O, "Sched.charge"},
+    {"enter_guest", enter_guest, METH_O, "Sched.enter_guest"},
+    {"leave_guest", leave_guest, METH_NOARGS, "Sched.leave_guest"},
+    {"user_deadline", user_deadline, METH_NOARGS, "Sched.user_deadline"},
     {"charge_for", (PyCFunction)(void (*)(void))charge_for, METH_FASTCALL, "Sched.charge_for"},
     {"read_and_charge", (PyCFunction)(void (*)(void))read_and_charge, METH_FASTCALL, "Sched.read_and_charge"},
     {NULL, NULL, 0, NULL},
@@ -729,43 +696,33 @@ static int find(PyObject *type, const char *const *names, Py_ssize_t *at, int co
     return 0;
 }
 
-/* Classes in the order in which `adopt` gets them. The first ones have derived classes, which get methods in C. */
-enum {
-    A_SCHED, A_SPINLOCK, A_BATCHES, A_VMA_LOCK, PTE_LOCKS, A_SHARE, A_BANDWIDTH, A_LINE, AN_RQ, TRACEPOINTS, AN_ENTITY
+static struct adopted classes[] = {
+    {"Sched", sched_names, sched_at, SCHED_SLOTS, &sched_type, sched_methods},
+    {"spinlock", spin_names, spin_at, SPIN_SLOTS, NULL, spinlock_methods},
+    {"Batches", batches_names, batches_at, SHARES_SLOTS, NULL, batches_methods},
+    {"vma_lock", vma_lock_names, vma_lock_at, VMA_LOCK_SLOTS, NULL, vma_lock_methods},
+    {"PteLocks", pte_locks_names, pte_locks_at, PTE_LOCKS_SLOTS, NULL, pte_locks_methods},
+    {"Share", share_names, share_at, SHARE_SLOTS, &share_type, NULL},
+    {"Bandwidth", memory_names, memory_at, MEMORY_SLOTS, &memory_type, NULL},
+    {"CacheLine", line_names, line_at, LINE_SLOTS, NULL, NULL},
+    {"Rq", rq_names, rq_at, RQ_SLOTS, &rq_type, NULL},
+    {"SchedEntity", task_names, task_at, TASK_SLOTS, &task_type, NULL},
+    {NULL, NULL, NULL, 0, NULL, NULL},
 };
-static struct {
-    const char *const *names;
-    Py_ssize_t *at;
-    int slots;
-    PyTypeObject **type;
-    PyMethodDef *methods;
-} classes[] = {
-    {sched_names, sched_at, SCHED_SLOTS, &sched_type, sched_methods},
-    {spin_names, spin_at, SPIN_SLOTS, NULL, spinlock_methods},
-    {batches_names, batches_at, SHARES_SLOTS, NULL, batches_methods},
-    {vma_lock_names, vma_lock_at, VMA_LOCK_SLOTS, NULL, vma_lock_methods},
-    {pte_locks_names, pte_locks_at, PTE_LOCKS_SLOTS, NULL, pte_locks_methods},
-    {share_names, share_at, SHARE_SLOTS, &share_type, NULL},
-    {memory_names, memory_at, MEMORY_SLOTS, &memory_type, NULL},
-    {line_names, line_at, LINE_SLOTS, NULL, NULL},
-    {rq_names, rq_at, RQ_SLOTS, &rq_type, NULL},
-    {tp_names, tp_at, TP_SLOTS, &tp_type, NULL},
-    {task_names, task_at, TASK_SLOTS, &task_type, NULL},
+static struct passed_on passed_on[] = {
+    {&write_in_python, "CacheLine", "write"},
+    {&exchange_in_python, "CacheLine", "exchange"},
+    {&charge_in_python, "Sched", "charge"},
+    {&turn_in_python, "Sched", "_next_turn"},
+    {&read_in_python, "Sched", "read_line"},
+    {&enter_in_python, "Sched", "enter_guest"},
+    {&leave_in_python, "Sched", "leave_guest"},
+    {&deadline_in_python, "Sched", "user_deadline"},
+    {&unlock_in_python, "spinlock", "unlock"},
+    {&lock_in_python, "PteLocks", "lock"},
+    {&new_anon_in_python, "Batches", "new_anon"},
+    {NULL, NULL, NULL},
 };
-enum { CLASSES = sizeof classes / sizeof *classes };
-
-/* What the methods in C leave to those in Python. */
-static struct {
-    PyObject **method;
-    int class;
-    const char *name;
-} passed_on[] = {
-    {&write_in_python, A_LINE, "write"},    {&exchange_in_python, A_LINE, "exchange"},
-    {&charge_in_python, A_SCHED, "charge"}, {&turn_in_python, A_SCHED, "_next_turn"},
-    {&read_in_python, A_SCHED, "read_line"}, {&unlock_in_python, A_SPINLOCK, "unlock"},
-    {&lock_in_python, PTE_LOCKS, "lock"},   {&new_anon_in_python, A_BATCHES, "new_anon"},
-};
-enum { PASSED_ON = sizeof passed_on / sizeof *passed_on };
 
 static int add_methods(PyObject *type, PyMethodDef *method)
 {
@@ -802,29 +759,59 @@ static PyObject *new_line_type(PyTypeObject *base)
     return PyType_FromSpecWithBases(&spec, (PyObject *)base);
 }
 
-/* adopt(bases, derived, SETTLE, RUN_AHEAD, LOOKAHEAD, WINDOW): `bases` are the classes above; give those in `derived`,
- * which derive from the first of them and have no slots of their own, methods in C. Returns the class of cache lines.
- */
+/* Find the slots of classes, and the methods in Python that those in C leave something to: 0, or -1. */
+static int adopt_classes(const struct adopted *class, const struct passed_on *method, PyObject *bases)
+{
+    PyObject *found;
+
+    for (; class->name != NULL; class++) {
+        found = PyDict_GetItemString(bases, class->name);
+        if (found == NULL) {
+            PyErr_Format(PyExc_TypeError, "there is no class %s", class->name);
+            return -1;
+        }
+        if (find(found, class->names, class->at, class->slots))
+            return -1;
+        if (class->type != NULL)
+            Py_XSETREF(*class->type, (PyTypeObject *)Py_NewRef(found));
+    }
+    for (; method->method != NULL; method++) {
+        Py_XSETREF(*method->method, PyObject_GetAttrString(PyDict_GetItemString(bases, method->class), method->name));
+        if (*method->method == NULL)
+            return -1;
+    }
+    return 0;
+}
+
+/* Give the classes that are derived from them their methods in C: 0, or -1. */
+static int give_methods(const struct adopted *class, PyObject *derived)
+{
+    PyObject *found;
+
+    for (; class->name != NULL; class++) {
+        found = class->methods == NULL ? NULL : PyDict_GetItemString(derived, class->name);
+        if (found != NULL && add_methods(found, class->methods))
+            return -1;
+    }
+    return 0;
+}
+
+/* adopt(bases, derived, SETTLE, RUN_AHEAD, LOOKAHEAD, WINDOW, where an engine's `retired` is): `bases` are the classes
+ * above and those of the other files, by name; give those in `derived`, which derive from them and have no slots of
+ * their own, methods in C. Returns the class of cache lines. */
 static PyObject *adopt(PyObject *module, PyObject *args)
 {
-    PyObject *bases, *derived, *base;
-    int i;
+    static const struct adopted *const groups[] = {classes, event_classes, mm_classes};
+    static const struct passed_on *const methods[] = {passed_on, event_passed_on, mm_passed_on};
+    PyObject *bases, *derived, *found;
+    size_t i;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "O!O!LLLL", &PyTuple_Type, &bases, &PyTuple_Type, &derived, &settle, &run_ahead,
-                          &lookahead, &window_ns))
+    if (!PyArg_ParseTuple(args, "O!O!LLLLL", &PyDict_Type, &bases, &PyDict_Type, &derived, &settle, &run_ahead,
+                          &lookahead, &window_ns, &retired_at))
         return NULL;
-    for (i = 0; i < CLASSES; i++) {
-        base = PyTuple_GetItem(bases, i);
-        if (base == NULL || find(base, classes[i].names, classes[i].at, classes[i].slots))
-            return NULL;
-        if (classes[i].type != NULL)
-            Py_XSETREF(*classes[i].type, (PyTypeObject *)Py_NewRef(base));
-    }
-    for (i = 0; i < PASSED_ON; i++) {
-        base = PyTuple_GET_ITEM(bases, passed_on[i].class);
-        Py_XSETREF(*passed_on[i].method, PyObject_GetAttrString(base, passed_on[i].name));
-        if (*passed_on[i].method == NULL)
+    for (i = 0; i < sizeof groups / sizeof *groups; i++) {
+        if (adopt_classes(groups[i], methods[i], bases))
             return NULL;
     }
     name_slowly = PyUnicode_InternFromString("_step_back_slowly");
@@ -832,14 +819,18 @@ static PyObject *adopt(PyObject *module, PyObject *args)
     greenlet_api = PyCapsule_Import("greenlet._C_API", 0);
     if (name_slowly == NULL || name_slowpath == NULL || greenlet_api == NULL || mmscope_keep_stacks())
         return NULL;
-    for (i = 0; i < CLASSES && classes[i].methods != NULL; i++) {
-        base = PyTuple_GetItem(derived, i);
-        if (base == NULL || add_methods(base, classes[i].methods))
+    for (i = 0; i < sizeof groups / sizeof *groups; i++) {
+        if (give_methods(groups[i], derived))
             return NULL;
     }
-    spinlock_type = (PyTypeObject *)Py_NewRef(PyTuple_GET_ITEM(derived, A_SPINLOCK));
+    found = PyDict_GetItemString(derived, "spinlock");
+    if (found == NULL) {
+        PyErr_SetString(PyExc_TypeError, "there is no class that derives from spinlock");
+        return NULL;
+    }
+    spinlock_type = (PyTypeObject *)Py_NewRef(found);
     if (line_type == NULL)
-        line_type = (PyTypeObject *)new_line_type((PyTypeObject *)PyTuple_GET_ITEM(bases, A_LINE));
+        line_type = (PyTypeObject *)new_line_type((PyTypeObject *)PyDict_GetItemString(bases, "CacheLine"));
     return Py_XNewRef((PyObject *)line_type);
 }
 

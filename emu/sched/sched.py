@@ -66,11 +66,14 @@ class Sched:
         "_busy",
         "_noise",
         "_timer_due",
+        "alone",
         "clock",
         "current",
         "end",
         "exchange_load",
+        "guest",
         "horizon",
+        "mark",
         "rq",
         "rqs",
         "tp",
@@ -80,6 +83,7 @@ class Sched:
 
     replaced: dict[type, Any] = {}  # classes that this machine has others for (emu/locking/lockdep.py, native.py)
     new_line: type[CacheLine] = CacheLine
+    new_tracepoints: type[Tracepoints] = Tracepoints
 
     def __init__(self, tp: Tracepoints, cpus: int = 1, seed: int = 0, cost: Cost = ICELAKE) -> None:
         self.tp = tp

@@ -8,7 +8,9 @@ with their names. The schema's metadata holds, under `mmscope`, a JSON object th
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib
 import json
 import struct
 from array import array
@@ -20,6 +22,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from emu.hw.native import wants_pure
 from emu.tracepoint import FIELDS, Kind, Path, Reason, Row, Served
 
 FORMAT = 2
@@ -43,6 +46,12 @@ def _names(enum: type[IntEnum]) -> pa.Array:
 DICTIONARIES = {"kind": _names(Kind), "path": _names(Path), "reason": _names(Reason), "served": _names(Served)}
 _MASK = (1 << 64) - 1
 LISTS = ("args", "stack")
+_LAYOUT = "".join("t" if name == "text" else "l" if name in LISTS else _CODES[name] for name in FIELDS)
+
+_pack: Any = None  # appends rows to columns (_pack.c); None where it was not built
+if not wants_pure():
+    with contextlib.suppress(ImportError):
+        _pack = importlib.import_module("emu.trace._pack").pack
 
 
 def schema(metadata: dict[str, Any]) -> pa.Schema:
@@ -101,6 +110,14 @@ class Encoder:
 
     def add(self, rows: list[Row]) -> None:
         """Pack rows, which must not be none."""
+        if _pack is not None:
+            _pack(rows, _LAYOUT, self._columns, self.numbers, self._new_text)
+        else:
+            self._add(rows)
+        self.pending += len(rows)
+
+    def _add(self, rows: list[Row]) -> None:
+        """The twin of pack in _pack.c."""
         count = len(rows)
         for name, target, column in zip(FIELDS, self._columns, zip(*rows)):
             if name == "text":
@@ -113,7 +130,6 @@ class Encoder:
                 target[0] += struct.pack(
                     f"{count}{_CODES[name]}", *column
                 )  # 9 ns an item, where array.array takes 12 to 37
-        self.pending += count
 
     def take(self) -> pa.RecordBatch:
         """All rows that wait, one or more, as one batch."""
@@ -155,9 +171,14 @@ class Encoder:
         for text in dict.fromkeys(texts):
             if text not in numbers:
                 assert text is not None
-                numbers[text] = len(self.strings)
-                self.strings.append(text.encode("utf-8", "backslashreplace").decode())
+                self._new_text(text)
         return map(numbers.__getitem__, texts)
+
+    def _new_text(self, text: str) -> int:
+        """The number that a text gets, which had none."""
+        number = self.numbers[text] = len(self.strings)
+        self.strings.append(text.encode("utf-8", "backslashreplace").decode())
+        return number
 
 
 def _new_columns() -> list[list[bytearray]]:

@@ -4,28 +4,57 @@ on."""
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
 from array import array
 from heapq import heapify
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from greenlet import greenlet
 from hypothesis import given
 from hypothesis import strategies as st
 
+from archs.fault_entry import RecordedFaultEntry
+from archs.powerpc import ARCHES as POWERPC
+from archs.x86 import ARCHES as X86
+from emu.hw.engine import _EngineState
+from emu.hw.ram import Ram
+from emu.kernel.machine import Machine
 from emu.mm.batches import Batches
-from emu.mm.pgtable import PteLocks
+from emu.mm.fault_event import FaultEvent
+from emu.mm.memory import vm_fault
+from emu.mm.memory_manager import MemoryManager
+from emu.mm.mm_types import page, vm_area_struct
+from emu.mm.page_alloc import PageAllocator
+from emu.mm.pgtable import PageTableFormat, PteLocks
 from emu.mm.schemes.v6_18 import vma_lock
+from emu.mm.vma_tree import VmaTree
 from emu.sched import native
 from emu.sched.cacheline import CacheLine
 from emu.sched.entity import SchedEntity
-from emu.sched.native import NativeBatches, NativePteLocks, NativeSched, NativeSpinlock, NativeVmaLock
+from emu.sched.native import (
+    NativeBatches,
+    NativeFaultEvent,
+    NativePage,
+    NativePageAllocator,
+    NativePteLocks,
+    NativeSched,
+    NativeSpinlock,
+    NativeTracepoints,
+    NativeVmaLock,
+    NativeVmaTree,
+    NativeVmFault,
+)
 from emu.sched.rq import CPU_BITS
 from emu.sched.sched import INFINITY, LOOKAHEAD, RUN_AHEAD, Sched
-from emu.tracepoint import Tracepoints
+from emu.tracepoint import Kind, Tracepoints
 from tests.guests import ROOT
+
+FORMAT = X86[0].format
+FORMATS = [FORMAT, *(arch.format for arch in POWERPC)]  # of 8 and 4 bytes, of both byte orders
 
 METHODS = ["write", "exchange", "exchange_and_store", "read", "prefetchw", "drain"]
 USES = st.tuples(st.sampled_from(METHODS), st.integers(0, 130), st.integers(0, 1000))
@@ -38,10 +67,23 @@ def test_the_extension_is_there_and_in_use() -> None:
         NativeSched.write_line, NativeSched.claim_line, NativeSched.read_line, NativeSched.charge,
         NativeSched.charge_for, NativeSched.read_and_charge, NativeSpinlock.lock, NativeSpinlock.unlock,
         NativeBatches.new_anon, NativeVmaLock.enter, NativeVmaLock.leave, NativePteLocks.lock,
+        NativeSched.enter_guest, NativeSched.leave_guest, NativeSched.user_deadline, NativeTracepoints.emit,
+        NativeFaultEvent.begin, NativeFaultEvent.end, NativePage.__init__, NativeVmFault.__init__, NativeVmaTree.load,
+        NativePageAllocator.free_unref_folios,
     ):  # fmt: skip
         assert type(method).__name__ == "method_descriptor"
     line = NativeSched(Tracepoints(), 2).new_line()
     assert type(line) is NativeSched.new_line is not CacheLine and isinstance(line, CacheLine)
+
+
+def test_a_machine_uses_them() -> None:
+    machine = Machine(memory=1 << 20)
+    assert type(machine.tp) is NativeTracepoints and type(machine.sched) is NativeSched
+    memory = machine.memory
+    assert type(memory.allocator) is NativePageAllocator and memory.vm_fault is NativeVmFault
+    mm = memory.new_mm(FORMAT)
+    assert type(mm.mm_mt) is NativeVmaTree and type(memory.alloc_page()) is NativePage
+    assert type(RecordedFaultEntry(mm, None, lambda _: None).event) is NativeFaultEvent
 
 
 @given(st.lists(USES, max_size=40))
@@ -240,6 +282,244 @@ def test_readers_enter_and_leave_a_vma_lock_in_the_same_order(uses: list[tuple[i
             clocks[cpu] = sched.clock
             states.append((sched.clock, [task.pid for task in lock.readers], lock.line.wait, lock.line.owner))
         seen.append(states)
+    assert seen[0] == seen[1]
+
+
+class Counts(ctypes.Structure):
+    """As much of the structure of an engine as is read."""
+
+    _fields_ = (("before", ctypes.c_uint8 * _EngineState.retired.offset), ("retired", ctypes.c_uint64))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3000), st.integers(0, 1), st.booleans()), max_size=20),
+    st.sampled_from([0, 1 << 40, 1 << 61]),
+)
+def test_guest_code_takes_the_same(uses: list[tuple[int, int, int, bool]], clock: int) -> None:
+    """Also where an interrupt took some time before, where the count is no structure of C, and where it is a smaller
+    one than before."""
+    seen = []
+    for kind in (Sched, NativeSched):
+        sched = cpus_of(kind, 4)
+        guests = [Counts(), Counts()]
+        sched.clock = clock
+        states = []
+        for cpu, retired, guest, odd in uses:
+            sched.rq = sched.rqs[cpu]
+            sched.rq.rate, sched.rq.interrupted = 100 + 40 * (retired % 2), 70 * odd
+            sched.current = sched.rq.curr  # type: ignore[assignment]
+            counts: Any = SimpleNamespace(retired=0) if odd and retired % 3 == 0 else guests[guest]
+            sched.enter_guest(counts)
+            entered = sched.mark
+            counts.retired = max(0, counts.retired - 50) if retired == 7 else counts.retired + retired
+            sched.leave_guest()
+            states.append((sched.clock, entered, sched.mark, sched.rq.interrupted, sched.current.utime))
+        seen.append(states)
+    assert seen[0] == seen[1]
+
+
+@given(
+    st.lists(st.integers(0, 90_000), max_size=3),
+    st.sampled_from([INFINITY, 70_000, 10_000, 1 << 70]),
+    st.sampled_from([INFINITY, 80_000, 1 << 70]),
+    st.integers(0, 2),
+    st.integers(0, 100_000),
+    st.integers(0, 1),
+)
+def test_guest_code_may_run_as_far(
+    others: list[int], due: int, end: int, waiting: int, slice_end: int, seed: int
+) -> None:
+    seen = []
+    for kind in (Sched, NativeSched):
+        sched = kind(Tracepoints(), 4, seed)
+        sched.clock = 500
+        sched._busy = [clock << CPU_BITS | 1 for clock in sorted(others)]
+        sched._timer_due, sched.end = due, end
+        sched.rq.waiting, sched.rq.slice_end = waiting, slice_end
+        seen.append((sched.user_deadline(), sched.alone))
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("clock", [5_000, 6_000])
+def test_a_run_that_is_over_ends_there(clock: int) -> None:
+    for kind in (Sched, NativeSched):
+        sched = kind(Tracepoints(), 2)
+        sched.clock, sched.end = clock, 6_000
+        sched._hub = greenlet(lambda: "the run is over")
+        assert sched.user_deadline() == 6_000
+        assert sched.timed_out == (clock == 6_000)
+
+
+NUMBERS = st.integers(0, (1 << 64) - 1)
+EMIT = ["address", "ip", "code", "size", "flags", "vma", "result", "wait", "holder", "reason", "duration"]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([Kind.VMA_LOCK_READ, Kind.CONTENTION_BEGIN, 15]),
+            st.lists(NUMBERS, max_size=3),
+            st.dictionaries(st.sampled_from(EMIT[3:]), NUMBERS),
+            st.sampled_from([{}, {"text": "read"}, {"text": None, "args": (1, 2)}, {"args": None, "stack": (7,)}]),
+        ),
+        max_size=5,
+    ),
+    st.booleans(),
+)
+def test_an_event_is_the_same_row(
+    events: list[tuple[int, list[int], dict[str, int], dict[str, Any]]], asks: bool
+) -> None:
+    seen = []
+    for kind in (Sched, NativeSched):
+        sched = kind(kind.new_tracepoints(), 2)
+        tp = sched.tp
+        tp.cpu, tp.pid, tp.tid = 1, 2, 3
+        if asks:
+            tp.callchain = lambda ip: (ip, 9)
+        for number, (what, places, names, others) in enumerate(events):
+            sched.clock = number * 1000
+            tp.emit(what, *places, **names, **others)
+        seen.append(tp.rows)
+    assert seen[0] == seen[1]
+
+
+def test_an_event_that_is_none_is_refused() -> None:
+    for kind in (Tracepoints, NativeTracepoints):
+        tp: Any = kind()
+        for arguments, names in (((), {}), ((1,), {"colour": 2}), ((1, 2), {"address": 2}), ((0,) * 16, {})):
+            with pytest.raises(TypeError):
+                tp.emit(*arguments, **names)
+        assert tp.rows == []
+        tp.source = SimpleNamespace(clock=8)
+        tp.emit(3)
+        assert tp.rows[0][0] == 8
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 20), st.integers(0, 5000), st.integers(0, 300), st.booleans()), max_size=6),
+    st.sampled_from(FORMATS),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_fault_is_the_same_row(
+    faults: list[tuple[int, int, int, bool]], format: PageTableFormat, asks: bool, shows: bool
+) -> None:
+    """Inside and outside of guest code, with and without call stacks and registers, where a table is and where none
+    is, with rows before it that are taken while it is under way."""
+    seen = []
+    for kind in (Sched, NativeSched):
+        tp = kind.new_tracepoints()
+        sched = kind(tp, 2)
+        memory = MemoryManager(Ram(1 << 20), tp, "6.18", sched)
+        table = memory.new_mm(format).pgtable
+        for place in range(0, 20, 2):
+            slot = table.alloc(place << 12 | place << 30)
+            assert slot >= 0
+            table.set(slot, 0x1234_5001 + place & (1 << 8 * format.entry_size) - 1)
+        if asks:
+            tp.callchain = lambda ip: (ip, 9)
+        if shows:
+            tp.registers = lambda: (11, 12)
+        event: Any = sched.kind_of(FaultEvent)(sched, table)
+        counts = Counts()
+        sched.enter_guest(counts)
+        taken: list[Any] = []
+        for place, retired, wait, odd in faults:
+            address = place << 12 | place << 30 | retired
+            counts.retired += retired
+            if odd:
+                tp.emit(Kind.VMA_CREATE, 5)
+                taken += tp.drain()
+            event.begin(address, 0x400 if odd else 0)
+            sched.charge(640)
+            tp.current.wait, tp.current.holder = wait, 7
+            tp.emit(Kind.VMA_LOCK_READ, 6)
+            if wait % 2:
+                taken += tp.drain()
+            if place % 4 == 0:
+                table.set(table.alloc(address), 0x77_7001)
+            event.end(1, address, 0x400 if odd else 0, 6, 0x254, 17, 1, 0, 1, 0, None if odd else "copy_to_user")
+            assert not tp.open
+        seen.append((taken + tp.drain(), sched.clock))
+    assert seen[0] == seen[1]
+
+
+def test_an_address_that_is_none_is_looked_at_in_python() -> None:
+    """Of 64 bits, and of more."""
+    for kind in (Sched, NativeSched):
+        tp = kind.new_tracepoints()
+        sched = kind(tp, 1)
+        mm = MemoryManager(Ram(1 << 20), tp, "6.18", sched).new_mm(FORMAT)
+        event: Any = sched.kind_of(FaultEvent)(sched, mm.pgtable)
+        sched.enter_guest(Counts())
+        for address in ((1 << 64) - 1, 1 << 64, 1 << 63):
+            event.begin(address, 0)
+            event.end(1, address, 0, 0, 0, 0, 0, 0, 0, 0, None)
+        assert [row[18] for row in tp.drain()] == [(0, 0)] * 3  # type: ignore[index]
+        with pytest.raises(TypeError):
+            event.end(1, 2)
+        with pytest.raises(TypeError):
+            event.begin(1)
+
+
+def test_a_new_page_and_a_new_fault_are_the_same() -> None:
+    vma = vm_area_struct.__new__(vm_area_struct)
+    vma.vm_start, vma.vm_pgoff = 0x7000_1000, 40
+    for make, native_kind, arguments in (
+        (page, NativePage, (17,)),
+        (vm_fault, NativeVmFault, (vma, 0x7000_5678, 0x254)),
+        (vm_fault, NativeVmFault, (vma, 0x7000_5678 + (1 << 64), 1)),
+        (vm_fault, NativeVmFault, (SimpleNamespace(vm_start=0x1000, vm_pgoff=0), 0x2fff, 1)),
+    ):  # fmt: skip
+        both: list[Any] = [make(*arguments), native_kind(*arguments)]  # type: ignore[operator]
+        a, b = ({name: getattr(each, name) for name in make.__slots__} for each in both)  # type: ignore[attr-defined]
+        assert a == b and {name: type(value) for name, value in a.items()} == {n: type(v) for n, v in b.items()}
+
+
+@given(st.lists(st.tuples(st.integers(0, 400), st.integers(1, 3)), min_size=0, max_size=90), NUMBERS)
+def test_the_same_vma_is_found(places: list[tuple[int, int]], odd: int) -> None:
+    vmas = []
+    at = 0
+    for gap, size in places:
+        vma = vm_area_struct.__new__(vm_area_struct)
+        vma.vm_start, vma.vm_end = (at + gap) << 12, (at + gap + size) << 12
+        at += gap + size
+        vmas.append(vma)
+    trees: list[Any] = [VmaTree(_Clock()), NativeVmaTree(_Clock())]
+    for tree in trees:
+        tree.replace([], vmas)
+    addresses = [odd, odd >> 20, 0, -1, 1 << 70]
+    for vma in vmas:
+        addresses += [vma.vm_start - 1, vma.vm_start, vma.vm_end - 1, vma.vm_end]
+    for address in addresses:
+        assert trees[0].load(address) is trees[1].load(address)
+
+
+class _Clock:
+    clock = 0
+
+
+@given(st.lists(st.tuples(st.sampled_from([0, 0, 0, 1, 3]), st.booleans()), max_size=12))
+def test_pages_go_in_the_same_way(orders: list[tuple[int, bool]]) -> None:
+    """Single ones and blocks, and such in which code was."""
+    seen = []
+    for make, new in ((PageAllocator, page), (NativePageAllocator, NativePage)):
+        ram = Ram(1 << 20)
+        told: list[int] = []
+        ram.engines.append(SimpleNamespace(invalidate_code=told.append))  # type: ignore[arg-type]
+        allocator = make(ram, new)
+        pages: list[Any] = [allocator.alloc_pages(order) for order, _ in orders]
+        for each, (_, code) in zip(pages, orders):
+            each.mapping, each.dirty, each.exclusive, each.mlocked = allocator, True, True, True
+            ram.code_map[each.pfn] = code
+            each._refcount = 0
+        allocator.free_unref_folios(pages)
+        left = [[getattr(each, name) for name in page.__slots__] for each in pages]
+        seen.append((left, told, allocator.free0, allocator._free, allocator.allocated, allocator.freed))
+        if pages:
+            pages[-1]._refcount = 1
+            with pytest.raises(AssertionError, match=f"frame {pages[-1].pfn:#x} freed while in use"):
+                allocator.free_unref_folios(pages[-1:])
     assert seen[0] == seen[1]
 
 
