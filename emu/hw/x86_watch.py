@@ -91,34 +91,48 @@ def _writable() -> list[tuple[int, int]]:
 
 
 def _search(words: Iterable[int], pattern: bytes) -> Iterator[tuple[int, int]]:
-    """Which of the words point to something with the pattern in it, and where that is."""
+    """Which of the words point to something with the pattern in it, and where that is, each time that it is there."""
     writable = _writable()
     for i, word in enumerate(words):
         for low, high in writable:
             if low <= word < high:
-                at = ctypes.string_at(word, min(_STRUCTURE, high - word)).find(pattern)
-                if at >= 0:
+                structure = ctypes.string_at(word, min(_STRUCTURE, high - word))
+                at = structure.find(pattern)
+                while at >= 0:
                     yield i, at
+                    at = structure.find(pattern, at + 8)
 
 
 _places: set[tuple[int, int]] = set()
 _trials = itertools.count()
 
 
+def _set_registers(uc: Uc) -> list[int]:
+    """Give the general registers values that they never had, in any engine."""
+    first = 0x1234_0000_0000_0000 + (next(_trials) << 32)
+    values = [first + 0x0101_0101 * i for i in range(16)]
+    for register, value in zip(_GENERAL, values, strict=True):
+        uc.reg_write(register, value)
+    return values
+
+
 def _find_registers(uc: Uc) -> int:
     """Where an engine keeps its general registers: behind something that the engine's own structure points to.
 
-    They get known values, which are found. By chance there is more than one way to them: `_places` has those that held
-    for all engines so far, each the offset of a pointer, in words, and how far behind that the registers are.
+    They get known values, which are found, and then other ones, which must stand there too: copies of the former are
+    about, in memory of Python's. By chance there is more than one way to them: `_places` has those that held for all
+    engines so far, each the offset of a pointer, in words, and how far behind that the registers are.
     """
     words = (ctypes.c_uint64 * 512).from_address(uc._uch.value)
     if len(_places) != 1:
-        # Those of each engine are other ones: what an earlier one had is still about, in memory that was freed.
-        first = 0x1234_0000_0000_0000 + (next(_trials) << 32)
-        values = [first + 0x0101_0101 * i for i in range(16)]
-        for register, value in zip(_GENERAL, values, strict=True):
-            uc.reg_write(register, value)
-        found = set(_search(words[:], struct.pack("<16Q", *values)))
+        pattern = struct.pack("<16Q", *_set_registers(uc))  # kept: what follows is not to get its place
+        found = set(_search(words[:], pattern))
+        values = _set_registers(uc)
+        found = {
+            (pointer, behind)
+            for pointer, behind in found
+            if (ctypes.c_uint64 * 16).from_address(words[pointer] + behind)[:] == values
+        }
         remaining = _places & found if _places else found
         if not remaining:
             raise RuntimeError("this version of Unicorn keeps the registers of x86-64 in an unknown place")

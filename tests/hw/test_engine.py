@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import Any
@@ -13,7 +14,7 @@ from archs.arm64.cpu import MODEL as ARM64
 from archs.powerpc.cpu import MODEL_32, MODEL_64
 from archs.x86.cpu import MODEL as X86_64
 from emu.hw.engine import EngineModel, _trial_engine, no_exit_request
-from tests.guests import ROOT, TARGETS
+from tests.guests import ROOT, TARGETS, guest
 
 from unicorn import UC_HOOK_MEM_READ  # isort: skip
 
@@ -38,6 +39,18 @@ def test_registers_of_one_engine_in_another(target: str) -> None:
     """Where a pointer of the engine's own came along, both would free it at the end: the host's C library aborts."""
     ran = subprocess.run([sys.executable, "-c", MANY, target], capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert (ran.returncode, ran.stdout) == (0, "done\n"), ran.stderr
+
+
+@pytest.mark.parametrize("allocator", ["malloc", "pymalloc"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_is_searched_for_in_memory_is_found_beside_copies_of_it(target: str, allocator: str) -> None:
+    """With the C library's allocator, what Python has lies among what the engine has."""
+    ran = subprocess.run(
+        [sys.executable, "-c", "from emu.cli.entry import main; raise SystemExit(main())", "run",
+         guest("hello", target)], capture_output=True, text=True, timeout=60, cwd=ROOT,
+        env=os.environ | {"PYTHONMALLOC": allocator},
+    )  # fmt: skip
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "hello 1\n", "")
 
 
 @pytest.mark.parametrize("asked", [True, False])
