@@ -15,11 +15,10 @@
 enum { FIELDS = 32, TEXT = 't', LIST = 'l' };
 
 struct field {
-    char code;              /* of the struct module, or one of those above */
-    Py_ssize_t size;        /* of an item, or of the length of a list, in bytes */
-    PyObject *out, *values; /* bytearrays: items or lengths; items of lists */
-    Py_ssize_t before, values_before; /* their sizes */
-    char *at, *values_at;            /* where the next one goes */
+    char code;       /* of the struct module, or one of those above */
+    Py_ssize_t size; /* of an item, or of the length of a list, in bytes */
+    char *at;        /* where the next one goes */
+    char *values_at; /* where the next item of a list goes */
 };
 
 /* A number of Python as the 64 bits of a signed or, where it is too large for that, of an unsigned one: 0 = as signed,
@@ -145,83 +144,72 @@ static Py_ssize_t size_of(char code)
     return code == 'b' ? 1 : code == 'H' ? 2 : code == 'q' || code == 'Q' ? 8 : 4;
 }
 
-/* Give the columns the sizes that they had, with the exception that there is. */
-static void take_back(struct field *fields, Py_ssize_t count)
+/* How many items the lists of a column have; -1: they are no lists. */
+static Py_ssize_t items_of(PyObject *rows, Py_ssize_t field)
 {
-    PyObject *type, *value, *traceback;
-    Py_ssize_t i;
+    Py_ssize_t row, items = 0;
 
-    PyErr_Fetch(&type, &value, &traceback);
-    for (i = 0; i < count && fields[i].at != NULL; i++) {
-        PyByteArray_Resize(fields[i].out, fields[i].before);
-        if (fields[i].values_at != NULL)
-            PyByteArray_Resize(fields[i].values, fields[i].values_before);
+    for (row = 0; row < PyList_GET_SIZE(rows); row++) {
+        PyObject *list = PyTuple_GET_ITEM(PyList_GET_ITEM(rows, row), field);
+        if (list != Py_None && !PyTuple_Check(list)) {
+            PyErr_SetString(PyExc_TypeError, "a list of a row is no tuple");
+            return -1;
+        }
+        items += list == Py_None ? 0 : PyTuple_GET_SIZE(list);
     }
-    PyErr_Restore(type, value, traceback);
+    return items;
+}
+
+/* Bytes at the end of `parts`: where they begin; NULL: there is no memory for them. */
+static char *new_part(PyObject *parts, Py_ssize_t size)
+{
+    PyObject *part = PyBytes_FromStringAndSize(NULL, size);
+    const int error = part == NULL || PyList_Append(parts, part);
+
+    Py_XDECREF(part);
+    return error ? NULL : PyBytes_AS_STRING(part);
 }
 
 /* Make room for the rows: 0, or -1. */
-static int make_room(struct field *fields, Py_ssize_t count, PyObject *rows)
+static int make_room(struct field *fields, const char *codes, Py_ssize_t count, PyObject *rows, PyObject *parts)
 {
-    const Py_ssize_t length = PyList_GET_SIZE(rows);
-    Py_ssize_t i, row, items;
+    Py_ssize_t i, items;
 
     for (i = 0; i < count; i++) {
-        struct field *field = &fields[i];
-        field->before = PyByteArray_GET_SIZE(field->out);
-        if (PyByteArray_Resize(field->out, field->before + length * field->size))
+        fields[i].code = codes[i];
+        fields[i].size = size_of(codes[i]);
+        fields[i].at = new_part(parts, PyList_GET_SIZE(rows) * fields[i].size);
+        items = codes[i] == LIST ? items_of(rows, i) : 0;
+        if (codes[i] == LIST && items >= 0)
+            fields[i].values_at = new_part(parts, items * (Py_ssize_t)sizeof(uint64_t));
+        if (fields[i].at == NULL || items < 0 || (codes[i] == LIST && fields[i].values_at == NULL))
             return -1;
-        field->at = PyByteArray_AS_STRING(field->out) + field->before;
-        if (field->code != LIST)
-            continue;
-        for (items = row = 0; row < length; row++) {
-            PyObject *list = PyTuple_GET_ITEM(PyList_GET_ITEM(rows, row), i);
-            if (list != Py_None && !PyTuple_Check(list)) {
-                PyErr_SetString(PyExc_TypeError, "a list of a row is no tuple");
-                return -1;
-            }
-            items += list == Py_None ? 0 : PyTuple_GET_SIZE(list);
-        }
-        field->values_before = PyByteArray_GET_SIZE(field->values);
-        if (PyByteArray_Resize(field->values, field->values_before + items * (Py_ssize_t)sizeof(uint64_t)))
-            return -1;
-        field->values_at = PyByteArray_AS_STRING(field->values) + field->values_before;
     }
     return 0;
 }
 
-/* pack(rows, codes, columns, numbers, new_text): append rows, tuples of as many items as `codes` has, to the columns.
- * An item that does not fit is an OverflowError, and the columns are as long as before. */
+/* pack(rows, codes, numbers, new_text): rows, tuples of as many items as `codes` has, as bytes of each column, of a list
+ * first the lengths and then the items. OverflowError where an item does not fit. */
 static PyObject *pack(PyObject *module, PyObject *args)
 {
-    struct field fields[FIELDS];
-    PyObject *rows, *columns, *numbers, *new_text;
+    struct field fields[FIELDS] = {{0}};
+    PyObject *rows, *numbers, *new_text, *parts;
     const char *codes;
     Py_ssize_t count, i, row;
     int error;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "O!s#O!O!O", &PyList_Type, &rows, &codes, &count, &PyList_Type, &columns, &PyDict_Type,
-                          &numbers, &new_text))
+    if (!PyArg_ParseTuple(args, "O!s#O!O", &PyList_Type, &rows, &codes, &count, &PyDict_Type, &numbers, &new_text))
         return NULL;
-    if (count > FIELDS || PyList_GET_SIZE(columns) != count)
-        return PyErr_Format(PyExc_TypeError, "there are not as many columns as fields, or more than %d", FIELDS);
+    if (count > FIELDS)
+        return PyErr_Format(PyExc_TypeError, "a row has at most %d items", FIELDS);
     for (row = 0; row < PyList_GET_SIZE(rows); row++) {
         PyObject *tuple = PyList_GET_ITEM(rows, row);
         if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != count)
             return PyErr_Format(PyExc_TypeError, "a row has not as many items as there are fields");
     }
-    for (i = 0; i < count; i++) {
-        PyObject *column = PyList_GET_ITEM(columns, i);
-        const Py_ssize_t parts = PyList_Check(column) ? PyList_GET_SIZE(column) : 0;
-        fields[i] = (struct field){.code = codes[i], .size = size_of(codes[i])};
-        if (parts != (codes[i] == LIST ? 2 : 1) || !PyByteArray_Check(PyList_GET_ITEM(column, 0))
-            || !PyByteArray_Check(PyList_GET_ITEM(column, parts - 1)))
-            return PyErr_Format(PyExc_TypeError, "a column is no list of bytearrays");
-        fields[i].out = PyList_GET_ITEM(column, 0);
-        fields[i].values = PyList_GET_ITEM(column, parts - 1);
-    }
-    error = make_room(fields, count, rows);
+    parts = PyList_New(0);
+    error = parts == NULL || make_room(fields, codes, count, rows, parts);
     for (row = 0; !error && row < PyList_GET_SIZE(rows); row++) {
         PyObject *const *items = ((PyTupleObject *)PyList_GET_ITEM(rows, row))->ob_item;
         for (i = 0; !error && i < count; i++) {
@@ -234,15 +222,15 @@ static PyObject *pack(PyObject *module, PyObject *args)
         }
     }
     if (!error)
-        Py_RETURN_NONE;
+        return parts;
     if (!PyErr_Occurred())
         PyErr_SetString(PyExc_OverflowError, "an item of a row does not fit into its column");
-    take_back(fields, count);
+    Py_XDECREF(parts);
     return NULL;
 }
 
 static PyMethodDef methods[] = {
-    {"pack", pack, METH_VARARGS, "Append rows to columns."},
+    {"pack", pack, METH_VARARGS, "Rows as bytes of each column."},
     {NULL, NULL, 0, NULL},
 };
 

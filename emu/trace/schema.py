@@ -14,7 +14,7 @@ import importlib
 import json
 import struct
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from itertools import chain
 from typing import Any
@@ -48,7 +48,7 @@ _MASK = (1 << 64) - 1
 LISTS = ("args", "stack")
 _LAYOUT = "".join("t" if name == "text" else "l" if name in LISTS else _CODES[name] for name in FIELDS)
 
-_pack: Any = None  # appends rows to columns (_pack.c); None where it was not built
+_pack: Any = None  # rows as bytes of each column (_pack.c); None where it was not built
 if not wants_pure():
     with contextlib.suppress(ImportError):
         _pack = importlib.import_module("emu.trace._pack").pack
@@ -106,62 +106,61 @@ class Encoder:
         self.strings = [""]
         self.numbers: dict[str | None, int] = {None: 0, "": 0}
         self.pending = 0  # rows that wait for `take`
-        self._columns = _new_columns()
+        self._parts = _new_parts()
 
     def add(self, rows: list[Row]) -> None:
         """Pack rows, which must not be none."""
-        if _pack is not None:
-            _pack(rows, _LAYOUT, self._columns, self.numbers, self._new_text)
-        else:
-            self._add(rows)
+        packed = self._pack(rows) if _pack is None else _pack(rows, _LAYOUT, self.numbers, self._new_text)
+        for pieces, piece in zip(self._parts, packed):
+            pieces.append(piece)
         self.pending += len(rows)
 
-    def _add(self, rows: list[Row]) -> None:
+    def _pack(self, rows: list[Row]) -> list[bytes]:
         """The twin of pack in _pack.c."""
         count = len(rows)
-        for name, target, column in zip(FIELDS, self._columns, zip(*rows)):
+        packed = []
+        for name, column in zip(FIELDS, zip(*rows)):
             if name == "text":
-                target[0] += struct.pack(f"{count}i", *self._number(column))
+                packed.append(struct.pack(f"{count}i", *self._number(column)))
             elif name in LISTS:
-                lengths, values = _lists(column)
-                target[0] += lengths.tobytes()
-                target[1] += values.tobytes()
+                packed += [part.tobytes() for part in _lists(column)]
             else:
-                target[0] += struct.pack(
-                    f"{count}{_CODES[name]}", *column
-                )  # 9 ns an item, where array.array takes 12 to 37
+                # 9 ns an item, where array.array takes 12 to 37
+                packed.append(struct.pack(f"{count}{_CODES[name]}", *column))
+        return packed
 
     def take(self) -> pa.RecordBatch:
         """All rows that wait, one or more, as one batch."""
-        batch = self._batch(self._columns)
-        self._columns = _new_columns()
+        batch = self.look()
+        self._parts = _new_parts()
         self.pending = 0
         return batch
 
     def look(self) -> pa.RecordBatch:
         """As `take`, but they go on waiting."""
-        return self._batch([[bytes(part) for part in column] for column in self._columns])
+        return self._batch(iter([b"".join(pieces) for pieces in self._parts]))
 
     def encode(self, rows: list[Row]) -> pa.RecordBatch:
         """One batch of `rows`, where none wait."""
         self.add(rows)
         return self.take()
 
-    def _batch(self, columns: Sequence[Sequence[bytes | bytearray]]) -> pa.RecordBatch:
+    def _batch(self, parts: Iterator[bytes]) -> pa.RecordBatch:
         count = self.pending
         arrays = []
-        for name, column in zip(FIELDS, columns):
-            data = pa.py_buffer(column[0])
+        for name in FIELDS:
+            data = next(parts)
             if name == "text":
-                plain = pa.Array.from_buffers(pa.int32(), count, [None, data])
+                plain = pa.Array.from_buffers(pa.int32(), count, [None, pa.py_buffer(data)])
                 arrays.append(pa.DictionaryArray.from_arrays(plain, pa.array(self.strings, pa.string())))
             elif name in LISTS:
                 offsets = np.zeros(count + 1, np.int32)
-                np.cumsum(np.frombuffer(column[0], np.int32), out=offsets[1:])
-                values = pa.Array.from_buffers(pa.uint64(), len(column[1]) // 8, [None, pa.py_buffer(column[1])])
+                np.cumsum(np.frombuffer(data, np.int32), out=offsets[1:])
+                items = next(parts)
+                values = pa.Array.from_buffers(pa.uint64(), len(items) // 8, [None, pa.py_buffer(items)])
                 arrays.append(pa.ListArray.from_arrays(pa.array(offsets), values))
             else:
-                plain = pa.Array.from_buffers(_ARROW[_CODES[name]], count, [None, data])
+                plain = pa.Array.from_buffers(_ARROW[_CODES[name]], count, [None, pa.py_buffer(data)])
                 names = DICTIONARIES.get(name)
                 arrays.append(plain if names is None else pa.DictionaryArray.from_arrays(plain, names))
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
@@ -181,9 +180,9 @@ class Encoder:
         return number
 
 
-def _new_columns() -> list[list[bytearray]]:
-    """One for each field: its items, or the lengths and the items of its lists."""
-    return [[bytearray(), bytearray()] if name in LISTS else [bytearray()] for name in FIELDS]
+def _new_parts() -> list[list[bytes]]:
+    """The pieces of each column, of a list first those of the lengths and then those of the items."""
+    return [[] for _ in range(len(FIELDS) + len(LISTS))]
 
 
 def _lists(column: tuple[tuple[int, ...] | None, ...]) -> tuple[array[int], array[int]]:
