@@ -164,111 +164,34 @@ static PyObject *exchange_line(PyObject *line, PyObject *sched)
     return use_line(line, sched, get(sched, sched_at[EXCHANGE_LOAD]), exchange_in_python);
 }
 
-/* Entries of the heap of the CPUs that wait: Rq.turn. */
-enum { CPU_BITS = 8 };
-
-static const long long NEVER = 1ll << 62; /* sched.INFINITY */
-
-static inline int before(PyObject *a, PyObject *b)
-{
-#if PY_VERSION_HEX < 0x030c0000
-    Py_ssize_t at = Py_SIZE(a);
-
-    if (at != Py_SIZE(b))
-        return at < Py_SIZE(b);
-    while (--at >= 0) {
-        const digit mine = ((PyLongObject *)a)->ob_digit[at], other = ((PyLongObject *)b)->ob_digit[at];
-        if (mine != other)
-            return mine < other;
-    }
-    return 0;
-#else
-    return PyObject_RichCompareBool(a, b, Py_LT);
-#endif
-}
-
-/* The clock in an entry, which may be so late that the entry does not fit. */
-static long long clock_of(PyObject *turn)
-{
-    long long number = as_number(turn);
-    PyObject *clock, *bits;
-
-    if (number >= 0)
-        return number >> CPU_BITS;
-    PyErr_Clear();
-    bits = PyLong_FromLong(CPU_BITS);
-    clock = bits == NULL ? NULL : PyNumber_Rshift(turn, bits);
-    number = clock == NULL ? -1 : as_number(clock);
-    if (number < 0)
-        PyErr_Clear();
-    Py_XDECREF(bits);
-    Py_XDECREF(clock);
-    return number < 0 ? LLONG_MAX : number;
-}
-
-/* heapq.heapreplace, but that the first entry, of which the caller took note, may become the new one: 0 or -1. */
-static int replace_first(PyObject *heap, long long turn)
-{
-    PyObject **items = ((PyListObject *)heap)->ob_item, *entry = items[0];
-    const Py_ssize_t size = PyList_GET_SIZE(heap);
-    Py_ssize_t hole = 0, child;
-
-    if (!becomes(entry, turn)) {
-        entry = PyLong_FromLongLong(turn);
-        if (entry == NULL)
-            return -1;
-        Py_DECREF(items[0]);
-    }
-    while ((child = 2 * hole + 1) < size) {
-        if (child + 1 < size && before(items[child + 1], items[child]))
-            child++;
-        if (!before(items[child], entry))
-            break;
-        items[hole] = items[child];
-        hole = child;
-    }
-    items[hole] = entry;
-    return 0;
-}
-
 static PyObject *next_turn(PyObject *sched, PyObject *unused)
 {
-    PyObject *busy = *slot(sched, sched_at[BUSY]), *rqs = *slot(sched, sched_at[RQS]);
-    PyObject *rq = *slot(sched, sched_at[RQ]), *tp = *slot(sched, sched_at[TP]), *task;
-    long long clock = get_moment(sched, sched_at[CLOCK]), due, first, turn, next;
+    struct turns *busy = (struct turns *)*slot(sched, sched_at[BUSY]);
+    PyObject *rqs = *slot(sched, sched_at[RQS]), *rq = *slot(sched, sched_at[RQ]), *tp = *slot(sched, sched_at[TP]);
+    PyObject *task;
+    struct turn turn = {get_moment(sched, sched_at[CLOCK]), 0};
+    long long due, first;
 
     (void)unused;
-    if (!PyList_Check(busy) || !PyList_Check(rqs) || !Py_IS_TYPE(rq, rq_type) || !is_a(tp, tp_type, &last_tp)
-        || PyObject_IsTrue(*slot(sched, sched_at[NOISE])) || clock >= LLONG_MAX >> CPU_BITS)
+    if (!Py_IS_TYPE((PyObject *)busy, &turns_type) || !PyList_Check(rqs) || !Py_IS_TYPE(rq, rq_type)
+        || !is_a(tp, tp_type, &last_tp) || PyObject_IsTrue(*slot(sched, sched_at[NOISE])) || turn.clock == LLONG_MAX)
         return PyObject_CallOneArg(turn_in_python, sched);
-    if (put(rq, rq_at[RQ_CLOCK], clock))
+    if (put(rq, rq_at[RQ_CLOCK], turn.clock))
         return NULL;
-    if (PyList_GET_SIZE(busy) == 0)
-        Py_RETURN_NONE;
     due = get_moment(sched, sched_at[TIMER_DUE]);
-    first = clock_of(PyList_GET_ITEM(busy, 0));
-    if (first >= due || first >= get_moment(sched, sched_at[END]))
+    if (busy->count == 0 || busy->turn[0].clock >= due || busy->turn[0].clock >= get_moment(sched, sched_at[END]))
         Py_RETURN_NONE;
-    turn = clock << CPU_BITS | get(rq, rq_at[RQ_ID]);
-    next = as_number(PyList_GET_ITEM(busy, 0));
-    if (next < 0) { /* too late to fit, though the clock in it does */
-        PyErr_Clear();
-        return PyObject_CallOneArg(turn_in_python, sched);
-    }
-    if (next < turn) {
-        if (replace_first(busy, turn))
-            return NULL;
-        turn = next;
-    }
-    rq = PyList_GetItem(rqs, (Py_ssize_t)(turn & ((1 << CPU_BITS) - 1)));
-    if (rq == NULL || put(sched, sched_at[CLOCK], turn >> CPU_BITS))
+    turn.cpu = (long)get(rq, rq_at[RQ_ID]);
+    turn = push_and_pop(busy, turn);
+    rq = PyList_GetItem(rqs, turn.cpu);
+    if (rq == NULL || put(sched, sched_at[CLOCK], turn.clock))
         return NULL;
     task = *slot(rq, rq_at[RQ_CURR]);
     if (!is_a(task, task_type, &last_task)) {
         PyErr_SetString(PyExc_TypeError, "a CPU waits for its turn that runs no task");
         return NULL;
     }
-    first = clock_of(PyList_GET_ITEM(busy, 0));
+    first = busy->turn[0].clock;
     if (set(sched, sched_at[RQ], Py_NewRef(rq)) || set(sched, sched_at[CURRENT], Py_NewRef(task))
         || put(sched, sched_at[HORIZON], first < due ? first : due)
         || set(tp, tp_at[TP_CPU], Py_NewRef(*slot(rq, rq_at[RQ_ID])))
@@ -330,15 +253,18 @@ PyObject *leave_guest(PyObject *sched, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+static const long long NEVER = 1ll << 62; /* sched.INFINITY */
+
 static PyObject *user_deadline(PyObject *sched, PyObject *unused)
 {
-    PyObject *busy = *slot(sched, sched_at[BUSY]), *rq = *slot(sched, sched_at[RQ]);
+    const struct turns *busy = (const struct turns *)*slot(sched, sched_at[BUSY]);
+    PyObject *rq = *slot(sched, sched_at[RQ]);
     const long long due = get_moment(sched, sched_at[TIMER_DUE]), waiting = get(rq, rq_at[RQ_WAITING]);
-    const int others = PyList_Check(busy) && PyList_GET_SIZE(busy) > 0;
-    long long until = others ? clock_of(PyList_GET_ITEM(busy, 0)) : NEVER;
+    const int known = Py_IS_TYPE((PyObject *)busy, &turns_type), others = known && busy->count > 0;
+    long long until = others ? busy->turn[0].clock : NEVER;
 
     (void)unused;
-    if (until > NEVER || (others && PyObject_IsTrue(*slot(sched, sched_at[NOISE]))))
+    if (!known || until > NEVER || (others && PyObject_IsTrue(*slot(sched, sched_at[NOISE]))))
         return PyObject_CallOneArg(deadline_in_python, sched);
     if (others)
         until += lookahead;
@@ -843,5 +769,9 @@ static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_native", NULL, 
 
 PyMODINIT_FUNC PyInit__native(void)
 {
-    return PyModule_Create(&definition);
+    PyObject *module = PyModule_Create(&definition);
+
+    if (module != NULL && PyModule_AddType(module, &turns_type))
+        Py_CLEAR(module);
+    return module;
 }

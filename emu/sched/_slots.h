@@ -35,6 +35,18 @@ struct passed_on {
     const char *class, *name;
 };
 
+/* A CPU that waits for its turn, and all of them: a heap. */
+enum { TURNS = 256 };
+struct turn {
+    long long clock;
+    long cpu;
+};
+struct turns {
+    PyObject_HEAD
+    Py_ssize_t count;
+    struct turn turn[TURNS];
+};
+
 #pragma GCC visibility push(hidden)
 extern Py_ssize_t sched_at[SCHED_SLOTS], rq_at[RQ_SLOTS], tp_at[TP_SLOTS], task_at[TASK_SLOTS];
 extern PyTypeObject *sched_type, *tp_type, *last_sched, *last_tp; /* the latter are for is_a */
@@ -46,6 +58,8 @@ extern struct passed_on event_passed_on[], mm_passed_on[];
 const uint64_t *counts_of(PyObject *guest);
 PyObject *leave_guest(PyObject *sched, PyObject *unused);
 int mmscope_keep_stacks(void); /* _stacks.c */
+extern PyTypeObject turns_type; /* _turns.c */
+struct turn push_and_pop(struct turns *turns, struct turn turn);
 #pragma GCC visibility pop
 
 /* Is an object of a class or of one that derives from it: `last` is the class of the last one that was. */

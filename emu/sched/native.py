@@ -111,7 +111,7 @@ def _adopt() -> bool:
     if wants_pure():
         return False
     try:
-        from emu.sched._native import adopt
+        from emu.sched._native import Turns, adopt
     except ImportError:
         return False
     try:
@@ -125,6 +125,7 @@ def _adopt() -> bool:
         derived = {base.__name__: kind for base, kind in NativeSched.replaced.items()}
         derived |= {"Sched": NativeSched, "Tracepoints": NativeTracepoints}
         retired_at = _EngineState.retired.offset
+        NativeSched.new_turns = Turns
         NativeSched.new_line = adopt(bases, derived, SETTLE, RUN_AHEAD, LOOKAHEAD, WINDOW, retired_at)
     except (AttributeError, TypeError):
         does_not_fit("emu.sched._native")

@@ -9,8 +9,6 @@ from emu.sched.entity import SCHED_FIFO, SchedEntity
 from emu.sched.fair import CfsRq
 
 NEVER = 1 << 62
-CPU_BITS = 8  # a number of a CPU takes: there are at most 256
-CPU_MASK = (1 << CPU_BITS) - 1
 RR_TIMESLICE = 100_000_000  # ns that a SCHED_RR task runs before others of its priority
 
 
@@ -46,10 +44,6 @@ class Rq:
         self.interrupted = 0  # ns that interrupts by others took and `clock` does not contain yet
         self.sibling: Rq | None = None  # the other thread of the core
         self.rate = 100  # how long work takes in per cent: more while the sibling is busy
-
-    def turn(self) -> int:
-        """What a CPU that waits for its turn is ordered by: its clock, then its number."""
-        return self.clock << CPU_BITS | self.id
 
     def queue(self) -> Iterator[SchedEntity]:
         """The runnable tasks that wait for this CPU."""

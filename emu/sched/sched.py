@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from errno import EINTR, ETIMEDOUT
-from heapq import heappop, heappush, heappushpop
+from heapq import heappop, heappush
 from typing import Any, Protocol, TypeVar
 
 from greenlet import getcurrent
@@ -25,8 +25,9 @@ from emu.sched.cacheline import CacheLine
 from emu.sched.cost import ICELAKE, Cost
 from emu.sched.entity import SchedEntity, State
 from emu.sched.fair import base_slice, reweight
-from emu.sched.rq import CPU_BITS, CPU_MASK, Rq
+from emu.sched.rq import Rq
 from emu.sched.topology import Topology
+from emu.sched.turns import Turns
 from emu.tracepoint import Kind, Tracepoints
 
 T = TypeVar("T")
@@ -84,6 +85,7 @@ class Sched:
     replaced: dict[type, Any] = {}  # classes that this machine has others for (emu/locking/lockdep.py, native.py)
     new_line: type[CacheLine] = CacheLine
     new_tracepoints: type[Tracepoints] = Tracepoints
+    new_turns: type[Turns] = Turns
 
     def __init__(self, tp: Tracepoints, cpus: int = 1, seed: int = 0, cost: Cost = ICELAKE) -> None:
         self.tp = tp
@@ -101,7 +103,7 @@ class Sched:
         self.on_idle: Callable[[], bool] = lambda: False
         self.tasks = 0  # that have not ended
         self.forks = 0  # that were ever started
-        self._busy: list[int] = []  # the CPUs that wait for their turn, a heap of Rq.turn
+        self._busy = self.new_turns()  # the CPUs that wait for their turn
         self._idle = (1 << cpus) - 1
         self._timers: list[tuple[int, int, SchedTimer]] = []
         self._timer_due = INFINITY  # deadline of the first of them
@@ -176,7 +178,7 @@ class Sched:
         busy = self._busy
         if busy:
             self.alone = False
-            until = (busy[0] >> CPU_BITS) + LOOKAHEAD
+            until = busy.first() + LOOKAHEAD
             if self._noise:
                 until += self.noise(LOOKAHEAD)
         else:
@@ -265,7 +267,7 @@ class Sched:
     def _step_back_slowly(self, task: SchedEntity | None) -> None:
         """What follows a turn that is not simply another running thread's."""
         if task is None:
-            heappush(self._busy, self.rq.turn())
+            self._busy.push(self.rq.clock, self.rq.id)
             self._dispatch(self.current)
         else:
             self._to_start = task
@@ -277,14 +279,13 @@ class Sched:
         rq = self.rq
         clock = rq.clock = self.clock + self.noise(JITTER) if self._noise else self.clock
         busy, due = self._busy, self._timer_due
-        if not busy or (first := busy[0] >> CPU_BITS) >= due or first >= self.end:
+        if not busy or (first := busy.first()) >= due or first >= self.end:
             return None
-        turn = heappushpop(busy, clock << CPU_BITS | rq.id)
-        self.clock, number = turn >> CPU_BITS, turn & CPU_MASK
+        self.clock, number = busy.pushpop(clock, rq.id)
         rq = self.rq = self.rqs[number]
         task: Any = rq.curr
         self.current = task
-        horizon = busy[0] >> CPU_BITS
+        horizon = busy.first()
         self.horizon = horizon if horizon < due else due
         tp = self.tp
         tp.cpu, tp.pid, tp.tid, tp.current = number, task.tgid, task.pid, task.waits
@@ -518,7 +519,7 @@ class Sched:
         return rq
 
     def _push(self, rq: Rq) -> None:
-        heappush(self._busy, rq.turn())
+        self._busy.push(rq.clock, rq.id)
         if rq.clock < self.horizon:
             self.horizon = rq.clock
 
@@ -548,7 +549,7 @@ class Sched:
             return
         rq.clock += self.cost.context_switch
         self._set_curr(rq, task)
-        heappush(self._busy, rq.turn())
+        self._busy.push(rq.clock, rq.id)
 
     def _steal(self, rq: Rq) -> SchedEntity | None:
         """A task that waits for a busier CPU (newidle_balance); it waits for this one then."""
@@ -580,7 +581,7 @@ class Sched:
         tp = self.tp
         while True:
             self._drop_cancelled()
-            if timers and (not busy or timers[0][0] <= busy[0] >> CPU_BITS):
+            if timers and (not busy or timers[0][0] <= busy.first()):
                 if not busy and self.on_idle():
                     continue
                 if timers[0][0] >= self.end:
@@ -589,16 +590,15 @@ class Sched:
                 self._fire()
                 continue
             if busy:
-                if busy[0] >> CPU_BITS >= self.end:
+                if busy.first() >= self.end:
                     self.timed_out = True
                     return self.boot
-                turn = heappop(busy)
-                self.clock, number = turn >> CPU_BITS, turn & CPU_MASK
+                self.clock, number = busy.pop()
                 rq = self.rq = self.rqs[number]
                 task = rq.curr
                 assert task is not None
                 self.current = task
-                self.horizon = busy[0] >> CPU_BITS if busy else INFINITY
+                self.horizon = busy.first() if busy else INFINITY
                 if self._timer_due < self.horizon:
                     self.horizon = self._timer_due
                 tp.cpu = number

@@ -8,7 +8,6 @@ import ctypes
 import subprocess
 import sys
 from array import array
-from heapq import heapify
 from types import SimpleNamespace
 from typing import Any
 
@@ -48,8 +47,8 @@ from emu.sched.native import (
     NativeVmaTree,
     NativeVmFault,
 )
-from emu.sched.rq import CPU_BITS
 from emu.sched.sched import INFINITY, LOOKAHEAD, RUN_AHEAD, Sched
+from emu.sched.turns import Turns
 from emu.tracepoint import Kind, Tracepoints
 from tests.guests import ROOT
 
@@ -74,6 +73,7 @@ def test_the_extension_is_there_and_in_use() -> None:
         assert type(method).__name__ == "method_descriptor"
     line = NativeSched(Tracepoints(), 2).new_line()
     assert type(line) is NativeSched.new_line is not CacheLine and isinstance(line, CacheLine)
+    assert type(NativeSched(Tracepoints(), 2)._busy) is NativeSched.new_turns is not Turns
 
 
 def test_a_machine_uses_them() -> None:
@@ -107,6 +107,44 @@ def test_a_line_costs_the_same(uses: list[tuple[str, int, int]]) -> None:
 
 
 @given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["push", "pop", "pushpop", "first"]), st.integers(0, 300), st.integers(0, 255),
+            st.sampled_from([0, 1 << 40, (1 << 63) - 400]),
+        ),
+        max_size=60,
+    )
+)  # fmt: skip
+def test_turns_come_in_the_same_order(uses: list[tuple[str, int, int, int]]) -> None:
+    seen = []
+    for kind in (Turns, NativeSched.new_turns):
+        turns = kind()
+        told: list[object] = []
+        for use, clock, cpu, since in uses:
+            try:
+                told.append(getattr(turns, use)(*([since + clock, cpu] if "push" in use else [])))
+            except IndexError:
+                told.append("empty")
+            told.append((len(turns), bool(turns)))
+        seen.append(told)
+    assert seen[0] == seen[1]
+
+
+def test_turns_that_are_none_are_refused() -> None:
+    turns: Any = NativeSched.new_turns()
+    for number in range(256):
+        turns.push(1 << 70, number)
+    assert turns.first() == (1 << 63) - 1
+    with pytest.raises(OverflowError):
+        turns.push(1, 2)
+    for method in (turns.push, turns.pushpop):
+        with pytest.raises(TypeError):
+            method(1)
+        with pytest.raises(TypeError):
+            method("a", 2)
+
+
+@given(
     st.lists(st.integers(0, 50), min_size=2, max_size=20),
     st.lists(st.integers(0, 60), max_size=30),
     st.sampled_from([INFINITY, 30, 70, 1 << 70]),
@@ -126,8 +164,8 @@ def test_the_same_cpu_goes_on(clocks: list[int], work: list[int], due: int, end:
             rq.curr.tgid = 50
         sched.rq = sched.rqs[0]
         sched.clock, sched.current = clocks[0], sched.rq.curr  # type: ignore[assignment]
-        sched._busy = [rq.turn() for rq in sched.rqs[1:]]
-        heapify(sched._busy)
+        for rq in sched.rqs[1:]:
+            sched._busy.push(rq.clock, rq.id)
         sched._timer_due, sched.end = due, end
         states = []
         for ns in work:
@@ -137,7 +175,7 @@ def test_the_same_cpu_goes_on(clocks: list[int], work: list[int], due: int, end:
             assert task is None or (task is sched.current is sched.rq.curr and tp.current is task.waits)
             states.append(
                 (task and task.pid, sched.clock, sched.horizon, sched.rq.id, [rq.clock for rq in sched.rqs],
-                 sorted(sched._busy), tp.cpu, tp.pid, tp.tid)
+                 len(sched._busy), tp.cpu, tp.pid, tp.tid)
             )  # fmt: skip
         seen.append(states)
     assert seen[0] == seen[1]
@@ -161,7 +199,7 @@ def test_a_cpu_waits_for_its_turn_in_the_same_cases(
         sched.rq, sched.clock, sched.horizon = sched.rqs[0], 50_000, 50_000 - ahead
         others = SchedEntity(7)
         others.greenlet = greenlet(lambda: None)  # has not been started: _step_back_slowly is to start it
-        sched._busy = [sched.horizon << CPU_BITS | 1]
+        sched._busy.push(sched.horizon, 1)
         sched.rqs[1].curr = others
         told: list[object] = []
         sched._step_back_slowly = told.append  # type: ignore[method-assign]
@@ -333,7 +371,8 @@ def test_guest_code_may_run_as_far(
     for kind in (Sched, NativeSched):
         sched = kind(Tracepoints(), 4, seed)
         sched.clock = 500
-        sched._busy = [clock << CPU_BITS | 1 for clock in sorted(others)]
+        for clock in others:
+            sched._busy.push(clock, 1)
         sched._timer_due, sched.end = due, end
         sched.rq.waiting, sched.rq.slice_end = waiting, slice_end
         seen.append((sched.user_deadline(), sched.alone))
