@@ -52,7 +52,7 @@ class MemoryManager:
         self.mmap_lock_reads = self.mmap_lock_writes = 0  # takings by address spaces that are gone
         self.rcu = Rcu(self.sched)
         self.costs = FaultCosts(self.sched)
-        self.allocator = self.sched.kind_of(PageAllocator)(ram, self.sched.kind_of(page))
+        self.allocator = self.sched.kind_of(PageAllocator)(ram, self.sched)
         self.mem_map = self.allocator.mem_map
         self.vm_fault = self.sched.kind_of(vm_fault)
         self.totalram = ram.npages

@@ -125,6 +125,7 @@ class page:
         "order",
         "pfn",
         "uptodate",
+        "zeroed",
     )
 
     def __init__(self, pfn: int) -> None:
@@ -139,6 +140,7 @@ class page:
         self.mlocked = False
         self.lazyfree = False  # anonymous, and may be dropped while it is clean (not PG_swapbacked): after MADV_FREE
         self.order = 0  # of the allocation, kept on its first page
+        self.zeroed = True  # the frame was never used before its present use: it began with zeros
 
 
 class file(Protocol):

@@ -10,7 +10,7 @@
 
 enum {
     PAGE_MAPCOUNT, PAGE_REFCOUNT, PAGE_DIRTY, PAGE_EXCLUSIVE, PAGE_INDEX, PAGE_LAZYFREE, PAGE_MAPPING, PAGE_MLOCKED,
-    PAGE_ORDER, PAGE_PFN, PAGE_UPTODATE, PAGE_SLOTS,
+    PAGE_ORDER, PAGE_PFN, PAGE_UPTODATE, PAGE_ZEROED, PAGE_SLOTS,
 };
 enum {
     FAULT_ADDRESS, FAULT_COW_PAGE, FAULT_FLAGS, FAULT_ORIG_PTE, FAULT_PAGE, FAULT_PGOFF, FAULT_PTL, FAULT_REAL_ADDRESS,
@@ -20,12 +20,15 @@ enum { VMA_PGOFF, VMA_START, VMA_SLOTS };
 enum { TREE_ROOT, TREE_SLOTS };
 enum { ROOT_ENDS, ROOT_LEAVES, ROOT_SLOTS };
 enum { LEAF_ENDS, LEAF_VMAS, LEAF_SLOTS };
-enum { ALLOCATOR_ALLOCATED, ALLOCATOR_FREE0, ALLOCATOR_FREED, ALLOCATOR_RAM, ALLOCATOR_SLOTS };
+enum {
+    ALLOCATOR_ALLOCATED, ALLOCATOR_FREED, ALLOCATOR_HIGH, ALLOCATOR_PCP, ALLOCATOR_RAM, ALLOCATOR_SCHED,
+    ALLOCATOR_SLOTS,
+};
 enum { PAGE_SHIFT = 12 };
 
 static const char *const page_names[] = {
     "_mapcount", "_refcount", "dirty", "exclusive", "index", "lazyfree", "mapping", "mlocked", "order", "pfn",
-    "uptodate",
+    "uptodate", "zeroed",
 };
 static const char *const fault_names[] = {
     "address", "cow_page", "flags", "orig_pte", "page", "pgoff", "ptl", "real_address", "slot", "vma",
@@ -34,7 +37,7 @@ static const char *const vma_names[] = {"vm_pgoff", "vm_start"};
 static const char *const tree_names[] = {"_root"};
 static const char *const root_names[] = {"ends", "leaves"};
 static const char *const leaf_names[] = {"ends", "vmas"};
-static const char *const allocator_names[] = {"allocated", "free0", "freed", "_ram"};
+static const char *const allocator_names[] = {"allocated", "freed", "high", "pcp", "_ram", "sched"};
 static Py_ssize_t page_at[PAGE_SLOTS], fault_at[FAULT_SLOTS], vma_at[VMA_SLOTS], tree_at[TREE_SLOTS],
     root_at[ROOT_SLOTS], leaf_at[LEAF_SLOTS], allocator_at[ALLOCATOR_SLOTS];
 static PyTypeObject *page_type, *vma_type, *root_type, *leaf_type, *last_page, *last_vma;
@@ -54,6 +57,7 @@ static PyObject *new_page(PyObject *page, PyObject *pfn)
     for (i = 0; i < sizeof no / sizeof *no; i++)
         set(page, page_at[no[i]], Py_NewRef(Py_False));
     set(page, page_at[PAGE_MAPPING], Py_NewRef(Py_None));
+    set(page, page_at[PAGE_ZEROED], Py_NewRef(Py_True));
     set(page, page_at[PAGE_PFN], Py_NewRef(pfn));
     Py_RETURN_NONE;
 }
@@ -146,9 +150,11 @@ static int are_single(PyObject *pages)
 }
 
 /* One page: 0, or -1. */
-static int free_one(PyObject *page, PyObject *ram, const Py_buffer *code_map, PyObject *free0)
+static int free_one(PyObject *page, PyObject *ram, const Py_buffer *code_map, PyObject *pcp)
 {
-    static const int no[] = {PAGE_EXCLUSIVE, PAGE_DIRTY, PAGE_UPTODATE, PAGE_MLOCKED, PAGE_LAZYFREE};
+    static const int no[] = {
+        PAGE_EXCLUSIVE, PAGE_DIRTY, PAGE_UPTODATE, PAGE_MLOCKED, PAGE_LAZYFREE, PAGE_ZEROED,
+    };
     PyObject *pfn = *slot(page, page_at[PAGE_PFN]);
     const long long frame = as_number(pfn);
     size_t i;
@@ -171,7 +177,7 @@ static int free_one(PyObject *page, PyObject *ram, const Py_buffer *code_map, Py
         if (drop(done))
             return -1;
     }
-    return PyList_Append(free0, pfn);
+    return PyList_Append(pcp, page);
 }
 
 static int add(PyObject *object, Py_ssize_t at, long long more)
@@ -179,11 +185,24 @@ static int add(PyObject *object, Py_ssize_t at, long long more)
     return put(object, at, get(object, at) + more);
 }
 
+/* The list of the running CPU; NULL: a case for Python. */
+static PyObject *own_list(PyObject *allocator)
+{
+    PyObject *sched = *slot(allocator, allocator_at[ALLOCATOR_SCHED]);
+    PyObject *pcp = *slot(allocator, allocator_at[ALLOCATOR_PCP]);
+    Py_ssize_t cpu;
+
+    if (!is_a(sched, sched_type, &last_sched) || !PyList_CheckExact(pcp))
+        return NULL;
+    cpu = (Py_ssize_t)get(*slot(sched, sched_at[RQ]), rq_at[RQ_ID]);
+    pcp = cpu < PyList_GET_SIZE(pcp) ? PyList_GET_ITEM(pcp, cpu) : NULL;
+    return pcp != NULL && PyList_CheckExact(pcp) ? pcp : NULL;
+}
+
 /* free_unref_folios(pages) */
 static PyObject *free_unref_folios(PyObject *allocator, PyObject *given)
 {
-    PyObject *ram = *slot(allocator, allocator_at[ALLOCATOR_RAM]);
-    PyObject *free0 = *slot(allocator, allocator_at[ALLOCATOR_FREE0]);
+    PyObject *ram = *slot(allocator, allocator_at[ALLOCATOR_RAM]), *pcp = own_list(allocator);
     PyObject *pages = PySequence_Fast(given, "free_unref_folios takes pages"), *code_map, *result = NULL;
     Py_ssize_t i, count;
     int error = 0;
@@ -191,7 +210,7 @@ static PyObject *free_unref_folios(PyObject *allocator, PyObject *given)
     if (pages == NULL)
         return NULL;
     code_map = PyObject_GetAttrString(ram, "code_map");
-    if (code_map == NULL || !PyMemoryView_Check(code_map) || !PyList_CheckExact(free0) || !are_single(pages)) {
+    if (code_map == NULL || !PyMemoryView_Check(code_map) || pcp == NULL || !are_single(pages)) {
         PyErr_Clear();
         result = PyObject_CallFunctionObjArgs(free_in_python, allocator, pages, NULL);
         Py_XDECREF(code_map);
@@ -200,12 +219,16 @@ static PyObject *free_unref_folios(PyObject *allocator, PyObject *given)
     }
     count = PySequence_Fast_GET_SIZE(pages);
     for (i = 0; i < count && !error; i++)
-        error = free_one(PySequence_Fast_GET_ITEM(pages, i), ram, PyMemoryView_GET_BUFFER(code_map), free0);
+        error = free_one(PySequence_Fast_GET_ITEM(pages, i), ram, PyMemoryView_GET_BUFFER(code_map), pcp);
     if (!error && !add(allocator, allocator_at[ALLOCATOR_ALLOCATED], -count)
         && !add(allocator, allocator_at[ALLOCATOR_FREED], count))
         result = Py_NewRef(Py_None);
     Py_DECREF(code_map);
     Py_DECREF(pages);
+    if (result != NULL && PyList_GET_SIZE(pcp) > get(allocator, allocator_at[ALLOCATOR_HIGH])) {
+        Py_DECREF(result);
+        result = PyObject_CallMethod(allocator, "_free_pcppages_bulk", "O", pcp);
+    }
     return result;
 }
 

@@ -542,11 +542,12 @@ class _Clock:
 def test_pages_go_in_the_same_way(orders: list[tuple[int, bool]]) -> None:
     """Single ones and blocks, and such in which code was."""
     seen = []
-    for make, new in ((PageAllocator, page), (NativePageAllocator, NativePage)):
+    for kind in (Sched, NativeSched):
         ram = Ram(1 << 20)
+        sched = kind(Tracepoints(), 2)
         told: list[int] = []
         ram.engines.append(SimpleNamespace(invalidate_code=told.append))  # type: ignore[arg-type]
-        allocator = make(ram, new)
+        allocator = sched.kind_of(PageAllocator)(ram, sched)
         pages: list[Any] = [allocator.alloc_pages(order) for order, _ in orders]
         for each, (_, code) in zip(pages, orders):
             each.mapping, each.dirty, each.exclusive, each.mlocked = allocator, True, True, True
@@ -554,7 +555,8 @@ def test_pages_go_in_the_same_way(orders: list[tuple[int, bool]]) -> None:
             each._refcount = 0
         allocator.free_unref_folios(pages)
         left = [[getattr(each, name) for name in page.__slots__] for each in pages]
-        seen.append((left, told, allocator.free0, allocator._free, allocator.allocated, allocator.freed))
+        lists = [[each.pfn for each in pcp] for pcp in (*allocator.pcp, allocator.free0)]
+        seen.append((left, told, lists, allocator._free, allocator.allocated, allocator.freed))
         if pages:
             pages[-1]._refcount = 1
             with pytest.raises(AssertionError, match=f"frame {pages[-1].pfn:#x} freed while in use"):
