@@ -22,7 +22,7 @@ setup(
         ),
         Extension(
             "emu.sched._native",
-            [f"emu/sched/_{part}.c" for part in ("native", "events", "mm", "stacks", "turns")],
+            [f"emu/sched/_{part}.c" for part in ("native", "batches", "events", "mm", "stacks", "turns")],
             depends=["emu/sched/_slots.h"],
             extra_compile_args=["-Os"],  # all of it runs at each fault: 150 misses of the instruction cache less
             optional=True,

@@ -118,10 +118,11 @@ class Batches:
         cost: Cost = sched.cost
         self.sched = sched
         self.cost = cost
-        self.zones = [Section() for _ in range(cost.sockets)]
-        self.lrus = [Section() for _ in range(cost.sockets)]
+        new_section = sched.kind_of(Section)
+        self.zones = [new_section() for _ in range(cost.sockets)]
+        self.lrus = [new_section() for _ in range(cost.sockets)]
         self.memory = [Bandwidth(cost.memory_page) for _ in range(cost.sockets)]
-        self.memcg = Section()
+        self.memcg = new_section()
         nodes = [sched.topology.socket_of[rq.id] for rq in sched.rqs]
         self._shares = [Share(self.zones[node], self.lrus[node], self.memory[node]) for node in nodes]
         self._refill = cost.pcp_batch * cost.zone_page

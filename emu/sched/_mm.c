@@ -93,25 +93,6 @@ static PyObject *new_fault(PyObject *fault, PyObject *const *args, Py_ssize_t co
     Py_RETURN_NONE;
 }
 
-/* bisect.bisect_right of numbers that are not negative; -1: one of them is. */
-static Py_ssize_t bisect_right(PyObject *ends, long long address)
-{
-    Py_ssize_t low = 0, high = PyList_GET_SIZE(ends), middle;
-    long long end;
-
-    while (low < high) {
-        middle = (low + high) / 2;
-        end = as_number(PyList_GET_ITEM(ends, middle));
-        if (end < 0)
-            return -1;
-        if (address < end)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return low;
-}
-
 /* What `list` has behind all that ends at or before the address; NULL: nothing, or a case for Python. */
 static PyObject *behind(PyObject *ends, PyObject *list, long long address)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * CPUs beside each other, in C: what emu/sched/cacheline.py says of a cache line that goes from one to another, what
- * Sched._next_turn says of whose turn it is, what emu/locking/spinlock.py and PteLocks say of a lock that is free, what
- * vma_lock says of readers, and what Batches.new_anon says of a CPU that has of its own what a new page needs.
+ * Sched._next_turn says of whose turn it is, what emu/locking/spinlock.py and PteLocks say of a lock that is free, and
+ * what vma_lock says of readers.
  *
  * All objects but cache lines stay objects of Python; their slots are read and written here. Only what comes in every
  * fault where many CPUs fault is done, all else is left to the method in Python. Both give the same numbers; a test
@@ -15,9 +15,6 @@
 
 enum { ASKED, COPIES, LINE_SLOTS };
 enum { SPIN_BEGUN_AT, SPIN_FREE_AT, SPIN_LINE, SPIN_OWNER, SPIN_QUEUE, SPIN_SCHED, SPIN_SLOTS };
-enum { SHARES_IN_STOCK, SHARES_SCHED, SHARES_SHARES, SHARES_SLOTS };
-enum { SHARE_MEMORY, SHARE_READY, SHARE_SLOTS };
-enum { MEMORY_FULL, MEMORY_PAGES, MEMORY_SLOTS };
 enum { VMA_LOCK_LINE, VMA_LOCK_READERS, VMA_LOCK_SCHED, VMA_LOCK_SLOTS };
 enum { PTE_LOCKS_LEAF_BITS, PTE_LOCKS_SLOTS };
 
@@ -29,21 +26,18 @@ static const char *const sched_names[] = {
 static const char *const rq_names[] = {"clock", "curr", "id", "interrupted", "rate", "slice_end", "waiting"};
 static const char *const task_names[] = {"greenlet", "pid", "tgid", "utime", "waits"};
 static const char *const spin_names[] = {"begun_at", "free_at", "line", "owner", "queue", "sched"};
-static const char *const batches_names[] = {"_in_stock", "sched", "_shares"};
 static const char *const vma_lock_names[] = {"line", "readers", "sched"};
 static const char *const pte_locks_names[] = {"leaf_bits"};
-static const char *const share_names[] = {"memory", "ready"};
-static const char *const memory_names[] = {"full", "pages"};
 Py_ssize_t sched_at[SCHED_SLOTS], rq_at[RQ_SLOTS], tp_at[TP_SLOTS], task_at[TASK_SLOTS];
-static Py_ssize_t batches_at[SHARES_SLOTS], share_at[SHARE_SLOTS], memory_at[MEMORY_SLOTS],
-    vma_lock_at[VMA_LOCK_SLOTS], pte_locks_at[PTE_LOCKS_SLOTS], line_at[LINE_SLOTS], spin_at[SPIN_SLOTS];
+static Py_ssize_t vma_lock_at[VMA_LOCK_SLOTS], pte_locks_at[PTE_LOCKS_SLOTS], line_at[LINE_SLOTS], spin_at[SPIN_SLOTS];
 PyTypeObject *sched_type, *tp_type, *last_sched, *last_tp;
-static PyTypeObject *rq_type, *task_type, *last_task, *line_type, *spinlock_type, *share_type, *memory_type;
+static PyTypeObject *rq_type, *task_type, *last_task, *line_type, *spinlock_type;
 static PyObject *write_in_python, *exchange_in_python, *turn_in_python, *charge_in_python, *read_in_python;
-static PyObject *unlock_in_python, *lock_in_python, *new_anon_in_python, *name_slowly, *name_slowpath;
+static PyObject *unlock_in_python, *lock_in_python, *name_slowly, *name_slowpath;
 static PyObject *enter_in_python, *leave_in_python, *deadline_in_python;
 static void **greenlet_api;
-static long long settle, run_ahead, lookahead, window_ns, retired_at;
+static long long settle, run_ahead, lookahead, retired_at;
+long long window_ns;
 
 /* What a CacheLine of this machine has in place of its slots, but for `copies`, which may be a large number. */
 struct line {
@@ -422,11 +416,30 @@ static int has_copy(PyObject *copies, long long cpu)
 
 static PyObject *read_line(PyObject *sched, PyObject *line)
 {
-    if (is_line(line) && *slot(line, line_at[ASKED]) == Py_None
-        && (line_of(line)->owner < 0
+    struct line *used;
+    struct access to;
+    long long begin;
+
+    if (!is_line(line))
+        return NULL;
+    used = line_of(line);
+    if (*slot(line, line_at[ASKED]) == Py_None
+        && (used->owner < 0
             || has_copy(*slot(line, line_at[COPIES]), get(*slot(sched, sched_at[RQ]), rq_at[RQ_ID]))))
         Py_RETURN_NONE;
-    return PyErr_Occurred() ? NULL : PyObject_CallFunctionObjArgs(read_in_python, sched, line, NULL);
+    if (is_past_horizon(sched) || !look(line, sched, &to) || to.cpu >= 62)
+        return PyErr_Occurred() ? NULL : PyObject_CallFunctionObjArgs(read_in_python, sched, line, NULL);
+    if (used->owner == to.cpu)
+        Py_RETURN_NONE;
+    begin = max(to.clock, used->free_at); /* the first copy: CacheLine.read */
+    used->free_at = begin + to.held;
+    used->transfers++;
+    used->settled = begin + to.journey + settle;
+    used->wait += begin + to.journey - to.clock;
+    if (set(line, line_at[COPIES], PyLong_FromLongLong(1ll << to.cpu))
+        || put(sched, sched_at[CLOCK], begin + to.journey))
+        return NULL;
+    Py_RETURN_NONE;
 }
 
 static PyObject *read_and_charge(PyObject *sched, PyObject *const *args, Py_ssize_t count)
@@ -475,53 +488,6 @@ static PyObject *unlock_spinlock(PyObject *lock, PyObject *unused)
         || set(lock, spin_at[SPIN_QUEUE], Py_NewRef(Py_None)))
         return NULL;
     Py_RETURN_NONE;
-}
-
-/* What is on the running CPU's own shares: 1; 0: not all of it is; -1: an error. */
-static int take_own(PyObject *batches)
-{
-    PyObject *sched = *slot(batches, batches_at[SHARES_SCHED]), *shares = *slot(batches, batches_at[SHARES_SHARES]);
-    PyObject *in_stock = *slot(batches, batches_at[SHARES_IN_STOCK]), *rq = *slot(sched, sched_at[RQ]);
-    PyObject *share, *times, *memory, *pages, *window, *used, *more;
-    long long clock = get_moment(sched, sched_at[CLOCK]), number;
-    int stored = -1;
-
-    share = PyList_CheckExact(shares) ? PyList_GetItem(shares, (Py_ssize_t)get(rq, rq_at[RQ_ID])) : NULL;
-    if (share == NULL || !Py_IS_TYPE(share, share_type) || !PyDict_CheckExact(in_stock)
-        || get(share, share_at[SHARE_READY]) <= 0 || clock >= LLONG_MAX >> 1)
-        return PyErr_Occurred() ? -1 : 0;
-    times = PyDict_GetItemWithError(in_stock, *slot(rq, rq_at[RQ_RATE]));
-    memory = *slot(share, share_at[SHARE_MEMORY]);
-    if (times == NULL || !PyTuple_CheckExact(times) || !Py_IS_TYPE(memory, memory_type))
-        return PyErr_Occurred() ? -1 : 0;
-    clock += as_number(PyTuple_GET_ITEM(times, 0));
-    pages = *slot(memory, memory_at[MEMORY_PAGES]);
-    window = PyLong_FromLongLong(clock / window_ns);
-    if (window == NULL)
-        return -1;
-    used = PyDict_GetItemWithError(pages, window);
-    number = used == NULL ? LLONG_MAX : as_number(used);
-    if (number < get(memory, memory_at[MEMORY_FULL]) && (more = PyLong_FromLongLong(number + 1)) != NULL) {
-        stored = PyDict_SetItem(pages, window, more);
-        Py_DECREF(more);
-    } else if (!PyErr_Occurred()) {
-        stored = 1;
-    }
-    Py_DECREF(window);
-    if (stored)
-        return stored < 0 ? -1 : 0;
-    return put(share, share_at[SHARE_READY], get(share, share_at[SHARE_READY]) - 1)
-           || put(sched, sched_at[CLOCK], clock + as_number(PyTuple_GET_ITEM(times, 1))) ? -1 : 1;
-}
-
-static PyObject *new_anon(PyObject *batches, PyObject *unused)
-{
-    const int taken = take_own(batches);
-
-    (void)unused;
-    if (taken < 0)
-        return NULL;
-    return taken ? Py_NewRef(Py_None) : PyObject_CallOneArg(new_anon_in_python, batches);
 }
 
 static PyObject *enter_vma_lock(PyObject *lock, PyObject *unused)
@@ -588,10 +554,6 @@ static PyMethodDef spinlock_methods[] = {
     {"unlock", unlock_spinlock, METH_NOARGS, "spinlock.unlock"},
     {NULL, NULL, 0, NULL},
 };
-static PyMethodDef batches_methods[] = {
-    {"new_anon", new_anon, METH_NOARGS, "Batches.new_anon"},
-    {NULL, NULL, 0, NULL},
-};
 static PyMethodDef vma_lock_methods[] = {
     {"enter", enter_vma_lock, METH_NOARGS, "vma_lock.enter"},
     {"leave", leave_vma_lock, METH_NOARGS, "vma_lock.leave"},
@@ -625,11 +587,8 @@ static int find(PyObject *type, const char *const *names, Py_ssize_t *at, int co
 static struct adopted classes[] = {
     {"Sched", sched_names, sched_at, SCHED_SLOTS, &sched_type, sched_methods},
     {"spinlock", spin_names, spin_at, SPIN_SLOTS, NULL, spinlock_methods},
-    {"Batches", batches_names, batches_at, SHARES_SLOTS, NULL, batches_methods},
     {"vma_lock", vma_lock_names, vma_lock_at, VMA_LOCK_SLOTS, NULL, vma_lock_methods},
     {"PteLocks", pte_locks_names, pte_locks_at, PTE_LOCKS_SLOTS, NULL, pte_locks_methods},
-    {"Share", share_names, share_at, SHARE_SLOTS, &share_type, NULL},
-    {"Bandwidth", memory_names, memory_at, MEMORY_SLOTS, &memory_type, NULL},
     {"CacheLine", line_names, line_at, LINE_SLOTS, NULL, NULL},
     {"Rq", rq_names, rq_at, RQ_SLOTS, &rq_type, NULL},
     {"SchedEntity", task_names, task_at, TASK_SLOTS, &task_type, NULL},
@@ -646,7 +605,6 @@ static struct passed_on passed_on[] = {
     {&deadline_in_python, "Sched", "user_deadline"},
     {&unlock_in_python, "spinlock", "unlock"},
     {&lock_in_python, "PteLocks", "lock"},
-    {&new_anon_in_python, "Batches", "new_anon"},
     {NULL, NULL, NULL},
 };
 
@@ -727,8 +685,8 @@ static int give_methods(const struct adopted *class, PyObject *derived)
  * their own, methods in C. Returns the class of cache lines. */
 static PyObject *adopt(PyObject *module, PyObject *args)
 {
-    static const struct adopted *const groups[] = {classes, event_classes, mm_classes};
-    static const struct passed_on *const methods[] = {passed_on, event_passed_on, mm_passed_on};
+    static const struct adopted *const groups[] = {classes, batches_classes, event_classes, mm_classes};
+    static const struct passed_on *const methods[] = {passed_on, batches_passed_on, event_passed_on, mm_passed_on};
     PyObject *bases, *derived, *found;
     size_t i;
 

@@ -52,8 +52,9 @@ extern Py_ssize_t sched_at[SCHED_SLOTS], rq_at[RQ_SLOTS], tp_at[TP_SLOTS], task_
 extern PyTypeObject *sched_type, *tp_type, *last_sched, *last_tp; /* the latter are for is_a */
 
 /* Each ends with one that has no name. */
-extern struct adopted event_classes[], mm_classes[];
-extern struct passed_on event_passed_on[], mm_passed_on[];
+extern struct adopted batches_classes[], event_classes[], mm_classes[];
+extern struct passed_on batches_passed_on[], event_passed_on[], mm_passed_on[];
+extern long long window_ns; /* batches.WINDOW */
 
 const uint64_t *counts_of(PyObject *guest);
 PyObject *leave_guest(PyObject *sched, PyObject *unused);
@@ -161,6 +162,25 @@ static inline int drop(PyObject *result)
 {
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
+}
+
+/* bisect.bisect_right of numbers that are not negative; -1: one of them is. */
+static inline Py_ssize_t bisect_right(PyObject *ends, long long address)
+{
+    Py_ssize_t low = 0, high = PyList_GET_SIZE(ends), middle;
+    long long end;
+
+    while (low < high) {
+        middle = (low + high) / 2;
+        end = as_number(PyList_GET_ITEM(ends, middle));
+        if (end < 0)
+            return -1;
+        if (address < end)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
 }
 
 #endif

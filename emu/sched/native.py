@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What every fault does, in C. Where many CPUs fault (_native.c): how a cache line goes from CPU to CPU, whose turn it
-is, a spinlock that is free, the lock of a page table, a reader's VMA lock, and what a CPU has in stock for new pages.
+"""What every fault does, in C. Where many CPUs fault (_native.c, _turns.c, _batches.c): how a cache line goes from CPU
+to CPU, whose turn it is, a spinlock that is free, the lock of a page table, a reader's VMA lock, and what CPUs share or
+have in stock for new pages.
 On every machine (_mm.c): a new page and a new vm_fault, the VMA at an address, pages that go. Where a trace is recorded
 (_events.c): the event of a fault.
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 from emu.hw.engine import _EngineState
 from emu.hw.native import does_not_fit, wants_pure
 from emu.locking.spinlock import spinlock
-from emu.mm.batches import WINDOW, Bandwidth, Batches, Share
+from emu.mm.batches import WINDOW, Bandwidth, Batches, Section, Share
 from emu.mm.fault_event import FaultEvent
 from emu.mm.memory import vm_fault
 from emu.mm.mm_types import page, vm_area_struct
@@ -35,6 +36,12 @@ class NativeSpinlock(spinlock):
 
 class NativeBatches(Batches):
     """`new_anon` is in C."""
+
+    __slots__ = ()
+
+
+class NativeSection(Section):
+    """`hold` is in C."""
 
     __slots__ = ()
 
@@ -96,6 +103,7 @@ class NativeSched(Sched):
     replaced = {
         spinlock: NativeSpinlock,
         Batches: NativeBatches,
+        Section: NativeSection,
         vma_lock: NativeVmaLock,
         PteLocks: NativePteLocks,
         FaultEvent: NativeFaultEvent,

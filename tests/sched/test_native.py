@@ -22,7 +22,7 @@ from archs.x86 import ARCHES as X86
 from emu.hw.engine import _EngineState
 from emu.hw.ram import Ram
 from emu.kernel.machine import Machine
-from emu.mm.batches import Batches
+from emu.mm.batches import Batches, Section
 from emu.mm.fault_event import FaultEvent
 from emu.mm.memory import vm_fault
 from emu.mm.memory_manager import MemoryManager
@@ -41,6 +41,7 @@ from emu.sched.native import (
     NativePageAllocator,
     NativePteLocks,
     NativeSched,
+    NativeSection,
     NativeSpinlock,
     NativeTracepoints,
     NativeVmaLock,
@@ -68,7 +69,7 @@ def test_the_extension_is_there_and_in_use() -> None:
         NativeBatches.new_anon, NativeVmaLock.enter, NativeVmaLock.leave, NativePteLocks.lock,
         NativeSched.enter_guest, NativeSched.leave_guest, NativeSched.user_deadline, NativeTracepoints.emit,
         NativeFaultEvent.begin, NativeFaultEvent.end, NativePage.__init__, NativeVmFault.__init__, NativeVmaTree.load,
-        NativePageAllocator.free_unref_folios,
+        NativePageAllocator.free_unref_folios, NativeSection.hold,
     ):  # fmt: skip
         assert type(method).__name__ == "method_descriptor"
     line = NativeSched(Tracepoints(), 2).new_line()
@@ -298,6 +299,30 @@ def test_a_new_page_costs_the_same(uses: list[tuple[int, int, int]]) -> None:
             clocks[cpu] = sched.clock
             share = batches._shares[cpu]
             states.append((sched.clock, share.ready, share.frames, share.folios, share.stock, dict(share.memory.pages)))
+        seen.append(states)
+    assert seen[0] == seen[1]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(-300, 400), st.integers(1, 200), st.sampled_from([0, 50, 1 << 62])),
+        max_size=30,
+    ),
+    st.sampled_from([5_000, 1 << 40]),
+)
+def test_a_section_is_held_at_the_same_times(uses: list[tuple[int, int, int, int]], clock: int) -> None:
+    """By CPUs whose clocks are not in order, so that some come into gaps."""
+    seen = []
+    for kind in (Sched, NativeSched):
+        sched = cpus_of(kind, 4)
+        section = sched.kind_of(Section)()
+        now, states = clock, []
+        for cpu, later, ns, ahead in uses:
+            sched.rq = sched.rqs[cpu]
+            now += later
+            sched.clock, sched.horizon = now, now - 1000 + ahead
+            section.hold(sched, ns)
+            states.append((sched.clock, section.owner, section.wait, list(section.begins), list(section.ends)))
         seen.append(states)
     assert seen[0] == seen[1]
 

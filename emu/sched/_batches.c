@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What CPUs share when they take pages, in C: what Batches.new_anon of emu/mm/batches.py says of a CPU that has of its
+ * own what a new page needs, and Section.hold.
+ */
+#include "_slots.h"
+
+enum { SHARES_IN_STOCK, SHARES_SCHED, SHARES_SHARES, SHARES_SLOTS };
+enum { SHARE_MEMORY, SHARE_READY, SHARE_SLOTS };
+enum { MEMORY_FULL, MEMORY_PAGES, MEMORY_SLOTS };
+enum { SECTION_BEGINS, SECTION_ENDS, SECTION_OWNER, SECTION_WAIT, SECTION_SLOTS };
+
+static const char *const batches_names[] = {"_in_stock", "sched", "_shares"};
+static const char *const share_names[] = {"memory", "ready"};
+static const char *const memory_names[] = {"full", "pages"};
+static const char *const section_names[] = {"begins", "ends", "owner", "wait"};
+static Py_ssize_t batches_at[SHARES_SLOTS], share_at[SHARE_SLOTS], memory_at[MEMORY_SLOTS], section_at[SECTION_SLOTS];
+static PyTypeObject *share_type, *memory_type;
+static PyObject *new_anon_in_python, *hold_in_python;
+
+/* What is on the running CPU's own shares: 1; 0: not all of it is; -1: an error. */
+static int take_own(PyObject *batches)
+{
+    PyObject *sched = *slot(batches, batches_at[SHARES_SCHED]), *shares = *slot(batches, batches_at[SHARES_SHARES]);
+    PyObject *in_stock = *slot(batches, batches_at[SHARES_IN_STOCK]), *rq = *slot(sched, sched_at[RQ]);
+    PyObject *share, *times, *memory, *pages, *window, *used, *more;
+    long long clock = get_moment(sched, sched_at[CLOCK]), number;
+    int stored = -1;
+
+    share = PyList_CheckExact(shares) ? PyList_GetItem(shares, (Py_ssize_t)get(rq, rq_at[RQ_ID])) : NULL;
+    if (share == NULL || !Py_IS_TYPE(share, share_type) || !PyDict_CheckExact(in_stock)
+        || get(share, share_at[SHARE_READY]) <= 0 || clock >= LLONG_MAX >> 1)
+        return PyErr_Occurred() ? -1 : 0;
+    times = PyDict_GetItemWithError(in_stock, *slot(rq, rq_at[RQ_RATE]));
+    memory = *slot(share, share_at[SHARE_MEMORY]);
+    if (times == NULL || !PyTuple_CheckExact(times) || !Py_IS_TYPE(memory, memory_type))
+        return PyErr_Occurred() ? -1 : 0;
+    clock += as_number(PyTuple_GET_ITEM(times, 0));
+    pages = *slot(memory, memory_at[MEMORY_PAGES]);
+    window = PyLong_FromLongLong(clock / window_ns);
+    if (window == NULL)
+        return -1;
+    used = PyDict_GetItemWithError(pages, window);
+    number = used == NULL ? LLONG_MAX : as_number(used);
+    if (number < get(memory, memory_at[MEMORY_FULL]) && (more = PyLong_FromLongLong(number + 1)) != NULL) {
+        stored = PyDict_SetItem(pages, window, more);
+        Py_DECREF(more);
+    } else if (!PyErr_Occurred()) {
+        stored = 1;
+    }
+    Py_DECREF(window);
+    if (stored)
+        return stored < 0 ? -1 : 0;
+    return put(share, share_at[SHARE_READY], get(share, share_at[SHARE_READY]) - 1)
+           || put(sched, sched_at[CLOCK], clock + as_number(PyTuple_GET_ITEM(times, 1))) ? -1 : 1;
+}
+
+static PyObject *new_anon(PyObject *batches, PyObject *unused)
+{
+    const int taken = take_own(batches);
+
+    (void)unused;
+    if (taken < 0)
+        return NULL;
+    return taken ? Py_NewRef(Py_None) : PyObject_CallOneArg(new_anon_in_python, batches);
+}
+
+/* What the list of a section costs whose lock comes from another CPU; -1: an exception. */
+static long long list_lines(PyObject *sched)
+{
+    PyObject *cost = PyObject_GetAttrString(sched, "cost");
+    PyObject *lines = cost == NULL ? NULL : PyObject_GetAttrString(cost, "list_lines");
+    const long long number = lines == NULL ? -1 : PyLong_AsLongLong(lines);
+
+    Py_XDECREF(cost);
+    Py_XDECREF(lines);
+    return number;
+}
+
+/* How long a line takes from one CPU to another; -1: an exception. */
+static long long journey(PyObject *sched, long long from, long long to)
+{
+    PyObject *rows = *slot(sched, sched_at[TRANSFER]), *row = NULL, *time = NULL;
+
+    if (PyList_Check(rows))
+        row = PyList_GetItem(rows, (Py_ssize_t)from);
+    if (row != NULL && PyList_Check(row))
+        time = PyList_GetItem(row, (Py_ssize_t)to);
+    return time == NULL ? -1 : as_number(time);
+}
+
+static int insert(PyObject *list, Py_ssize_t at, long long value)
+{
+    PyObject *number = PyLong_FromLongLong(value);
+    const int error = number == NULL || PyList_Insert(list, at, number);
+
+    Py_XDECREF(number);
+    return error ? -1 : 0;
+}
+
+/* hold(sched, ns) */
+static PyObject *hold(PyObject *section, PyObject *const *args, Py_ssize_t count)
+{
+    PyObject *begins = *slot(section, section_at[SECTION_BEGINS]), *ends = *slot(section, section_at[SECTION_ENDS]);
+    PyObject *sched;
+    const long long owner = get(section, section_at[SECTION_OWNER]);
+    long long clock, cpu, ns, begin, horizon, lines = 0, way = 0;
+    Py_ssize_t past, place;
+
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "hold takes the scheduler and for how long");
+        return NULL;
+    }
+    sched = args[0];
+    if (!is_a(sched, sched_type, &last_sched) || !PyList_CheckExact(begins) || !PyList_CheckExact(ends))
+        return PyObject_CallFunctionObjArgs(hold_in_python, section, args[0], args[1], NULL);
+    clock = begin = get_moment(sched, sched_at[CLOCK]);
+    cpu = get(*slot(sched, sched_at[RQ]), rq_at[RQ_ID]);
+    ns = as_number(args[1]);
+    if (owner != cpu && owner >= 0) {
+        lines = list_lines(sched);
+        way = journey(sched, owner, cpu);
+    }
+    if (clock > LLONG_MAX >> 1 || ns < 0 || lines < 0 || way < 0) {
+        PyErr_Clear();
+        return PyObject_CallFunctionObjArgs(hold_in_python, section, args[0], args[1], NULL);
+    }
+    horizon = get_moment(sched, sched_at[HORIZON]);
+    past = bisect_right(ends, clock < horizon ? clock : horizon);
+    if (past && (PyList_SetSlice(begins, 0, past, NULL) || PyList_SetSlice(ends, 0, past, NULL)))
+        return NULL;
+    begin += way;
+    ns += way * lines;
+    if (owner != cpu && put(section, section_at[SECTION_OWNER], cpu))
+        return NULL;
+    place = bisect_right(ends, begin);
+    while (place < PyList_GET_SIZE(begins) && as_number(PyList_GET_ITEM(begins, place)) < begin + ns) {
+        begin = as_number(PyList_GET_ITEM(ends, place));
+        place++;
+    }
+    if (insert(begins, place, begin) || insert(ends, place, begin + ns)
+        || put(section, section_at[SECTION_WAIT], get(section, section_at[SECTION_WAIT]) + begin - clock)
+        || put(sched, sched_at[CLOCK], begin + ns))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef batches_methods[] = {
+    {"new_anon", new_anon, METH_NOARGS, "Batches.new_anon"},
+    {NULL, NULL, 0, NULL},
+};
+static PyMethodDef section_methods[] = {
+    {"hold", (PyCFunction)(void (*)(void))hold, METH_FASTCALL, "Section.hold"},
+    {NULL, NULL, 0, NULL},
+};
+
+struct adopted batches_classes[] = {
+    {"Batches", batches_names, batches_at, SHARES_SLOTS, NULL, batches_methods},
+    {"Section", section_names, section_at, SECTION_SLOTS, NULL, section_methods},
+    {"Share", share_names, share_at, SHARE_SLOTS, &share_type, NULL},
+    {"Bandwidth", memory_names, memory_at, MEMORY_SLOTS, &memory_type, NULL},
+    {NULL, NULL, NULL, 0, NULL, NULL},
+};
+struct passed_on batches_passed_on[] = {
+    {&new_anon_in_python, "Batches", "new_anon"},
+    {&hold_in_python, "Section", "hold"},
+    {NULL, NULL, NULL},
+};
