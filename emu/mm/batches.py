@@ -112,7 +112,9 @@ class Share:
 class Batches:
     """The allocator's and the LRU's shares of a fault on a machine with many CPUs."""
 
-    __slots__ = ("__dict__", "_in_stock", "_shares", "sched")  # what _native.c reads; all else is in __dict__
+    __slots__ = (  # what _batches.c reads; all else is in __dict__
+        "__dict__", "_in_stock", "_numbers", "_shares", "memcg", "sched",
+    )  # fmt: skip
 
     def __init__(self, sched: Sched) -> None:
         cost: Cost = sched.cost
@@ -129,6 +131,10 @@ class Batches:
         self._drain = cost.lru_batch * cost.lru_page
         self._alloc = cost.page_alloc - cost.zone_page
         self._add = cost.memcg_charge + cost.rmap_lru - cost.lru_page
+        self._numbers = (  # for _batches.c
+            self._refill, cost.pcp_batch, self._alloc, cost.clear_page, cost.atomic, cost.memcg_batch, cost.lru_batch,
+            self._drain, self._add, cost.anon_fault,
+        )  # fmt: skip
         # By Rq.rate: what `alloc` charges a CPU that has frames, and what it is until it waits no more for anything.
         self._in_stock = {
             rate: (

@@ -24,7 +24,7 @@ static const char *const sched_names[] = {
     "_timer_due", "tp", "transfer", "transfer_hold",
 };
 static const char *const rq_names[] = {"clock", "curr", "id", "interrupted", "rate", "slice_end", "waiting"};
-static const char *const task_names[] = {"greenlet", "pid", "tgid", "utime", "waits"};
+static const char *const task_names[] = {"greenlet", "has_run", "pid", "tgid", "utime", "waits"};
 static const char *const spin_names[] = {"begun_at", "free_at", "line", "owner", "queue", "sched"};
 static const char *const vma_lock_names[] = {"line", "readers", "sched"};
 static const char *const pte_locks_names[] = {"leaf_bits"};
@@ -297,7 +297,9 @@ static PyObject *step_back(PyObject *sched)
         return task == NULL ? NULL : Py_NewRef(Py_None);
     }
     greenlet = task == Py_None ? NULL : *slot(task, task_at[TASK_GREENLET]);
-    if (greenlet != NULL && is_active(greenlet)) {
+    /* Once it has run it is active for as long as its task can run: a look at it takes as long as half a switch. */
+    if (greenlet != NULL && (*slot(task, task_at[TASK_HAS_RUN]) == Py_True || is_active(greenlet))) {
+        set(task, task_at[TASK_HAS_RUN], Py_NewRef(Py_True));
         Py_DECREF(task);
         Py_INCREF(greenlet);
         result = switch_to(greenlet);
