@@ -8,7 +8,7 @@
  * fault where many CPUs fault is done, all else is left to the method in Python. Both give the same numbers; a test
  * compares them.
  *
- * Figures: a fault with 64 CPUs executes 2,670 bytecodes of Python without this, and 1,740 with it.
+ * Figures: a fault with 64 CPUs executes 3,050 bytecodes of Python without the C files here, and 1,230 with them.
  */
 #include "_slots.h"
 #include <structmember.h>
