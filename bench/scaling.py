@@ -309,18 +309,23 @@ TAIL = """## Where it misses, and what may be missing
   for each thread, as if waiting and working never overlapped. Looked at and too weak by what is known of them:
   zone->lock (the published figure for it), lru_lock (its share of a fault was measured), the memory controller's
   counters (a line changes hands every 64 faults), vmstat (per CPU), page-table locks (every thread has its own
-  tables), memory bandwidth (27 GB/s of 400). Tried: locks of neighbours in one line (12 threads 26 per cent slower,
-  48 threads 6); the adjacent line, from which the tree is read, taken along with the prefetched one (12 threads 8 per
-  cent slower, 48 nothing); threads of a core sharing one request (too fast from 79 threads on). What would fit from
-  21 threads on, in a sketch of the one line outside of this simulator, is a read that makes a journey of its own
-  although a prefetch is under way: 8.1 to 9.4 M/s at 21 to 79 threads, with mmap_lock at 5.9 to 5.1. No source says
-  that a processor does so. Tried in this simulator: a read that takes a modified line from its owner altogether
-  (Intel's guide to the uncore of the Xeon 7500 has such a policy, SnpData M->I), so that a load before an exchange
-  costs nothing more, and pgd read while the line is still there, since down_read is less than a reorder buffer before
-  it. mmap_lock makes two journeys then and not three, is calibrated with 110 per cent, and this table is 59 per cent
-  too fast at 12 threads, 36 at 21, 8 at 48, and 34 too slow at 128; but with one VMA `6.4` gains nothing at any
-  number of threads, and `spf` on Skylake nothing either, whose readers need copies. That pvl-v2 is 10 to 15 per cent
-  slower here than pvl-v2+opt, though nothing of a VMA is shared, is unexplained too.
+  tables), memory bandwidth (27 GB/s of 400). The program is not it: pft as it was changed (gormanm/pft, pull request
+  1) maps the memory of all threads before any of them runs, with a page between, and its time goes from the first
+  thread's start to the last one's end; guestprogs/pft_vmas.c does the same. But a rate is that of the slowest thread
+  then, and where nothing is shared nothing makes threads equally fast: one that shares a core with another one for
+  long, which the model's never do while a core is idle, would take 1.5 times as long, which is most of what is
+  missing at 12 threads, but not at 21 and more. Tried: locks of neighbours in one line (12 threads 26 per cent
+  slower, 48 threads 6); the adjacent line, from which the tree is read, taken along with the prefetched one (12
+  threads 8 per cent slower, 48 nothing); threads of a core sharing one request (too fast from 79 threads on). What
+  would fit from 21 threads on, in a sketch of the one line outside of this simulator, is a read that makes a journey
+  of its own although a prefetch is under way: 8.1 to 9.4 M/s at 21 to 79 threads, with mmap_lock at 5.9 to 5.1. No
+  source says that a processor does so. Tried in this simulator: a read that takes a modified line from its owner
+  altogether (Intel's guide to the uncore of the Xeon 7500 has such a policy, SnpData M->I), so that a load before an
+  exchange costs nothing more, and pgd read while the line is still there, since down_read is less than a reorder
+  buffer before it. mmap_lock makes two journeys then and not three, is calibrated with 110 per cent, and this table
+  is 59 per cent too fast at 12 threads, 36 at 21, 8 at 48, and 34 too slow at 128; but with one VMA `6.4` gains
+  nothing at any number of threads, and `spf` on Skylake nothing either, whose readers need copies. That pvl-v2 is 10
+  to 15 per cent slower here than pvl-v2+opt, though nothing of a VMA is shared, is unexplained too.
 - **VMA locks with one VMA.** The loss at 4 and 7 threads is there for `rfc`, but too large, and it breaks even at about
   33 threads instead of 17; at 110 and 128 it gains too much. `6.4` gains too little at many threads: 16
   per cent at 128 instead of 25.
