@@ -117,3 +117,15 @@ def test_the_last_frames_come_from_other_cpus(kind: type[Sched]) -> None:
     assert sorted(taken) == list(range(1, allocator.npages))
     assert allocator.alloc_page() is None
     assert allocator.allocated == allocator.npages - 1
+
+
+def test_frames_of_a_block_that_was_used_are_cleared() -> None:
+    ram = Ram(32 * PAGE_SIZE)
+    allocator = allocator_of(ram)
+    block: Any = allocator.alloc_pages(3)
+    ram.write(block.pfn * PAGE_SIZE, b"x" * 8 * PAGE_SIZE)
+    block._refcount = 0
+    allocator.free(block)
+    taken = frames([allocator.alloc_page() for _ in range(31)])
+    assert sorted(taken) == list(range(1, 32)) and block.pfn in taken
+    assert ram.read(0, ram.size) == bytes(ram.size)

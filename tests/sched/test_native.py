@@ -494,9 +494,11 @@ def test_a_fault_is_the_same_row(
             if odd:
                 tp.emit(Kind.VMA_CREATE, 5)
                 taken += tp.drain()
+            tp.current.wait, tp.current.holder = 99, 98  # of an event before
             event.begin(address, 0x400 if odd else 0)
             sched.charge(640)
-            tp.current.wait, tp.current.holder = wait, 7
+            if wait:
+                tp.current.wait, tp.current.holder = wait, 7
             tp.emit(Kind.VMA_LOCK_READ, 6)
             if wait % 2:
                 taken += tp.drain()
