@@ -7,11 +7,23 @@
 #include <Python.h>
 #include "_engine.h"
 
+/* Numbers as words: 0, or -1. */
+static int get_words(PyObject *const *args, Py_ssize_t count, uint64_t *word)
+{
+    Py_ssize_t i;
+
+    for (i = 0; i < count; i++) {
+        word[i] = PyLong_AsUnsignedLongLong(args[i]);
+        if (word[i] == (uint64_t)-1 && PyErr_Occurred())
+            return -1;
+    }
+    return 0;
+}
+
 /* call(function, a, b[, c[, d]]): the address of a function that takes words and gives an int, and the words. */
 static PyObject *call(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     uint64_t word[5];
-    Py_ssize_t i;
     int result;
 
     (void)module;
@@ -19,11 +31,8 @@ static PyObject *call(PyObject *module, PyObject *const *args, Py_ssize_t count)
         PyErr_SetString(PyExc_TypeError, "call takes a function and two to four words");
         return NULL;
     }
-    for (i = 0; i < count; i++) {
-        word[i] = PyLong_AsUnsignedLongLong(args[i]);
-        if (word[i] == (uint64_t)-1 && PyErr_Occurred())
-            return NULL;
-    }
+    if (get_words(args, count, word))
+        return NULL;
     if (count == 3)
         result = ((int (*)(uint64_t, uint64_t))(uintptr_t)word[0])(word[1], word[2]);
     else if (count == 4)
@@ -49,11 +58,8 @@ static PyObject *run(PyObject *module, PyObject *const *args, Py_ssize_t count)
         PyErr_SetString(PyExc_TypeError, "run takes a function, an engine, its handle, where it begins and a budget");
         return NULL;
     }
-    for (i = 0; i < count; i++) {
-        word[i] = PyLong_AsUnsignedLongLong(args[i]);
-        if (word[i] == (uint64_t)-1 && PyErr_Occurred())
-            return NULL;
-    }
+    if (get_words(args, count, word))
+        return NULL;
     engine = (const struct engine *)(uintptr_t)word[1];
     how = ((int (*)(uint64_t, uint64_t, uint64_t, uint64_t))(uintptr_t)word[0])(word[1], word[2], word[3], word[4]);
     told = PyTuple_New(5);

@@ -9,10 +9,13 @@ one is asked for. Frame 0 is never given out.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from emu.hw.ram import Ram
 from emu.mm.mm_types import page
-from emu.sched.sched import Sched
+
+if TYPE_CHECKING:
+    from emu.sched.sched import Sched
 
 AHEAD = 64  # frames for which the host is asked for memory at once: 1 us a fault less; 16 to 1,024 do as well
 HIGH = 8  # batches that a CPU may have in its list

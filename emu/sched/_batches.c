@@ -53,7 +53,7 @@ static int take_own(PyObject *batches)
     Py_DECREF(window);
     if (stored)
         return stored < 0 ? -1 : 0;
-    return put(share, share_at[SHARE_READY], get(share, share_at[SHARE_READY]) - 1)
+    return add(share, share_at[SHARE_READY], -1)
            || put(sched, sched_at[CLOCK], clock + as_number(PyTuple_GET_ITEM(times, 1))) ? -1 : 1;
 }
 
@@ -67,18 +67,6 @@ static long long list_lines(PyObject *sched)
     Py_XDECREF(cost);
     Py_XDECREF(lines);
     return number;
-}
-
-/* How long a line takes from one CPU to another; -1: an exception. */
-static long long journey(PyObject *sched, long long from, long long to)
-{
-    PyObject *rows = *slot(sched, sched_at[TRANSFER]), *row = NULL, *time = NULL;
-
-    if (PyList_Check(rows))
-        row = PyList_GetItem(rows, (Py_ssize_t)from);
-    if (row != NULL && PyList_Check(row))
-        time = PyList_GetItem(row, (Py_ssize_t)to);
-    return time == NULL ? -1 : as_number(time);
 }
 
 static int insert(PyObject *list, Py_ssize_t at, long long value)
@@ -122,7 +110,7 @@ static int hold_for(PyObject *section, PyObject *sched, long long ns)
         place++;
     }
     if (insert(begins, place, begin) || insert(ends, place, begin + ns)
-        || put(section, section_at[SECTION_WAIT], get(section, section_at[SECTION_WAIT]) + begin - clock)
+        || add(section, section_at[SECTION_WAIT], begin - clock)
         || put(sched, sched_at[CLOCK], begin + ns))
         return -1;
     return 1;
@@ -151,17 +139,6 @@ static int hold_section(PyObject *section, PyObject *sched, long long ns)
     if (held)
         return held < 0 ? -1 : 0;
     return drop(PyObject_CallMethod(section, "hold", "OL", sched, ns));
-}
-
-static int charge_ns(PyObject *sched, long long ns)
-{
-    return put(sched, sched_at[CLOCK],
-               get(sched, sched_at[CLOCK]) + ns * get(*slot(sched, sched_at[RQ]), rq_at[RQ_RATE]) / 100);
-}
-
-static int add(PyObject *object, Py_ssize_t at, long long more)
-{
-    return put(object, at, get(object, at) + more);
 }
 
 /* Where the running CPU has not all that a page needs of its own: what follows in Batches.new_anon. 1; 0: a case for

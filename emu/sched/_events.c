@@ -116,7 +116,8 @@ static PyObject *begin(PyObject *event, PyObject *const *args, Py_ssize_t count)
     Py_RETURN_NONE;
 }
 
-/* What stands in every row: 0, or -1. The rest of it is NULL, which a tuple that goes may have. */
+/* A row with what stands in every one, NULL where there is no memory. The rest of it is NULL, which a tuple that goes
+ * may have. */
 static PyObject *new_row(PyObject *tp, PyObject *time)
 {
     PyObject *row = time == NULL ? NULL : PyTuple_New(ROW);
@@ -144,8 +145,8 @@ static void fill(PyObject *row, Py_ssize_t from, PyObject *const *items, Py_ssiz
 static PyObject *end(PyObject *event, PyObject *const *args, Py_ssize_t count)
 {
     enum { KIND, ADDRESS, IP, SYNDROME, FLAGS, VMA, PATH, REASON, SERVED, RESULT, FUNCTION, ARGUMENTS };
-    PyObject *sched, *tp, *after = NULL, *row, *waits, *rows, *before, *pair, *duration, *registers, *zero, *whole[12];
-    PyObject *number;
+    PyObject *sched, *tp, *after = NULL, *row, *waits, *rows, *before, *pair, *duration, *registers, *zero;
+    PyObject *number, *whole[ARGUMENTS + 1];
     Py_ssize_t at;
 
     if (count != ARGUMENTS) {

@@ -43,20 +43,28 @@ static Py_ssize_t page_at[PAGE_SLOTS], fault_at[FAULT_SLOTS], vma_at[VMA_SLOTS],
 static PyTypeObject *page_type, *vma_type, *root_type, *leaf_type, *last_page, *last_vma;
 static PyObject *new_fault_in_python, *load_in_python, *free_in_python;
 
+/* What a page is neither when it is new nor when it is free. */
+static void clear_flags(PyObject *page)
+{
+    static const int flags[] = {PAGE_EXCLUSIVE, PAGE_DIRTY, PAGE_UPTODATE, PAGE_MLOCKED, PAGE_LAZYFREE};
+    size_t i;
+
+    for (i = 0; i < sizeof flags / sizeof *flags; i++)
+        set(page, page_at[flags[i]], Py_NewRef(Py_False));
+    set(page, page_at[PAGE_MAPPING], Py_NewRef(Py_None));
+}
+
 /* page(pfn) */
 static PyObject *new_page(PyObject *page, PyObject *pfn)
 {
     static const int zero[] = {PAGE_REFCOUNT, PAGE_MAPCOUNT, PAGE_INDEX, PAGE_ORDER};
-    static const int no[] = {PAGE_EXCLUSIVE, PAGE_DIRTY, PAGE_UPTODATE, PAGE_MLOCKED, PAGE_LAZYFREE};
     size_t i;
 
     for (i = 0; i < sizeof zero / sizeof *zero; i++) {
         if (set(page, page_at[zero[i]], PyLong_FromLong(0)))
             return NULL;
     }
-    for (i = 0; i < sizeof no / sizeof *no; i++)
-        set(page, page_at[no[i]], Py_NewRef(Py_False));
-    set(page, page_at[PAGE_MAPPING], Py_NewRef(Py_None));
+    clear_flags(page);
     set(page, page_at[PAGE_ZEROED], Py_NewRef(Py_True));
     set(page, page_at[PAGE_PFN], Py_NewRef(pfn));
     Py_RETURN_NONE;
@@ -133,12 +141,8 @@ static int are_single(PyObject *pages)
 /* One page: 0, or -1. */
 static int free_one(PyObject *page, PyObject *ram, const Py_buffer *code_map, PyObject *pcp)
 {
-    static const int no[] = {
-        PAGE_EXCLUSIVE, PAGE_DIRTY, PAGE_UPTODATE, PAGE_MLOCKED, PAGE_LAZYFREE, PAGE_ZEROED,
-    };
     PyObject *pfn = *slot(page, page_at[PAGE_PFN]);
     const long long frame = as_number(pfn);
-    size_t i;
 
     if (get(page, page_at[PAGE_REFCOUNT]) || get(page, page_at[PAGE_MAPCOUNT])) {
         char text[64];
@@ -146,9 +150,8 @@ static int free_one(PyObject *page, PyObject *ram, const Py_buffer *code_map, Py
         PyErr_SetString(PyExc_AssertionError, text);
         return -1;
     }
-    set(page, page_at[PAGE_MAPPING], Py_NewRef(Py_None));
-    for (i = 0; i < sizeof no / sizeof *no; i++)
-        set(page, page_at[no[i]], Py_NewRef(Py_False));
+    clear_flags(page);
+    set(page, page_at[PAGE_ZEROED], Py_NewRef(Py_False));
     if (frame < 0 || frame >= code_map->len) {
         PyErr_SetString(PyExc_IndexError, "a frame that there is not");
         return -1;
@@ -159,11 +162,6 @@ static int free_one(PyObject *page, PyObject *ram, const Py_buffer *code_map, Py
             return -1;
     }
     return PyList_Append(pcp, page);
-}
-
-static int add(PyObject *object, Py_ssize_t at, long long more)
-{
-    return put(object, at, get(object, at) + more);
 }
 
 /* The list of the running CPU; NULL: a case for Python. */

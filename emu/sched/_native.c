@@ -24,7 +24,7 @@ static const char *const sched_names[] = {
     "_timer_due", "tp", "transfer", "transfer_hold",
 };
 static const char *const rq_names[] = {"clock", "curr", "id", "interrupted", "rate", "slice_end", "waiting"};
-static const char *const task_names[] = {"greenlet", "has_run", "pid", "tgid", "utime", "waits"};
+static const char *const task_names[] = {"greenlet", "pid", "tgid", "utime", "waits"};
 static const char *const spin_names[] = {"begun_at", "free_at", "line", "owner", "queue", "sched"};
 static const char *const vma_lock_names[] = {"line", "readers", "sched"};
 static const char *const pte_locks_names[] = {"leaf_bits"};
@@ -71,14 +71,14 @@ static int pack_journeys(PyObject *rows)
     for (from = 0; packed != NULL && from < count; from++) {
         PyObject *row = PyList_GET_ITEM(rows, from);
         for (to = 0; to < count; to++) {
-            const long long journey = PyList_CheckExact(row) && PyList_GET_SIZE(row) == count
-                                          ? as_number(PyList_GET_ITEM(row, to)) : -1;
-            if (journey < 0 || journey > USHRT_MAX) {
+            const long long ns = PyList_CheckExact(row) && PyList_GET_SIZE(row) == count
+                                     ? as_number(PyList_GET_ITEM(row, to)) : -1;
+            if (ns < 0 || ns > USHRT_MAX) {
                 PyErr_Clear();
                 PyMem_Free(packed);
                 return -1;
             }
-            packed[from * count + to] = (unsigned short)journey;
+            packed[from * count + to] = (unsigned short)ns;
         }
     }
     if (packed == NULL)
@@ -90,11 +90,21 @@ static int pack_journeys(PyObject *rows)
     return 0;
 }
 
+/* How long a line takes from one CPU to another, in ns; -1: this is a case for Python. */
+long long journey(PyObject *sched, long long from, long long to)
+{
+    PyObject *rows = *slot(sched, sched_at[TRANSFER]);
+
+    if ((rows != journeys_of && pack_journeys(rows)) || from >= cpus || to >= cpus)
+        return -1;
+    return journeys[from * cpus + to];
+}
+
 /* False: this is a case for Python. The numbers are as small as times and CPUs are. */
 static int look(PyObject *line, PyObject *sched, struct access *to)
 {
     const struct line *used = line_of(line);
-    PyObject *copies, *rows;
+    PyObject *copies;
 
     if (!is_a(sched, sched_type, &last_sched))
         return 0;
@@ -107,10 +117,9 @@ static int look(PyObject *line, PyObject *sched, struct access *to)
         return 0;
     if (used->owner == to->cpu)
         return 1;
-    rows = *slot(sched, sched_at[TRANSFER]);
-    if ((rows != journeys_of && pack_journeys(rows)) || used->owner >= cpus || to->cpu >= cpus)
+    to->journey = journey(sched, used->owner, to->cpu);
+    if (to->journey < 0)
         return 0;
-    to->journey = journeys[used->owner * cpus + to->cpu];
     to->held = to->journey * get(sched, sched_at[TRANSFER_HOLD]) / 100;
     return 1;
 }
@@ -242,7 +251,7 @@ PyObject *leave_guest(PyObject *sched, PyObject *unused)
         return PyObject_CallOneArg(leave_in_python, sched);
     ns = ns * get(*slot(sched, sched_at[RQ]), rq_at[RQ_RATE]) / 100;
     if (put(sched, sched_at[MARK], (long long)(*counts >> 2)) || put(sched, sched_at[CLOCK], clock + ns)
-        || put(task, task_at[TASK_UTIME], get(task, task_at[TASK_UTIME]) + ns))
+        || add(task, task_at[TASK_UTIME], ns))
         return NULL;
     Py_RETURN_NONE;
 }
@@ -297,9 +306,7 @@ static PyObject *step_back(PyObject *sched)
         return task == NULL ? NULL : Py_NewRef(Py_None);
     }
     greenlet = task == Py_None ? NULL : *slot(task, task_at[TASK_GREENLET]);
-    /* Once it has run it is active for as long as its task can run: a look at it takes as long as half a switch. */
-    if (greenlet != NULL && (*slot(task, task_at[TASK_HAS_RUN]) == Py_True || is_active(greenlet))) {
-        set(task, task_at[TASK_HAS_RUN], Py_NewRef(Py_True));
+    if (greenlet != NULL && is_active(greenlet)) {
         Py_DECREF(task);
         Py_INCREF(greenlet);
         result = switch_to(greenlet);
@@ -378,6 +385,12 @@ static PyObject *claim_line(PyObject *sched, PyObject *line)
     return write_line(line, sched);
 }
 
+/* The running CPU works for so long, which is not so long that it does not fit: 0, or -1. */
+int charge_ns(PyObject *sched, long long ns)
+{
+    return add(sched, sched_at[CLOCK], ns * get(*slot(sched, sched_at[RQ]), rq_at[RQ_RATE]) / 100);
+}
+
 /* charge(ns): less than 0 is possible, as is work of several seconds. */
 static PyObject *charge(PyObject *sched, PyObject *work)
 {
@@ -387,7 +400,7 @@ static PyObject *charge(PyObject *sched, PyObject *work)
         PyErr_Clear();
         return PyObject_CallFunctionObjArgs(charge_in_python, sched, work, NULL);
     }
-    if (put(sched, sched_at[CLOCK], clock + ns * get(*slot(sched, sched_at[RQ]), rq_at[RQ_RATE]) / 100))
+    if (charge_ns(sched, ns))
         return NULL;
     Py_RETURN_NONE;
 }

@@ -17,7 +17,7 @@ enum { RQ_CLOCK, RQ_CURR, RQ_ID, RQ_INTERRUPTED, RQ_RATE, RQ_SLICE_END, RQ_WAITI
 enum {
     TP_CALLCHAIN, TP_CPU, TP_CURRENT, TP_FIRST, TP_OPEN, TP_PID, TP_REGISTERS, TP_ROWS, TP_SOURCE, TP_TID, TP_SLOTS,
 };
-enum { TASK_GREENLET, TASK_HAS_RUN, TASK_PID, TASK_TGID, TASK_UTIME, TASK_WAITS, TASK_SLOTS };
+enum { TASK_GREENLET, TASK_PID, TASK_TGID, TASK_UTIME, TASK_WAITS, TASK_SLOTS };
 
 /* A class that C looks into: its slots, and what a class that derives from it gets. */
 struct adopted {
@@ -57,6 +57,8 @@ extern struct passed_on batches_passed_on[], event_passed_on[], mm_passed_on[];
 extern long long window_ns; /* batches.WINDOW */
 
 const uint64_t *counts_of(PyObject *guest);
+long long journey(PyObject *sched, long long from, long long to);
+int charge_ns(PyObject *sched, long long ns);
 PyObject *leave_guest(PyObject *sched, PyObject *unused);
 int mmscope_keep_stacks(void); /* _stacks.c */
 extern PyTypeObject turns_type; /* _turns.c */
@@ -147,6 +149,11 @@ static inline int put(PyObject *object, Py_ssize_t at, long long value)
         return -1;
     Py_SETREF(*slot(object, at), number);
     return 0;
+}
+
+static inline int add(PyObject *object, Py_ssize_t at, long long more)
+{
+    return put(object, at, get(object, at) + more);
 }
 
 static inline int set(PyObject *object, Py_ssize_t at, PyObject *value)

@@ -35,8 +35,7 @@ class SchedEntity:
     # What _native.c reads, and what every fault does: beside each other, where __dict__ has each in another line of the
     # host's cache, and these are cold when the turns of many tasks follow each other. All else is in __dict__.
     __slots__ = (
-        "__dict__", "greenlet", "has_run", "min_flt", "mm", "need_resched", "pid", "pkru", "sigpending", "tgid",
-        "utime", "waits",
+        "__dict__", "greenlet", "min_flt", "mm", "need_resched", "pid", "pkru", "sigpending", "tgid", "utime", "waits",
     )  # fmt: skip
 
     def __init__(self, pid: int, comm: str = "") -> None:
@@ -44,7 +43,6 @@ class SchedEntity:
         self.tgid = pid
         self.comm = comm
         self.greenlet: Any = None
-        self.has_run = False  # _native.c has seen that `greenlet` was started
         self.mm: Any = None  # the address space in which it runs
         self.state = State.RUNNING
         self.rq: Rq | None = None  # where it runs or ran last

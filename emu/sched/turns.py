@@ -11,7 +11,7 @@ _CPU_MASK = (1 << _CPU_BITS) - 1
 
 class Turns:
     """The CPUs that wait for their turn: who has the smallest clock goes first, of several the one with the smallest
-    number. A clock is a virtual time in ns, less than 1 << 63 (_native.c takes one that is later for that)."""
+    number. A clock is a virtual time in ns, less than 1 << 63 (_turns.c takes one that is later for that)."""
 
     __slots__ = ("_heap",)
 

@@ -14,9 +14,20 @@
 
 enum { FIELDS = 32, TEXT = 't', LIST = 'l' };
 
+/* What a column holds: a code of the struct module, or one of those above, the size in bytes of an item, or of the
+ * length of a list, and the least and the most that an item is. */
+static const struct kind {
+    char code;
+    Py_ssize_t size;
+    int64_t least, most; /* of 'Q', what has 64 bits is more than that */
+} kinds[] = {
+    {'b', 1, INT8_MIN, INT8_MAX}, {'H', 2, 0, UINT16_MAX},        {'i', 4, INT32_MIN, INT32_MAX},
+    {'I', 4, 0, UINT32_MAX},      {'q', 8, INT64_MIN, INT64_MAX}, {'Q', 8, 0, INT64_MAX},
+    {TEXT, 4, 0, INT32_MAX},      {LIST, 4, 0, INT32_MAX},        {0, 0, 0, 0},
+};
+
 struct field {
-    char code;       /* of the struct module, or one of those above */
-    Py_ssize_t size; /* of an item, or of the length of a list, in bytes */
+    const struct kind *kind;
     char *at;        /* where the next one goes */
     char *values_at; /* where the next item of a list goes */
 };
@@ -61,38 +72,12 @@ static inline int store(PyObject *item, struct field *field)
 {
     uint64_t word;
     const int large = as_word(item, &word);
-    const int64_t value = (int64_t)word;
 
-    if (large < 0 || (large && field->code != 'Q'))
+    if (large < 0 || (large ? field->kind->code != 'Q'
+                            : (int64_t)word < field->kind->least || (int64_t)word > field->kind->most))
         return -1;
-    switch (field->code) {
-    case 'q':
-        break;
-    case 'Q':
-        if (!large && value < 0)
-            return -1;
-        break;
-    case 'b':
-        if (value != (int8_t)value)
-            return -1;
-        break;
-    case 'H':
-        if (value != (uint16_t)value)
-            return -1;
-        break;
-    case 'i':
-        if (value != (int32_t)value)
-            return -1;
-        break;
-    case 'I':
-        if (value != (uint32_t)value)
-            return -1;
-        break;
-    default:
-        return -1;
-    }
-    memcpy(field->at, &word, (size_t)field->size);
-    field->at += field->size;
+    memcpy(field->at, &word, (size_t)field->kind->size);
+    field->at += field->kind->size;
     return 0;
 }
 
@@ -139,11 +124,6 @@ static int store_list(PyObject *list, struct field *field)
     return 0;
 }
 
-static Py_ssize_t size_of(char code)
-{
-    return code == 'b' ? 1 : code == 'H' ? 2 : code == 'q' || code == 'Q' ? 8 : 4;
-}
-
 /* How many items the lists of a column have; -1: they are no lists. */
 static Py_ssize_t items_of(PyObject *rows, Py_ssize_t field)
 {
@@ -176,9 +156,13 @@ static int make_room(struct field *fields, const char *codes, Py_ssize_t count, 
     Py_ssize_t i, items;
 
     for (i = 0; i < count; i++) {
-        fields[i].code = codes[i];
-        fields[i].size = size_of(codes[i]);
-        fields[i].at = new_part(parts, PyList_GET_SIZE(rows) * fields[i].size);
+        for (fields[i].kind = kinds; fields[i].kind->code != codes[i]; fields[i].kind++) {
+            if (!fields[i].kind->code) {
+                PyErr_SetString(PyExc_TypeError, "a column of an unknown kind");
+                return -1;
+            }
+        }
+        fields[i].at = new_part(parts, PyList_GET_SIZE(rows) * fields[i].kind->size);
         items = codes[i] == LIST ? items_of(rows, i) : 0;
         if (codes[i] == LIST && items >= 0)
             fields[i].values_at = new_part(parts, items * (Py_ssize_t)sizeof(uint64_t));
@@ -188,11 +172,11 @@ static int make_room(struct field *fields, const char *codes, Py_ssize_t count, 
     return 0;
 }
 
-/* pack(rows, codes, numbers, new_text): rows, tuples of as many items as `codes` has, as bytes of each column, of a list
- * first the lengths and then the items. OverflowError where an item does not fit. */
+/* pack(rows, codes, numbers, new_text): rows, tuples of as many items as `codes` has, as bytes of each column, of a
+ * list first the lengths and then the items. OverflowError where an item does not fit. */
 static PyObject *pack(PyObject *module, PyObject *args)
 {
-    struct field fields[FIELDS] = {{0}};
+    struct field fields[FIELDS] = {{NULL}};
     PyObject *rows, *numbers, *new_text, *parts;
     const char *codes;
     Py_ssize_t count, i, row;
@@ -213,9 +197,9 @@ static PyObject *pack(PyObject *module, PyObject *args)
     for (row = 0; !error && row < PyList_GET_SIZE(rows); row++) {
         PyObject *const *items = ((PyTupleObject *)PyList_GET_ITEM(rows, row))->ob_item;
         for (i = 0; !error && i < count; i++) {
-            if (fields[i].code == TEXT)
+            if (fields[i].kind->code == TEXT)
                 error = store_text(items[i], &fields[i], numbers, new_text);
-            else if (fields[i].code == LIST)
+            else if (fields[i].kind->code == LIST)
                 error = store_list(items[i], &fields[i]);
             else
                 error = store(items[i], &fields[i]);

@@ -110,12 +110,12 @@ class Encoder:
 
     def add(self, rows: list[Row]) -> None:
         """Pack rows, which must not be none."""
-        packed = self._pack(rows) if _pack is None else _pack(rows, _LAYOUT, self.numbers, self._new_text)
+        packed = self._columns(rows) if _pack is None else _pack(rows, _LAYOUT, self.numbers, self._new_text)
         for pieces, piece in zip(self._parts, packed):
             pieces.append(piece)
         self.pending += len(rows)
 
-    def _pack(self, rows: list[Row]) -> list[bytes]:
+    def _columns(self, rows: list[Row]) -> list[bytes]:
         """The twin of pack in _pack.c."""
         count = len(rows)
         packed = []

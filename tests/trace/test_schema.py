@@ -41,7 +41,7 @@ def test_columns_are_the_same(pieces: list[list[Any]]) -> None:
     a, b = Encoder({}), Encoder({})
     for rows in pieces:
         a.add(rows)
-        assert [part[-1] for part in a._parts] == b._pack(rows)
+        assert [part[-1] for part in a._parts] == b._columns(rows)
     assert (a.numbers, a.strings) == (b.numbers, b.strings)
     assert a.pending == sum(map(len, pieces))
 
@@ -71,6 +71,12 @@ def test_what_does_not_fit_is_refused(name: str, odd: Any) -> None:
 
 def test_other_rows_are_refused() -> None:
     good = tuple([0] * len(schema._LAYOUT))
-    for rows, layout in (([(1, 2)], schema._LAYOUT), ([list(good)], schema._LAYOUT), ([], "q" * 40), ((), "q")):
+    for rows, layout in (
+        ([(1, 2)], schema._LAYOUT),
+        ([list(good)], schema._LAYOUT),
+        ([], "q" * 40),
+        ((), "q"),
+        ([], "x"),
+    ):
         with pytest.raises(TypeError):
             schema._pack(rows, layout, {}, str)
