@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from emu.mm.rmap import anon_vma
     from emu.mm.schemes.scheme import LockingScheme
     from emu.mm.vma_tree import VmaTree
+    from emu.sched.cacheline import CacheLine
 
 PAGE_SHIFT = 12
 PAGE_SIZE = 1 << PAGE_SHIFT
@@ -257,6 +258,8 @@ class mm_struct:
         )
         # Which cache line mm->pgd is in, where that is one which others write to.
         self.pgd_line = self.mmap_lock.line if memory.sched.cost.pgd_beside_lock else None
+        # The other half of that line's 128 bytes, where each look-up of a VMA reads and the entry code takes both.
+        self.lookup_line: CacheLine | None = None
         self.mmap_lock_since: dict[int, int] = {}  # tid -> when it took mmap_lock, for the trace
         self.mm_lock_seq = 0
         beside = self.mmap_lock.line if memory.sched.cost.seq_beside_lock else None

@@ -150,7 +150,7 @@ def lock_mm_and_find_vma(mm: mm_struct, address: int, user: bool) -> vm_area_str
         return None
     if mm.mmap_lock.line is not None:
         sched = mm.memory.sched
-        sched.charge(sched.cost.vma_lookup)
+        sched.read_and_charge(mm.lookup_line, sched.cost.vma_lookup)
     vma = mm.mm_mt.find(address)
     mm.stack_grown = False
     if vma is not None and vma.vm_start <= address:

@@ -72,7 +72,7 @@ class Cost:
     transfer_socket: int = _ns(51, CORE_TO_CORE + "Xeon 8375C (Ice Lake), same socket, 51 ns")
     transfer_remote: int = _ns(108, CORE_TO_CORE + "dual Xeon 8375C (Ice Lake), other socket, 108 ns")
     transfer_hold: int = _number(
-        70,
+        75,
         "calibrated (bench/scaling.py --calibrate) on the mmap_lock column of AGRAWAL: per cent of a transfer that "
         "keep others away",
     )
@@ -122,12 +122,20 @@ class Cost:
     seq_beside_lock: int = _number(
         0, MM_STRUCT + "6.2: mmap_seq would follow mmap_lock, at 152, in the line after count's"
     )
+    lookup_beside_lock: int = _number(
+        1,
+        MM_STRUCT + "6.2: mm_mt.ma_root, at 8, where each look-up begins, is in the other half of 128 bytes, if the "
+        "structure begins at a multiple of 128 (assumed; else mm_lock_seq is, which each VMA lock reads)",
+    )
     prefetch_always: int = _number(
         0, "arch/x86/mm/fault.c: exc_page_fault has prefetchw(&current->mm->mmap_lock) until 6.15. 1: with `6.18` too"
     )
     prefetch_lead: int = _ns(66, "assumed: a third of `exception` is between that prefetch and the first lock")
     exchange_load: int = _number(
-        59, READERS + "reader_exchanges 106.5 ns, less reader_adds: a load before the exchange, per cent of a journey"
+        0,
+        "Intel's guide to the uncore of the Xeon 7500: a load takes a modified line away from its owner (SnpData, "
+        "M->I), so that an exchange behind it costs nothing more: per cent of a journey. Zen 3 has 59 "
+        "(bench/kernel_costs.py, reader_exchanges 106.5 ns, less reader_adds)",
     )
     owner_store: int = _number(
         22, READERS + "reader_stores_owner 115.5 ns, less reader_exchanges: a store behind it, per cent of a journey"
@@ -240,15 +248,16 @@ ICELAKE = Cost()
 # transfer_hold: calibrated (bench/scaling.py --calibrate skylake) on the mmap_lock column of RASMUSSEN.
 SKYLAKE = _machine(
     "skylake", 1e9 / 573_600, cores=28, atomic=8, transfer_smt=8, transfer_socket=47, transfer_remote=134,
-    transfer_hold=115, lru_batch=15, memcg_batch=32, memory_page=32,
-    pgd_beside_lock=0, seq_beside_lock=1, l1d=32, l2=1024, l3=38_912 + 512,
+    transfer_hold=130, lru_batch=15, memcg_batch=32, memory_page=32,
+    pgd_beside_lock=0, seq_beside_lock=1, lookup_beside_lock=0, l1d=32, l2=1024, l3=38_912 + 512,
 )  # fmt: skip
 # REFCOUNT does not name its machine; 56 threads and 'a rather old Broadwell' in the same letter suggest 2 x 14 cores.
 # CORE_TO_CORE (Xeon E5-2695 v4): 44 ns in a socket, 118 ns across, 7.6 ns between threads of a core.
-# transfer_hold: as SKYLAKE.
+# transfer_hold: as SKYLAKE. lookup_beside_lock: in 6.15 mm_lock_seq, at 248, is in the other half of mmap_lock's 128
+# bytes; in 5.12, with mmap_lock at 128, nothing is there that a fault reads.
 BROADWELL = _machine(
     "broadwell", 1e9 / 507_566, cores=14, atomic=8, transfer_smt=8, transfer_socket=44, transfer_remote=118,
-    transfer_hold=115, memory_page=53, lru_batch=31, pgd_beside_lock=0, owner_apart=1, prefetch_always=1,
+    transfer_hold=130, memory_page=53, lru_batch=31, pgd_beside_lock=0, owner_apart=1, prefetch_always=1,
     l1d=32, l2=256, l3=35 * 1024,
 )  # fmt: skip
 MACHINES = {machine.name: machine for machine in (ICELAKE, SKYLAKE, BROADWELL)}

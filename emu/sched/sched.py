@@ -35,7 +35,7 @@ T = TypeVar("T")
 INFINITY = 1 << 62
 LOOKAHEAD = 20_000  # ns that guest code may run ahead of other CPUs
 RUN_AHEAD = 2_000  # ns that kernel code may run ahead of other CPUs with what they do not use: about two faults
-JITTER = 200  # ns by which a seed delays a CPU at a scheduling point, at most
+JITTER = 50  # ns by which a seed delays a CPU at a scheduling point, at most: a cache line's journey
 
 
 class _Counter(Protocol):

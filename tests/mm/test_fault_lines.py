@@ -14,6 +14,9 @@ from tests.locking.threads import Threads
 from tests.support import Box, make_box
 
 BASE, PAGES, TASKS = 0x10_0000_0000, 40, 4
+ALONE = replace(
+    ICELAKE, lookup_beside_lock=0
+)  # nothing that a fault reads is in the other half of mmap_lock's 128 bytes
 TABLE = 2 << 20  # bytes that a page table maps
 
 
@@ -58,9 +61,20 @@ def test_from_6_16_on_there_is_no_prefetch() -> None:
 
 
 def test_the_prefetch_costs_those_who_find_pgd_in_the_line() -> None:
-    together = fault_all("6.4", ICELAKE)[1]
-    apart = fault_all("6.4", replace(ICELAKE, pgd_beside_lock=0))[1]
+    together = fault_all("6.4", ALONE)[1]
+    apart = fault_all("6.4", replace(ALONE, pgd_beside_lock=0))[1]
     assert together > apart + PAGES * ICELAKE.transfer_socket // 4
+
+
+@pytest.mark.parametrize("locking", ["mmap_lock", "spf", "rfc", "6.4", "6.18"])
+def test_what_a_look_up_reads_beside_mmap_lock_travels_with_it(locking: str) -> None:
+    cost = replace(ICELAKE, prefetch_always=1)
+    line = fault_all(locking, cost, 12)[0].mm.lookup_line
+    assert line is not None
+    assert line.transfers > PAGES * 12 // 2
+    assert line.wait > PAGES * 12 * ICELAKE.transfer_socket // 5, "and each look-up waits for it"
+    assert fault_all(locking, replace(cost, lookup_beside_lock=0))[0].mm.lookup_line is None
+    assert fault_all("6.18", ICELAKE)[0].mm.lookup_line is None, "nor where nobody prefetches"
 
 
 def test_a_lock_among_the_fields_of_the_vma_costs_more_than_one_beside_it() -> None:
@@ -69,7 +83,7 @@ def test_a_lock_among_the_fields_of_the_vma_costs_more_than_one_beside_it() -> N
 
 
 def test_speculative_faults_pay_for_a_sequence_count_beside_mmap_lock() -> None:
-    apart = replace(ICELAKE, pgd_beside_lock=0)
+    apart = replace(ALONE, pgd_beside_lock=0)
     beside = replace(apart, seq_beside_lock=1)
     assert fault_all("spf", beside)[1] > fault_all("spf", apart)[1] + PAGES * ICELAKE.transfer_socket
     assert fault_all("6.4", beside)[1] == fault_all("6.4", apart)[1]

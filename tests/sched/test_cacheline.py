@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from emu.sched.cacheline import CacheLine
+from emu.sched.cacheline import CacheLine, pair_lines
 from emu.sched.cost import ICELAKE, MACHINES, Cost, anon_fault_ns
 from emu.sched.sched import Sched
 from emu.tracepoint import Tracepoints
@@ -18,8 +19,8 @@ NEAR, FAR, HOLD = ICELAKE.transfer_socket, ICELAKE.transfer_remote, ICELAKE.tran
 class Cpus:
     """Clocks of CPUs, as much of a Sched as a line uses."""
 
-    def __init__(self) -> None:
-        self.sched = Sched(Tracepoints(), cpus=128)
+    def __init__(self, cost: Cost = ICELAKE) -> None:
+        self.sched = Sched(Tracepoints(), cpus=128, cost=cost)
 
     def on(self, cpu: int, use: Any, at: int = 0) -> int:
         """`cpu` uses a line at `at` ns: how long that takes."""
@@ -118,16 +119,19 @@ def test_a_buffered_store_is_waited_for_once() -> None:
     assert cpus.on(1, line.drain, 5000) == 0
 
 
+LOADED = replace(ICELAKE, exchange_load=59)
+
+
 @pytest.mark.parametrize("stores", [False, True])
 def test_who_loads_before_it_exchanges_and_stores_behind_it_keeps_a_queue_waiting_longer(stores: bool) -> None:
-    line, cpus = CacheLine(), Cpus()
+    line, cpus = CacheLine(), Cpus(LOADED)
     use = line.exchange_and_store if stores else line.exchange
     held = NEAR * HOLD // 100
     cpus.on(0, line.write)
     assert cpus.on(1, use, 1000) == NEAR
     assert line.free_at == 1000 + held, "nobody waited"
     assert cpus.on(2, use, 1000) == held + NEAR
-    more = ICELAKE.exchange_load + stores * ICELAKE.owner_store
+    more = LOADED.exchange_load + stores * LOADED.owner_store
     assert line.free_at == 1000 + 2 * held + held * more // 100
     before = line.free_at
     assert cpus.on(2, use, 1000 + held + NEAR) == 0
@@ -135,7 +139,7 @@ def test_who_loads_before_it_exchanges_and_stores_behind_it_keeps_a_queue_waitin
 
 
 def test_it_does_so_behind_a_prefetch_as_well() -> None:
-    line, cpus = CacheLine(), Cpus()
+    line, cpus = CacheLine(), Cpus(LOADED)
     cpus.on(0, line.write)
     cpus.on(1, line.prefetchw, 1000)
     cpus.on(2, line.prefetchw, 1000)
@@ -143,7 +147,56 @@ def test_it_does_so_behind_a_prefetch_as_well() -> None:
     cpus.on(2, line.exchange, 1010)
     assert line.free_at == before, "nobody asked since"
     cpus.on(1, line.exchange, 1010)
-    assert line.free_at == before + NEAR * HOLD // 100 * ICELAKE.exchange_load // 100
+    assert line.free_at == before + NEAR * HOLD // 100 * LOADED.exchange_load // 100
+
+
+def pair(cpus: Cpus) -> tuple[CacheLine, CacheLine]:
+    """Two halves of 128 bytes, both CPU 0's."""
+    one, other = CacheLine(), CacheLine()
+    pair_lines(one, other)
+    for line in (one, other):
+        cpus.on(0, line.write)
+    return one, other
+
+
+@pytest.mark.parametrize("use", ["write", "prefetchw"])
+def test_who_takes_one_half_takes_the_other_too(use: str) -> None:
+    cpus = Cpus()
+    one, other = pair(cpus)
+    cpus.on(1, getattr(one, use), 1000)
+    assert (one.transfers, other.transfers) == (1, 1)
+    assert cpus.on(1, other.read, 1000 + NEAR // 2) == NEAR - NEAR // 2, "what is left of its journey"
+    assert cpus.on(0, other.read, 2000) == NEAR, "it is gone from where it was"
+
+
+def test_who_reads_one_half_gets_a_copy_of_the_other() -> None:
+    cpus = Cpus()
+    one, other = pair(cpus)
+    assert cpus.on(1, one.read, 1000) == NEAR
+    assert cpus.on(1, other.read, 1000 + NEAR) == 0
+    assert cpus.on(0, other.read, 2000) == 0
+    assert cpus.on(1, other.write, 3000) == NEAR, "a copy is not enough to write"
+
+
+def test_what_is_at_hand_is_no_request_for_the_other_half() -> None:
+    cpus = Cpus()
+    one, other = pair(cpus)
+    for use in (one.write, one.read, one.prefetchw):
+        cpus.on(0, use, 1000)
+    assert (one.transfers, other.transfers) == (0, 0)
+    cpus.on(1, other.prefetchw, 2000)
+    cpus.on(1, other.prefetchw, 2010)
+    assert (one.transfers, other.transfers) == (1, 1), "nor is a request that is under way"
+
+
+def test_the_half_that_came_is_lost_while_its_user_waits_for_the_other_one() -> None:
+    cpus = Cpus()
+    one, other = pair(cpus)
+    cpus.on(1, one.prefetchw, 1000)
+    cpus.on(2, one.prefetchw, 1000)
+    late = 1000 + NEAR * HOLD // 100 + NEAR
+    assert cpus.on(1, one.read, late) > 0, "CPU 2 has it now"
+    assert one.transfers == other.transfers == 3, "and both halves travel again"
 
 
 def test_a_line_that_nobody_wrote_is_free() -> None:

@@ -32,7 +32,7 @@ from emu.mm.pgtable import PageTableFormat, PteLocks
 from emu.mm.schemes.v6_18 import vma_lock
 from emu.mm.vma_tree import VmaTree
 from emu.sched import native
-from emu.sched.cacheline import CacheLine
+from emu.sched.cacheline import CacheLine, pair_lines
 from emu.sched.entity import SchedEntity
 from emu.sched.native import (
     NativeBatches,
@@ -87,12 +87,14 @@ def test_a_machine_uses_them() -> None:
     assert type(RecordedFaultEntry(mm, None, lambda _: None).event) is NativeFaultEvent
 
 
-@given(st.lists(USES, max_size=40))
-def test_a_line_costs_the_same(uses: list[tuple[str, int, int]]) -> None:
+@given(st.lists(USES, max_size=40), st.booleans())
+def test_a_line_costs_the_same(uses: list[tuple[str, int, int]], paired: bool) -> None:
     seen = []
     for kind in (Sched, NativeSched):
         sched = kind(Tracepoints(), 131)
         line = sched.new_line()
+        if paired:
+            pair_lines(line, sched.new_line())
         clocks = [0] * 131
         states = []
         for use, cpu, later in uses:
@@ -101,7 +103,7 @@ def test_a_line_costs_the_same(uses: list[tuple[str, int, int]]) -> None:
             getattr(line, use)(sched)
             clocks[cpu] = sched.clock
             turns = {cpu: (turn.arrives, turn.leaves) for cpu, turn in (line.asked or {}).items()}
-            names = [name for name in CacheLine.__slots__ if name != "asked"]
+            names = [name for name in CacheLine.__slots__ if name not in ("asked", "pair")]
             states.append((sched.clock, turns, *(getattr(line, name) for name in names)))
         seen.append(states)
     assert seen[0] == seen[1]

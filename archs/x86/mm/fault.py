@@ -30,6 +30,7 @@ from emu.mm.mm_types import (
 )
 from emu.mm.mmap_lock import lock_mm_and_find_vma, mmap_read_unlock
 from emu.mm.pkeys import arch_vma_access_permitted
+from emu.sched.cacheline import pair_lines
 from emu.tracepoint import Path, Reason, Served
 
 X86_PF_PROT = 1 << 0
@@ -57,6 +58,9 @@ class FaultEntry(RecordedFaultEntry):
             self.prefetched = mm.mmap_lock.line
             self.prefetch_lead = cost.prefetch_lead
             self.entry_ns -= cost.prefetch_lead
+            if cost.lookup_beside_lock and mm.lookup_line is None:
+                mm.lookup_line = mm.memory.sched.new_line()
+                pair_lines(self.prefetched, mm.lookup_line)
 
     def handle(self, address: int, error_code: int, user: bool) -> bool:
         """handle_page_fault: kernel addresses are nobody's here; all else is do_user_addr_fault's."""

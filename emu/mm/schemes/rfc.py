@@ -253,6 +253,8 @@ class Scheme(LockingScheme):
 
     def _vma_read_trylock(self, vma: vm_area_struct) -> bool:
         if self.smp:
+            if vma.vm_mm.lookup_line is not None:
+                self.sched.read_line(vma.vm_mm.lookup_line)
             self.sched.charge_for(self.lookup_ns, vma.vm_lock.line)
         if "lock" in self.disabled:
             return True

@@ -120,7 +120,7 @@ class Scheme(LockingScheme):
         pvma = copy_vma(vma)
         rcu.rcu_read_unlock()
         if self.smp:
-            self.sched.charge(self.lookup_ns)
+            self.sched.read_and_charge(mm.lookup_line, self.lookup_ns)
         if not self.mmap_seq_read_check(mm, seq, "vma_copy"):
             return None
         pvma.vm_lock_seq = seq

@@ -169,6 +169,8 @@ class Scheme(LockingScheme):
             vma = tree.load(address)
             if smp:  # it takes time to get here from the root of the tree: the object may be another VMA by now
                 begin, changes = sched.clock, tree.changes
+                if mm.lookup_line is not None:
+                    sched.read_line(mm.lookup_line)
                 if vma is not None:
                     sched.charge_for(self.lookup_ns, vma.vm_lock.line)
                 else:

@@ -125,6 +125,8 @@ class Scheme(LockingScheme):
 
     def _vma_start_read(self, vma: vm_area_struct) -> bool:
         if self.smp:
+            if vma.vm_mm.lookup_line is not None:
+                self.sched.read_line(vma.vm_mm.lookup_line)
             self.sched.charge_for(self.lookup_ns, vma.vm_lock.line)
         if vma.vm_lock_seq == vma.vm_mm.mm_lock_seq:
             return False
