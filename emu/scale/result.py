@@ -31,8 +31,7 @@ class Job:
     cpu: str | None = None  # model of the CPUs; None: the usual one
     check: bool = False
     pure: bool = False
-    hold: int | None = None  # transfer_hold instead of the table's, to calibrate it; so is the next one
-    exchange_load: int | None = None
+    hold: int | None = None  # transfer_hold instead of the table's, to calibrate it
 
     def argv(self) -> list[str]:
         """The guest's arguments, its own name first."""

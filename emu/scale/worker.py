@@ -58,8 +58,6 @@ def run(job: Job) -> Result:
     costs = MACHINES[job.costs] if job.costs is not None else ICELAKE
     if job.hold is not None:
         costs = replace(costs, transfer_hold=job.hold)
-    if job.exchange_load is not None:
-        costs = replace(costs, exchange_load=job.exchange_load)
     machine = Machine(
         memory=job.memory,
         locking=job.locking,
