@@ -30,7 +30,7 @@ from emu.scale.sweep import Sweep  # noqa: E402
 from emu.sched.cost import MACHINES  # noqa: E402
 
 GUESTS = ROOT / "guestprogs" / "build" / "x86_64"
-HOLDS = range(60, 150, 5)
+HOLDS = range(50, 155, 5)
 
 
 @dataclass(frozen=True)
@@ -303,8 +303,8 @@ pair. In the other half of mmap_lock's pair is the root of the tree of VMAs, or,
 mm_lock_seq: something that each look-up reads. So a thread that prefetched mmap_lock's line waits for the other half
 first, and while it then walks the tree and takes the VMA's lock, the half with `pgd` has come and gone: it must be
 fetched a second time, and takes the other half along once more. With a VMA for each thread this is all that threads
-wait for, and half of it was missing in earlier versions of this page. mmap_lock's own readers lose less by it, since
-they need both halves three times anyway, and the more threads wait, the more of them find both halves there at once.
+wait for, and half of it was missing in earlier versions of this page. mmap_lock's own readers lose less by it: they
+fetch that half three times anyway.
 
 What a lock does to its line was measured, on two CPUs at once (bench/kernel_costs.py, reader_*): adding and subtracting
 take 82 ns, two journeys; with a load before, and an exchange instead of the addition, 106 ns; with the owner stored

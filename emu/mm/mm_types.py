@@ -258,7 +258,7 @@ class mm_struct:
         )
         # Which cache line mm->pgd is in, where that is one which others write to.
         self.pgd_line = self.mmap_lock.line if memory.sched.cost.pgd_beside_lock else None
-        # The other half of that line's 128 bytes, where each look-up of a VMA reads and the entry code takes both.
+        # What each look-up of a VMA reads in the other half of mmap_lock's 128 bytes, where the entry code takes both.
         self.lookup_line: CacheLine | None = None
         self.mmap_lock_since: dict[int, int] = {}  # tid -> when it took mmap_lock, for the trace
         self.mm_lock_seq = 0

@@ -59,35 +59,22 @@ class CacheLine:
         if self.asked is not None and self._came(sched, True):
             return
         cpu = sched.rq.id
-        owner = self.owner
         clock = sched.clock
-        if owner != cpu:
-            if owner < 0:
-                self.owner = cpu
-                self.settled = clock + SETTLE
-                return
-            journey = sched.transfer[owner][cpu]
-        elif self.copies:
-            journey = self._farthest_copy(sched)
-        else:
+        if self.owner < 0:
+            self.owner = cpu
+            self.settled = clock + SETTLE
+            return
+        if self.owner == cpu and not self.copies:
             if clock > self.free_at:
                 self.free_at = clock
             return
         if self.pair is not None:
             self.pair._ask(sched)
-        begin = clock if clock > self.free_at else self.free_at
-        if self.asked is not None:
-            self._leaves(begin + journey // 2)
-            if cpu in self.asked:
-                self.asked[cpu] = Turn(begin + journey)
-        self.owner = cpu
-        self.copies = 0
-        self.free_at = begin + journey * sched.transfer_hold // 100
-        begin += journey
-        self.wait += begin - clock
-        self.transfers += 1
-        self.settled = begin + SETTLE
-        sched.clock = begin
+        arrives = self._take(sched)
+        if self.asked is not None and cpu in self.asked:
+            self.asked[cpu] = Turn(arrives)
+        self.wait += arrives - clock
+        sched.clock = arrives
 
     def prefetchw(self, sched: Sched) -> None:
         """The running CPU asks for the line to write to it later, and goes on; so does a store, which waits in a
@@ -137,25 +124,15 @@ class CacheLine:
         owner = self.owner
         if owner == cpu and not self.copies:
             return False
-        clock = sched.clock
-        asked = self.asked
-        if asked is None:
-            asked = self.asked = {}
-        turn = asked.get(cpu)
-        if turn is not None and not turn.copy and turn.arrives > clock:
+        if self.asked is None:
+            self.asked = {}
+        turn = self.asked.get(cpu)
+        if turn is not None and not turn.copy and turn.arrives > sched.clock:
             return False
         if owner < 0:
             self.owner = cpu
             return False
-        journey = sched.transfer[owner][cpu] if owner != cpu else self._farthest_copy(sched)
-        begin = max(clock, self.free_at)
-        self._leaves(begin + journey // 2)
-        self.owner = cpu
-        self.copies = 0
-        self.free_at = begin + journey * sched.transfer_hold // 100
-        asked[cpu] = Turn(begin + journey)
-        self.settled = begin + journey + SETTLE
-        self.transfers += 1
+        self.asked[cpu] = Turn(self._take(sched))
         return True
 
     def _ask_for_copy(self, sched: Sched) -> None:
@@ -167,6 +144,20 @@ class CacheLine:
         turn = self.asked.get(cpu)
         if turn is None or turn.arrives <= sched.clock >= turn.leaves:
             self._copy(sched)
+
+    def _take(self, sched: Sched) -> int:
+        """A request to take the line from its owner and all that have copies: when it is there."""
+        cpu, owner = sched.rq.id, self.owner
+        journey = sched.transfer[owner][cpu] if owner != cpu else self._farthest_copy(sched)
+        begin = max(sched.clock, self.free_at)
+        if self.asked is not None:
+            self._leaves(begin + journey // 2)
+        self.owner = cpu
+        self.copies = 0
+        self.free_at = begin + journey * sched.transfer_hold // 100
+        self.settled = begin + journey + SETTLE
+        self.transfers += 1
+        return begin + journey
 
     def _copy(self, sched: Sched) -> int:
         """A request for a copy to read: when it is there."""

@@ -14,9 +14,8 @@ from tests.locking.threads import Threads
 from tests.support import Box, make_box
 
 BASE, PAGES, TASKS = 0x10_0000_0000, 40, 4
-ALONE = replace(
-    ICELAKE, lookup_beside_lock=0
-)  # nothing that a fault reads is in the other half of mmap_lock's 128 bytes
+# Nothing that a fault reads is in the other half of mmap_lock's 128 bytes.
+ALONE = replace(ICELAKE, lookup_beside_lock=0)
 TABLE = 2 << 20  # bytes that a page table maps
 
 
