@@ -199,6 +199,35 @@ def test_the_half_that_came_is_lost_while_its_user_waits_for_the_other_one() -> 
     assert one.transfers == other.transfers == 3, "and both halves travel again"
 
 
+def test_a_copy_is_lost_when_the_next_writers_journey_is_half_over() -> None:
+    cpus = Cpus()
+    one, _ = pair(cpus)
+    cpus.on(1, one.read, 1000)
+    cpus.on(2, one.write, 2000)
+    assert cpus.on(1, one.read, 2000 + NEAR // 2 - 1) == 0
+    assert cpus.on(1, one.read, 3000) == NEAR
+
+
+def test_who_wrote_what_it_had_a_copy_of_may_write_until_it_is_lost() -> None:
+    cpus = Cpus()
+    one, _ = pair(cpus)
+    cpus.on(1, one.read, 1000)
+    assert cpus.on(1, one.write, 2000) == NEAR
+    cpus.on(2, one.write, 3000)
+    assert cpus.on(1, one.write, 3000 + NEAR // 2 - 1) == 0
+
+
+def test_a_half_that_is_under_way_is_not_asked_for_again() -> None:
+    cpus = Cpus()
+    one, other = pair(cpus)
+    other.free_at = 3000
+    for cpu, clock in ((1, 1000), (2, 1100)):
+        cpus.on(cpu, one.prefetchw, clock)
+    assert cpus.on(1, one.read, 1300) == NEAR, "one half has come and gone"
+    assert other.transfers == 2
+    assert cpus.on(1, other.read, 1400) == 3000 + NEAR - 1400, "the other one comes in its turn"
+
+
 def test_a_line_that_nobody_wrote_is_free() -> None:
     line, cpus = CacheLine(), Cpus()
     assert cpus.on(3, line.read) == 0
