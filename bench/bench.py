@@ -48,6 +48,7 @@ ROUNDS = 11  # where two differences are divided, each of which a busy host can 
 COMPUTE_ROUNDS = "40000"
 MEMORY_ROUNDS = "20000"
 TOUCH_MIB = 256
+WATCHED_MIB, WATCHED_STORM = 2048, 8000  # of these runs the dashboard's first picture is little
 REFILL_MIB, REFILL_ROUNDS = 16, 400
 SYSCALLS = 200_000
 THREADS, THREAD_PAGES = 64, 2048
@@ -220,14 +221,15 @@ def watched(program: list[str], trace: Path) -> tuple[float, float]:
 
 
 def dashboard(figures: Figures, scratch: Path) -> None:
-    program, hello, trace = guest("touch", str(2 * TOUCH_MIB), "0"), guest("hello"), scratch / "top.mmscope"
+    program = ["--memory", "4G", *guest("touch", str(WATCHED_MIB), "0")]
+    hello, trace = guest("hello"), scratch / "top.mmscope"
     recorded, record_start = best(
         [MMSCOPE, "record", "-o", trace, *program], [MMSCOPE, "record", "-o", trace, *hello]
     )  # fmt: skip
     runs = [(watched(program, trace), watched(hello, trace)[0]) for _ in range(TIMES)]
     ours, plain = recorded.seconds - record_start.seconds, min(r[0] for r, _ in runs) - min(start for _, start in runs)
     figures.add("recording with top on", f"{plain:.2f} s", f"record {ours:.2f} s", ours / plain, least=0.9)
-    storm = guest("thread_storm", "2000")
+    storm = guest("thread_storm", str(WATCHED_STORM))
     for name, shares in (
         ("one thread that faults", [share for (_, share), _ in runs]),
         ("threads that map, unmap and wait", [watched(["--cpus", "8", *storm], trace)[1] for _ in range(TIMES)]),
