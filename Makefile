@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test check fuzz bench pictures kernel-traces guests bytecode clean
 
-$(VENV)/.installed: pyproject.toml setup.py $(wildcard emu/hw/*.[ch] emu/sched/*.[ch] emu/trace/*.c)
+$(VENV)/.installed: pyproject.toml setup.py $(wildcard emu/*.h emu/hw/*.[ch] emu/sched/*.[ch] emu/trace/*.c)
 	@echo "installing mmscope and its tools into $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'

@@ -16,17 +16,23 @@ setup(
         Extension(
             "emu.hw._call",
             ["emu/hw/_call.c"],
-            depends=["emu/hw/_engine.h"],
+            depends=["emu/hw/_engine.h", "emu/_numbers.h"],
             extra_compile_args=["-O2"],
             optional=True,
         ),
         Extension(
             "emu.sched._native",
             [f"emu/sched/_{part}.c" for part in ("native", "batches", "events", "mm", "stacks", "turns")],
-            depends=["emu/sched/_slots.h"],
+            depends=["emu/sched/_slots.h", "emu/_numbers.h"],
             extra_compile_args=["-Os"],  # all of it runs at each fault: 150 misses of the instruction cache less
             optional=True,
         ),
-        Extension("emu.trace._pack", ["emu/trace/_pack.c"], extra_compile_args=["-O2"], optional=True),
+        Extension(
+            "emu.trace._pack",
+            ["emu/trace/_pack.c"],
+            depends=["emu/_numbers.h"],
+            extra_compile_args=["-O2"],
+            optional=True,
+        ),
     ]
 )

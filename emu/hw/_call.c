@@ -3,19 +3,19 @@
  * Calls of the engine's functions without the cost of ctypes, which is 0.45 us each: three of them a fault where the
  * threads of an address space take turns. The twin of `call` is in emu/hw/native.py, that of `run` in Engine.
  */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "../_numbers.h"
 #include "_engine.h"
 
-/* Numbers as words: 0, or -1. */
+/* Numbers as words: 0, or -1 with an exception. */
 static int get_words(PyObject *const *args, Py_ssize_t count, uint64_t *word)
 {
     Py_ssize_t i;
 
     for (i = 0; i < count; i++) {
-        word[i] = PyLong_AsUnsignedLongLong(args[i]);
-        if (word[i] == (uint64_t)-1 && PyErr_Occurred())
+        if (as_unsigned(args[i], &word[i])) {
+            PyErr_SetString(PyExc_OverflowError, "no word of 64 bits");
             return -1;
+        }
     }
     return 0;
 }

@@ -64,14 +64,12 @@ static int peek(PyObject *table, unsigned long long address, unsigned long long 
 static PyObject *peek_number(PyObject *event, PyObject *address)
 {
     PyObject *table = *slot(event, event_at[EVENT_TABLE]);
-    const unsigned long long number = PyLong_AsUnsignedLongLong(address);
     unsigned long long entry;
+    uint64_t number;
 
-    if (number == (unsigned long long)-1 && PyErr_Occurred()) {
-        PyErr_Clear();
+    if (as_unsigned(address, &number) || !Py_IS_TYPE(table, table_type) || !peek(table, number, &entry))
         return NULL;
-    }
-    return Py_IS_TYPE(table, table_type) && peek(table, number, &entry) ? PyLong_FromUnsignedLongLong(entry) : NULL;
+    return PyLong_FromUnsignedLongLong(entry);
 }
 
 /* FaultEvent.sched and its tracepoints, where they and what the tracepoints point to are of the classes that are known

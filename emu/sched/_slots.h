@@ -5,9 +5,7 @@
  */
 #ifndef MMSCOPE_SLOTS_H
 #define MMSCOPE_SLOTS_H
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <stdint.h>
+#include "../_numbers.h"
 
 enum {
     ALONE, BUSY, CLOCK, CURRENT, END, EXCHANGE_LOAD, GUEST, HORIZON, MARK, NOISE, RQ, RQS, TIMER_DUE, TP, TRANSFER,

@@ -4,9 +4,7 @@
  *
  * Figures: 0.15 us a row here, 1.4 us in Python; a fault under a VMA lock has two.
  */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <stdint.h>
+#include "../_numbers.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "the low bytes of a word are taken to be the first ones"
@@ -31,41 +29,6 @@ struct field {
     char *at;        /* where the next one goes */
     char *values_at; /* where the next item of a list goes */
 };
-
-/* A number of Python as the 64 bits of a signed or, where it is too large for that, of an unsigned one: 0 = as signed,
- * 1 = it is 1 << 63 or more, -1 = none of them, or no number. */
-static inline int as_word(PyObject *number, uint64_t *word)
-{
-    long long value;
-    int overflow;
-
-    if (!PyLong_Check(number))
-        return -1;
-#if PY_VERSION_HEX < 0x030c0000 && PYLONG_BITS_IN_DIGIT == 30
-    switch (Py_SIZE(number)) {
-    case 0:
-        *word = 0;
-        return 0;
-    case 1:
-        *word = ((PyLongObject *)number)->ob_digit[0];
-        return 0;
-    case 2:
-        *word = ((PyLongObject *)number)->ob_digit[0] | (uint64_t)((PyLongObject *)number)->ob_digit[1] << PyLong_SHIFT;
-        return 0;
-    }
-#endif
-    value = PyLong_AsLongLongAndOverflow(number, &overflow);
-    *word = (uint64_t)value;
-    if (overflow > 0) {
-        *word = PyLong_AsUnsignedLongLong(number);
-        if (*word == (uint64_t)-1 && PyErr_Occurred()) {
-            PyErr_Clear();
-            return -1;
-        }
-        return 1;
-    }
-    return overflow;
-}
 
 /* An item of a column: 0, or -1 where it does not fit. */
 static inline int store(PyObject *item, struct field *field)
