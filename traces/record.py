@@ -14,7 +14,7 @@ happened in each of RUNS runs, which in some, and how often each system call too
 
 Needs root, x86-64, tracefs, and the tool kernel-trace: its path in MMSCOPE_KERNEL_TRACE, or in PATH. A program's record
 is kept in traces/kernel/CPU/NAME.txt when three runs in a row give the same lines; beside it, in NAME.out, what it
-printed. CPU is the model of the machine's CPU (archs/x86/cpu_models.py).
+printed. CPU is the model of the machine's CPU (archs/x86/cpu_models.py), or `any`.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ THREADS = {
     "thread_storm": (), "threads": (),
 }  # fmt: skip
 """Programs that are compared by set, and their arguments."""
+ANY_CPU = {"proc_reads"}  # programs in whose records nothing depends on the CPU: they are in kernel/any
 FAULTS_ONLY = {"exec_ways"}  # a thread that executes takes its leader's number, and the tracer loses its calls
 RUNS = 10
 # The kernel's vDSO reads its clocks there; the emulator's has no such page.
@@ -195,7 +196,7 @@ def _head(program: Path, cpu: str) -> list[str]:
         f"# program {program.parent.name}/{program.name}",
         f"# sha256 {digest}",
         f"# kernel {platform.release()}",
-        f"# cpu {cpu}",
+        *([f"# cpu {cpu}"] if cpu != "any" else []),
     ]
 
 
@@ -205,7 +206,6 @@ def main() -> int:
         sys.exit("record.py: kernel-trace is not in PATH: set MMSCOPE_KERNEL_TRACE to where it is")
     if os.geteuid() or platform.machine() != "x86_64":
         sys.exit("record.py: needs root on an x86-64 machine")
-    cpu = cpu_model()
     os.sync()  # pages under writeback fault in their own way
     unsteady = []
     for name, program in cases():
@@ -213,7 +213,8 @@ def main() -> int:
             continue
         if not program.exists():
             sys.exit(f"record.py: {program} is missing: make guests")
-        steady = (record_by_set if name in THREADS else record)(tool, name, program, cpu)
+        place = "any" if name in ANY_CPU else cpu_model()
+        steady = (record_by_set if name in THREADS else record)(tool, name, program, place)
         print(f"  {name}: {'recorded' if steady else 'does not repeat, left out'}", flush=True)
         if not steady:
             unsteady.append(name)

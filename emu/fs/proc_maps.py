@@ -205,6 +205,9 @@ class PagemapFile(File):
         end = min(mm.task_size, address + (to.count // 8 << PAGE_SHIFT))
         copied = 0
         order = ">" if mm.pgtable.swap_bytes else "<"
+        if to.count and address < 1 << 64:  # untagged_addr_remote
+            mmap_read_lock(mm)
+            mmap_read_unlock(mm)
         while address < end:
             stop = min(end, (address & -_PAGEMAP_CHUNK) + _PAGEMAP_CHUNK)
             mmap_read_lock(mm)

@@ -24,6 +24,7 @@ from emu.fs.proc_maps import MapsRecords, PagemapFile, smaps_rollup
 from emu.fs.proc_mem import MemFile, access_remote_vm
 from emu.fs.seq_file import ListRecords, SeqFile, SeqOperations
 from emu.mm.fork import mmput
+from emu.mm.mm_types import PAGE_SIZE
 
 if TYPE_CHECKING:
     from emu.fs.current import Current
@@ -148,6 +149,9 @@ class PidText(PidInode):
         found = self.subject.task()
         if self.needs_mm and (found is None or found.exiting):
             return -errno.ESRCH
+        return self._file(dentry, flags)
+
+    def _file(self, dentry: Dentry, flags: int) -> File:
         return PidFile(dentry, flags, self)
 
 
@@ -187,6 +191,45 @@ class PidFile(SeqFile):
             return -errno.EFAULT
         found = self.about.subject.task()
         return -errno.ESRCH if found is None else self.about.store(task, found, data) or size
+
+
+class PidMemoryText(PidText):
+    """A text that stands in the task's memory and is read from there each time. `pieces` is called with the address
+    space, the position in the text and how many bytes are wanted."""
+
+    __slots__ = ("pieces",)
+
+    def __init__(
+        self, sb: PseudoFs, path: str, subject: Subject, pieces: Callable[[Any, int, int], Iterator[bytes]], mode: int,
+        needs_mm: bool,
+    ) -> None:  # fmt: skip
+        super().__init__(sb, path, subject, lambda *_: b"", None, needs_mm, mode, needs_mm)
+        self.pieces = pieces
+
+    def _file(self, dentry: Dentry, flags: int) -> File:
+        return PidMemoryFile(dentry, flags, self)
+
+
+class PidMemoryFile(PidFile):
+    """An open text of this kind."""
+
+    about: PidMemoryText
+
+    def read_iter(self, task: Current, iocb: kiocb, to: iov_iter) -> int:
+        found = self.about.subject.first if self.about.outlives else self.about.subject.task()
+        if found is None:
+            return self.about.gone
+        copied = 0
+        with _using(found) as mm:
+            for piece in () if mm is None else self.about.pieces(mm, iocb.pos, to.count):
+                done = to.copy_to_iter(piece)
+                copied += done
+                if done < len(piece):
+                    if not copied:
+                        return -errno.EFAULT
+                    break
+        iocb.pos += copied
+        return copied
 
 
 class PidRecords(PidInode):
@@ -292,7 +335,8 @@ def _files(sb: PseudoFs, path: str, subject: Subject, task: Any) -> dict[bytes, 
     for name, make in _FILES.items():
         text(name, make)
     text("auxv", lambda t, _: bytes(t.auxv), needs_mm=True, mode=0o400, outlives=True)
-    text("environ", _environ, needs_mm=True, mode=0o400, outlives=True)
+    found[b"cmdline"] = PidMemoryText(sb, f"{path}/cmdline", subject, _cmdline, 0o444, False)
+    found[b"environ"] = PidMemoryText(sb, f"{path}/environ", subject, _environ, 0o400, True)
     text("smaps_rollup", _smaps_rollup, needs_mm=True)
     text("comm", lambda t, _: t.comm + "\n", _set_comm)
     text("oom_score_adj", lambda t, _: f"{t.oom_score_adj}\n", _set_oom_score_adj)
@@ -414,20 +458,34 @@ def _exe(task: Any) -> bytes | Dentry | int:
     return file.f_dentry if isinstance(file, File) else -errno.ENOENT
 
 
-def _cmdline(task: Any, _: bool) -> bytes:
-    with _using(task) as mm:
-        if mm is None:
-            return b""
-        data = access_remote_vm(mm, mm.arg_start, mm.arg_end - mm.arg_start)
-        if data and data[-1]:  # setproctitle: it runs on into the environment
-            data += access_remote_vm(mm, mm.arg_end, mm.env_end - mm.arg_end)
-            data = data.split(b"\0")[0]
-        return data
+def _cmdline(mm: Any, pos: int, count: int) -> Iterator[bytes]:
+    """get_mm_cmdline: where the byte behind the last argument is not zero, setproctitle has written over them, perhaps
+    into the environment (get_mm_proctitle)."""
+    limit = mm.env_end if mm.env_start == mm.arg_end and mm.env_end >= mm.env_start else mm.arg_end
+    count = min(count, limit - mm.arg_start - pos)
+    if mm.arg_start >= mm.arg_end or count <= 0:
+        return
+    if access_remote_vm(mm, mm.arg_end - 1, 1) > b"\0":
+        if pos < PAGE_SIZE:
+            page = access_remote_vm(mm, mm.arg_start, PAGE_SIZE)
+            yield page[: page.find(b"\0") + 1 or len(page)][pos : pos + count]
+        return
+    yield from _memory_pages(mm, mm.arg_start + pos, min(mm.arg_start + pos + count, mm.arg_end))
 
 
-def _environ(task: Any, _: bool) -> bytes:
-    with _using(task) as mm:
-        return b"" if mm is None else access_remote_vm(mm, mm.env_start, mm.env_end - mm.env_start)
+def _environ(mm: Any, pos: int, count: int) -> Iterator[bytes]:
+    """environ_read."""
+    return _memory_pages(mm, mm.env_start + pos, min(mm.env_start + pos + count, mm.env_end))
+
+
+def _memory_pages(mm: Any, at: int, end: int) -> Iterator[bytes]:
+    """What stands from `at` to `end`, up to a page at a time, until something cannot be read."""
+    while at < end:
+        piece = access_remote_vm(mm, at, min(PAGE_SIZE, end - at))
+        if not piece:
+            return
+        yield piece
+        at += len(piece)
 
 
 def _smaps_rollup(task: Any, _: bool) -> str | int:
@@ -578,7 +636,6 @@ def _mountinfo(task: Any, _: bool) -> str:
 
 _FILES: dict[str, Make] = {
     "cgroup": lambda _, __: "0::/\n",
-    "cmdline": _cmdline,
     "limits": _limits,
     "mountinfo": _mountinfo,
     "mounts": _mounts,

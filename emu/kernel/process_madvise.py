@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from emu.kernel.args import s32
 from emu.kernel.pidfd import PidFile, pidfd_get_task
 from emu.kernel.sys_read_write import import_iovec
-from emu.mm.madvise import MADV_COLD, MADV_COLLAPSE, MADV_PAGEOUT, MADV_WILLNEED, do_madvise
+from emu.mm.madvise import MADV_COLD, MADV_COLLAPSE, MADV_PAGEOUT, MADV_WILLNEED, vector_madvise
 
 if TYPE_CHECKING:
     from emu.kernel.task import Task
@@ -38,13 +38,7 @@ def sys_process_madvise(task: Task, pidfd: int, vector: int, count: int, behavio
             return -errno.EINVAL
         if not task.capable(CAP_SYS_NICE):
             return -errno.EPERM
-    done = 0
-    for start, length in ranges:
-        error = do_madvise(mm, start, length, behavior)
-        if error < 0:
-            return done or error
-        done += length
-    return done
+    return vector_madvise(mm, ranges, behavior)
 
 
 SYSCALLS = {"process_madvise": sys_process_madvise}

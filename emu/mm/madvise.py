@@ -4,6 +4,7 @@ kernel."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from errno import EACCES, EAGAIN, EBADF, EFAULT, EINTR, EINVAL, ENOMEM, EPERM
 
 from emu.mm.filemap import address_space
@@ -73,46 +74,94 @@ _DISCARDS = {
 }
 
 
+@dataclass
+class madvise_behavior:
+    """Advice that is under way, for one range or several (struct madvise_behavior). `locked`: mmap_lock is held; it is
+    not until the lock of a VMA alone does not do, where that may."""
+
+    mm: mm_struct
+    behavior: int
+    locked: bool = False
+
+
 def do_madvise(mm: mm_struct, start: int, length: int, behavior: int) -> int:
     """madvise: 0 or -errno. A hole gives -ENOMEM after the mappings around it have been served."""
+    skip = _should_skip(mm, start, length, behavior)
+    if skip is not None:
+        return skip
+    advice = _madvise_lock(mm, behavior)
+    if advice is None:
+        return -EINTR
+    error = _do_behavior(advice, start, length)
+    _madvise_unlock(advice)
+    return error
+
+
+def vector_madvise(mm: mm_struct, ranges: list[tuple[int, int]], behavior: int) -> int:
+    """Several ranges, (start, length), under one lock: bytes advised, or the error of the first."""
+    advice = _madvise_lock(mm, behavior)
+    if advice is None:
+        return -EINTR
+    done = error = 0
+    for start, length in ranges:
+        skip = _should_skip(mm, start, length, behavior)
+        error = _do_behavior(advice, start, length) if skip is None else skip
+        if error < 0:
+            break
+        done += length
+    _madvise_unlock(advice)
+    return done or error
+
+
+def _madvise_lock(mm: mm_struct, behavior: int) -> madvise_behavior | None:
+    """Take the lock that the behaviour needs for all ranges (madvise_lock); None: the task is to die."""
+    advice = madvise_behavior(mm, behavior)
+    if behavior in _MMAP_READ:
+        mmap_read_lock(mm)
+    elif behavior not in _VMA_READ and mmap_write_lock_killable(mm):
+        return None
+    advice.locked = behavior not in _VMA_READ
+    return advice
+
+
+def _madvise_unlock(advice: madvise_behavior) -> None:
+    """madvise_unlock."""
+    if advice.locked:
+        if advice.behavior in _MMAP_READ or advice.behavior in _VMA_READ:
+            mmap_read_unlock(advice.mm)
+        else:
+            mmap_write_unlock(advice.mm)
+
+
+def _should_skip(mm: mm_struct, start: int, length: int, behavior: int) -> int | None:
+    """0 or -errno for a range about which nothing is to be done (madvise_should_skip); None: it is to be advised."""
     if behavior not in _VALID or start & PAGE_SIZE - 1:
         return -EINVAL
     mask = (1 << 64) - 1 if mm.task_size >> 32 else 0xFFFFFFFF
     size = length + PAGE_SIZE - 1 & PAGE_MASK & mask
     if (length and not size) or start + size > mask:
         return -EINVAL
-    if not size:
-        return 0
-    end = start + size
+    return None if size else 0
+
+
+def _do_behavior(advice: madvise_behavior, start: int, length: int) -> int:
+    """One range (madvise_do_behavior)."""
+    mm, behavior = advice.mm, advice.behavior
+    end = start + (length + PAGE_SIZE - 1 & PAGE_MASK)
     mm.memory.sched.charge(mm.memory.sched.cost.madvise)
     if behavior in (MADV_POPULATE_READ, MADV_POPULATE_WRITE):
-        mmap_read_lock(mm)
-        error = madvise_populate(mm, start, end, behavior == MADV_POPULATE_WRITE)
-        mmap_read_unlock(mm)
-        return error
-    if behavior in _VMA_READ:
-        if mm.scheme.madvise_under_vma_lock:
-            vma = mm.scheme.lock_vma_under_rcu(mm, start)
-            if vma is not None:
-                if _vma_lock_sufficient(vma, end, behavior):
-                    error = _advise_vma(vma, start, end, behavior)
-                    mm.scheme.vma_end_read(vma)
-                    return error
+        return madvise_populate(mm, start, end, behavior == MADV_POPULATE_WRITE)
+    if not advice.locked:  # try_vma_read_lock
+        vma = mm.scheme.lock_vma_under_rcu(mm, start) if mm.scheme.madvise_under_vma_lock else None
+        if vma is not None:
+            if _vma_lock_sufficient(vma, end, behavior):
+                error = _advise_vma(vma, start, end, behavior)
                 mm.scheme.vma_end_read(vma)
+                return error
+            mm.scheme.vma_end_read(vma)
         mmap_read_lock(mm)
-        error = _walk(mm, start, end, behavior)
-        mmap_read_unlock(mm)
-        return error
-    if behavior in _MMAP_READ:
-        mmap_read_lock(mm)
-        error = _walk(mm, start, end, behavior)
-        mmap_read_unlock(mm)
-        return error
-    if mmap_write_lock_killable(mm):
-        return -EINTR
-    error = _walk(mm, start, end, behavior)
-    mmap_write_unlock(mm)
-    return error
+        advice.locked = True
+    return _walk(mm, start, end, behavior)
 
 
 def _vma_lock_sufficient(vma: vm_area_struct, end: int, behavior: int) -> bool:

@@ -49,6 +49,7 @@ class MemoryManager:
         self.ram = ram
         self.tp = tp
         self.sched = sched if sched is not None else Sched(tp)
+        self.page_faults = 0  # exceptions while nothing is recorded, each once (PERF_COUNT_SW_PAGE_FAULTS)
         self.mmap_lock_reads = self.mmap_lock_writes = 0  # takings by address spaces that are gone
         self.rcu = Rcu(self.sched)
         self.costs = FaultCosts(self.sched)

@@ -223,7 +223,7 @@ def do_mmap(
         return -EAGAIN, 0
     kind = flags & MAP_TYPE
     if target is not None:
-        if pgoff + (length >> PAGE_SHIFT) > 1 << 63 - PAGE_SHIFT:
+        if pgoff > (1 << 63) - 1 - length >> PAGE_SHIFT:  # file_mmap_ok
             return -EOVERFLOW, 0
         if kind in (MAP_SHARED, MAP_SHARED_VALIDATE):
             if kind == MAP_SHARED:

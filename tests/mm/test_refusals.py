@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from errno import EAGAIN, EFAULT, EINTR, EINVAL, EIO, EOPNOTSUPP, EPERM
+from errno import EAGAIN, EFAULT, EINTR, EINVAL, EIO, EOPNOTSUPP, EOVERFLOW, EPERM
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from emu.mm.mmap import ksys_munmap, sys_brk, sys_remap_file_pages, vm_brk_flags
 from emu.mm.mprotect import do_mprotect_pkey
 from emu.mm.mremap import MREMAP_DONTUNMAP, MREMAP_MAYMOVE, sys_mremap
 from emu.mm.msync import sys_msync
+from emu.mm.shmem import shmem_file_setup
 from emu.mm.vma import RLIMIT_DATA, RLIMIT_MEMLOCK
 from tests.mm.test_memory import MemoryFile
 from tests.support import Box, make_box
@@ -44,7 +45,16 @@ def limit(box: Box, resource: int, value: int) -> None:
     box.mm.capable_ipc_lock = False
 
 
-# munmap, brk
+# mmap, munmap, brk
+
+
+@pytest.mark.parametrize(("pages", "last"), [(1, (1 << 51) - 2), (3, (1 << 51) - 4)])
+def test_a_mapping_ends_within_what_a_file_can_be(box: Box, pages: int, last: int) -> None:
+    """The last byte of a file is number 2**63 - 2 (file_mmap_ok)."""
+    file = shmem_file_setup(box.memory, "end", PAGE)
+    at = vm_mmap_pgoff(box.mm, file, BASE, pages * PAGE, READ, SHARED, last)
+    assert at == BASE
+    assert vm_mmap_pgoff(box.mm, file, 2 * BASE, pages * PAGE, READ, SHARED, last + 1) == -EOVERFLOW
 
 
 def test_a_hole_in_a_mapping_needs_one_more_of_them(box: Box) -> None:
