@@ -28,6 +28,7 @@ class RecordedFaultEntry:
         self.owner: Any = None
         self.force_sig = force_sig
         self.scheme = mm.scheme
+        self.memory = mm.memory
         self.vmstat = mm.memory.vmstat
         self.sched = mm.memory.sched
         self.event = self.sched.kind_of(FaultEvent)(self.sched, mm.pgtable)
@@ -70,6 +71,7 @@ class RecordedFaultEntry:
     def user_fault(self, address: int, syndrome: int, ip: int) -> bool:
         """A page fault in user mode: True when served, False when a signal was sent instead."""
         if not self.tp.on:
+            self.memory.page_faults += 1
             if self.smp:
                 self.sched.charge(self.entry_ns)
             else:
@@ -99,6 +101,7 @@ class RecordedFaultEntry:
         if self.tp.on:
             served = self._recorded(_KERNEL, address, syndrome, 0, function)
         else:
+            self.memory.page_faults += 1
             self.sched.charge(self.entry_ns)
             served = self.handle(address, syndrome, False)
         if mine:

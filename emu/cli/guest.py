@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from types import FrameType
@@ -32,6 +33,8 @@ _QUIET = (signal.SIGINT, signal.SIGPIPE, signal.SIGTERM, signal.SIGHUP, signal.S
 
 
 CHECK_FAILED = 125
+ENOUGH = 3  # SIGINT or SIGTERM, within PATIENCE, end the run whatever the guest does
+PATIENCE = 10.0  # seconds of the host
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,9 @@ class Watched:
 
 
 def run_guest(arguments: argparse.Namespace, watched: Watched | None = None) -> int:
-    """Run the program as the options say: its exit status, 128 + N when signal N killed it, CHECK_FAILED after the
-    report of what a check found (those of --check, and the assertions that are always on)."""
+    """Run the program as the options say: its exit status, 128 + N when signal N killed it, 1 instead of 0 when not all
+    could be recorded, CHECK_FAILED after the report of what a check found (those of --check, and the assertions that
+    are always on)."""
     try:
         return _run_guest(arguments, watched)
     except Violation as found:
@@ -140,6 +144,8 @@ def _run_guest(arguments: argparse.Namespace, watched: Watched | None) -> int:
         from emu.cli.stat import print_stat
 
         print_stat(machine, argv, elapsed)
+    if not status and recorder is not None and recorder.problem:
+        return 1
     return status if status >= 0 else 128 - status
 
 
@@ -155,9 +161,16 @@ def _start_recording(machine: Machine, arguments: argparse.Namespace) -> Recorde
 
 
 def _forward_signals(machine: Machine) -> None:
-    """Ctrl-C, a terminal that goes away and a request to end go to the guest; what is ignored stays ignored."""
+    """Ctrl-C, a terminal that goes away and a request to end go to the guest; what is ignored stays ignored. Where
+    requests to end come as ENOUGH within PATIENCE the guest is not asked again."""
+    asked: deque[float] = deque([-PATIENCE] * ENOUGH, ENOUGH)
 
     def forward(number: int, _frame: FrameType | None) -> None:
+        if number in (signal.SIGINT, signal.SIGTERM):
+            asked.append(time.monotonic())
+            if asked[-1] - asked[0] < PATIENCE:
+                machine.request_end(number)
+                return
         machine.request_signal(number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import errno
 import os
 import signal
 import sys
@@ -17,12 +18,12 @@ from rich.text import Text
 
 from emu.cli.failure import Failure, tell
 from emu.cli.program import find_program
+from emu.cli.trace_file import stdout_console
 from emu.scale import plot
 from emu.scale.result import Job, Result
 from emu.scale.sweep import STOPPED, Sweep
 from emu.trace.escape import printable
 
-WIDE = 120
 Results = dict[tuple[str, int], Result]  # by (locking, cpus)
 
 
@@ -33,8 +34,8 @@ def scale(arguments: argparse.Namespace) -> int:
     if out is not None:
         _check_output(out)
     for file in (arguments.output, arguments.csv):
-        if file and not os.path.isdir(os.path.dirname(file) or "."):
-            raise Failure(f"{file}: cannot write it: {os.path.dirname(file)} is no directory")
+        if file:
+            _check_place(file)
     arguments.program = find_program(arguments.program)
     if not os.access(arguments.program, os.R_OK):
         raise Failure(f"{arguments.program}: cannot read it: {_why_not(arguments.program)}")
@@ -48,34 +49,58 @@ def scale(arguments: argparse.Namespace) -> int:
         for cpus in arguments.cpus
     ]  # fmt: skip
     results, stopped = _run(jobs, arguments.jobs or len(os.sched_getaffinity(0)))
-    console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
-    if any(not result.problem for result in results.values()):
-        console.print(table(arguments, results))
     series, unit = curves(arguments, results)
-    for line in plot.terminal(series, min(100, console.width)):
-        console.print(Text(line))
-    if arguments.csv:
-        _write_csv(Path(arguments.csv), results)
-    if out is not None:
-        _write_plot(out, series, printable(" ".join([Path(arguments.program).name, *arguments.args])), unit)
+    failures = []
+    try:
+        if arguments.csv:
+            _write_csv(Path(arguments.csv), results)
+    except Failure as failure:
+        failures.append(str(failure))
+    try:
+        if out is not None:
+            _write_plot(out, series, printable(" ".join([Path(arguments.program).name, *arguments.args])), unit)
+    except Failure as failure:
+        failures.append(str(failure))
+    try:
+        console = stdout_console()
+        if any(not result.problem for result in results.values()):
+            figures = table(arguments, results)
+            least = 1 + sum(3 + (column.min_width or 0) for column in figures.columns)
+            if console.width < least:  # rich would drop columns
+                figures.width = least
+            console.print(figures, crop=False)
+        for line in plot.terminal(series, min(100, console.width)):
+            console.print(Text(line))
+        sys.stdout.flush()
+    finally:
+        failed = _tell(arguments, results, stopped)
+        for text in failures:
+            tell(text)
+    if failures:
+        return 2
+    return 128 + stopped if stopped else int(failed)
+
+
+def _tell(arguments: argparse.Namespace, results: Results, stopped: int) -> bool:
+    """Say on stderr what the table does not tell: did a run fail."""
     if stopped:
-        missing_runs = len(jobs) - sum(result.problem != STOPPED for result in results.values())
-        tell(f"interrupted: {missing_runs} of {len(jobs)} runs were not finished")
+        missing_runs = sum(result.problem == STOPPED for result in results.values())
+        tell(f"interrupted: {missing_runs} of {len(results)} runs were not finished")
     problems: dict[str, list[str]] = {}
     for (locking, cpus), result in results.items():
         if result.problem and result.problem != STOPPED:
             problems.setdefault(result.problem, []).append(f"{locking} on {cpus} CPU{'s' if cpus > 1 else ''}")
     for problem, runs in problems.items():
-        tell(f"{'all runs' if len(runs) == len(jobs) > 1 else ', '.join(runs)}: {printable(problem)}")
+        tell(f"{'all runs' if len(runs) == len(results) > 1 else ', '.join(runs)}: {problem}")
     cut = [result for result in results.values() if result.timed_out]
     if cut:
-        which = "all runs" if len(cut) == len(jobs) else f"{len(cut)} of {len(jobs)} runs"
+        which = "all runs" if len(cut) == len(results) else f"{len(cut)} of {len(results)} runs"
         ended = f"ended after {arguments.timeout / 1e9:g} s of virtual time"
         tell(f"{which} {ended}: their figures are of what was done by then")
     missing = {name for result in results.values() for name in result.missing}
     if missing:
         tell(f"system calls that are missing, answered with ENOSYS: {', '.join(sorted(missing))}")
-    return 128 + stopped if stopped else int(bool(problems))
+    return bool(problems)
 
 
 def _run(jobs: list[Job], parallel: int) -> tuple[Results, int]:
@@ -137,7 +162,7 @@ def table(arguments: argparse.Namespace, results: Results) -> Table:
     told = any(result.operations for result in results.values())
     found = Table(title=Text(printable(" ".join([arguments.program, *arguments.args]))), title_justify="left")
     for name in ("locking", "CPUs", *(("operations/s", "speedup") if told else ()), "faults/s"):
-        found.add_column(name, justify="left" if name == "locking" else "right", min_width=min(12, len(name)))
+        found.add_column(name, justify="left" if name == "locking" else "right")
     for name in [f"waited for {name}" for name in locks] + [f"under {name}" for name in paths]:
         found.add_column(Text(printable(name)), justify="right")
     before = ""
@@ -158,6 +183,13 @@ def table(arguments: argparse.Namespace, results: Results) -> Table:
         cells += [_ns(result.waits.get(name, 0)) for name in locks]
         cells += [f"{result.paths.get(name, 0) / result.faults:.1%}" if result.faults else "-" for name in paths]
         found.add_row(*cells)
+    for column in found.columns:  # too little room folds heads of several words, and no figures
+        column.overflow = "fold"
+        cells = [str(cell) for cell in column.cells]
+        if " " not in str(column.header):
+            column.no_wrap = True
+            cells.append(str(column.header))
+        column.min_width = max(map(len, cells))
     return found
 
 
@@ -180,7 +212,7 @@ def curves(arguments: argparse.Namespace, results: Results) -> tuple[dict[str, l
 def _write_csv(path: Path, results: Results) -> None:
     locks, paths = _lock_names(results), _path_names(results)
     try:
-        with open(path, "w", newline="") as file:
+        with open(path, "w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
             rows.writerow(
                 ["locking", "cpus", "status", "virtual_ns", "operations", "operations_ns", "faults"]
@@ -193,7 +225,7 @@ def _write_csv(path: Path, results: Results) -> None:
                     [locking, cpus, r.status, r.ns, r.operations, r.operations_ns, r.faults]
                     + [r.paths.get(name, 0) for name in paths]
                     + [r.waits.get(name, 0) for name in locks]
-                    + [r.problem]
+                    + [printable(r.problem)]
                 )
     except OSError as problem:
         raise Failure(f"{path}: cannot write it: {problem.strerror}") from None
@@ -205,6 +237,17 @@ def _why_not(path: str) -> str:
             return "it is not readable"
     except OSError as problem:
         return problem.strerror or str(problem)
+
+
+def _check_place(file: str) -> None:
+    """Say before the long runs that a file could not be written after them."""
+    folder = os.path.dirname(file) or "."
+    if os.path.isdir(file):
+        raise Failure(f"{file}: cannot write it: it is a directory")
+    if not os.path.isdir(folder):
+        raise Failure(f"{file}: cannot write it: {folder} is no directory")
+    if not os.access(file if os.path.exists(file) else folder, os.W_OK):
+        raise Failure(f"{file}: cannot write it: {os.strerror(errno.EACCES)}")
 
 
 def _check_output(path: Path) -> None:
@@ -226,6 +269,6 @@ def _write_plot(path: Path, series: plot.Series, title: str, unit: str) -> None:
         if path.suffix == ".png":
             plot.png(path, series, title, unit)
         else:
-            path.write_text(plot.svg(series, title, unit))
+            path.write_text(plot.svg(series, title, unit), encoding="utf-8")
     except OSError as problem:
         raise Failure(f"{path}: cannot write it: {problem.strerror}") from None

@@ -8,7 +8,7 @@ import sys
 from emu.kernel.machine import Machine
 from emu.trace.escape import printable
 
-_FAULTS = (("page-faults", "pgfault"),)
+_FAULTS = (("page-faults", "page_faults"), ("pgfault", "pgfault"))
 _ROWS = (
     ("mmap_lock-read", "mmap_lock_read"),
     ("mmap_lock-write", "mmap_lock_write"),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def top(arguments: argparse.Namespace) -> int:
-    """Run the verb: the guest's exit status as for record; of a replay 0, or 1 when the trace was cut off."""
+    """Run the verb: the guest's exit status as for record; of a replay 0, or 1 when the trace is not whole."""
     if arguments.replay is not None:
         if arguments.program is not None:
             raise Failure("top: either --replay FILE or a program to run")
@@ -86,6 +86,9 @@ def _replay(path: str) -> int:
         status = 0
     if not follower.ended:
         tell(f"{path}: cut off or damaged: only the events before that were shown")
+        return status or 1
+    if source.problem is not None:
+        tell(f"{path}: {source.problem}: only the events before that were shown")
         return status or 1
     return status
 

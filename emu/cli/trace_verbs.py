@@ -14,7 +14,7 @@ from emu.trace.export.source import Source
 from emu.trace.images import TraceSymbols
 from emu.trace.kernel_record import kernel_lines
 from emu.trace.perf_script import perf_lines
-from emu.trace.reader import Trace
+from emu.trace.reader import Trace, TraceError
 from emu.tracepoint import Row
 
 
@@ -49,6 +49,8 @@ def report(arguments: argparse.Namespace) -> int:
         except NoSuchFault as problem:
             if trace.problem:
                 tell(trace.problem)
+            raise Failure(str(problem)) from None
+        except TraceError as problem:
             raise Failure(str(problem)) from None
     else:
         from emu.trace.summary import Summary, print_summary

@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import os
 import select
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
@@ -119,6 +120,7 @@ class Machine:
         self.on_idle_rows: Callable[[], None] = lambda: None
         self.tlb_fills = 0
         self._host_signals: list[int] = []
+        self._ended_by = 0  # the signal of `request_end`
         self._vdso_frames: dict[str, int] = {}
         self._random = 0
         self.last_pid = FIRST_PID - 1
@@ -333,6 +335,10 @@ class Machine:
         sched = self.sched
         sched.run()
         task = self.task  # a thread that execs may have taken its place
+        if self._ended_by and sched.tasks:
+            name = signal.Signals(self._ended_by).name
+            self.messages.append(f"ended by {name} after {sched.elapsed() / 1e9:g} s of virtual time, with tasks left")
+            return -self._ended_by
         if sched.timed_out:
             self.messages.append(f"ended after {sched.end / 1e9:g} s of virtual time")
             self._report_waits()
@@ -532,6 +538,8 @@ class Machine:
 
     def _idle(self) -> bool:
         """No CPU has anything to do: wait for the host, if a task does. True: look again for what can run."""
+        if self._ended_by:
+            return False
         if self._host_signals:
             self.take_host_signals()
             return True
@@ -598,6 +606,14 @@ class Machine:
         for cpu in self._engines.values():
             cpu.engine.stop()
 
+    def request_end(self, signo: int) -> None:
+        """End the run now, as its timeout does, with the status that a death by `signo` has; safe to call from a signal
+        handler of the host."""
+        self._ended_by = self._ended_by or signo
+        self.sched.end = min(self.sched.end, self.sched.clock)
+        for cpu in self._engines.values():
+            cpu.engine.stop()
+
     def take_host_signals(self) -> None:
         """Send what `request_signal` noted to the process group that was started (as a terminal does)."""
         while self._host_signals and self.task is not None:
@@ -614,6 +630,7 @@ class Machine:
         """Counters of the whole run."""
         memory = self.memory
         return {
+            "page_faults": memory.page_faults,
             "mmap_lock_read": memory.mmap_lock_reads,
             "mmap_lock_write": memory.mmap_lock_writes,
             "tlb_fills": self.tlb_fills + sum(cpu.engine.tlb_fills for cpu in self._all_engines()),

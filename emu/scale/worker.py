@@ -77,7 +77,7 @@ def run(job: Job) -> Result:
     gc.freeze()
     gc.disable()
     result = Result(status=machine.run())
-    result.timed_out = machine.sched.timed_out
+    result.timed_out = machine.sched.timed_out and job.timeout is not None
     result.ns = machine.stats()["virtual_ns"]
     account.end(result.ns)
     result.faults = sum(account.paths)

@@ -18,7 +18,7 @@ from emu.trace.escape import printable
 from emu.trace.images import Images
 from emu.trace.instruction import LONGEST, disassemble, resolve
 from emu.trace.lock_names import lock_mode, lock_name
-from emu.trace.reader import Trace, rows_of
+from emu.trace.reader import Trace, TraceError, rows_of
 from emu.trace.registers import registers_of
 from emu.trace.symbols import Symbols
 from emu.trace.timespan import show_time
@@ -70,7 +70,7 @@ class _Found:
 
 
 def find(trace: Trace, number: int) -> _Found:
-    """The fault of a number, from 1, in the order of the trace. NoSuchFault."""
+    """The fault of a number, from 1, in the order of the trace. NoSuchFault, or TraceError where it is damaged."""
     total = seq = 0
     batch_number = -1
     first = 0
@@ -114,7 +114,8 @@ def _collect(trace: Trace, batch_number: int, first: int, seq: int) -> _Found:
             if index < batch_number + REACH:
                 continue
         break
-    assert found is not None
+    if found is None:
+        raise TraceError(trace.problem or f"{trace.path}: has changed")
     _look_back(found, before)
     if found.row[4] == Kind.PAGE_FAULT_KERNEL:
         found.inside = _balanced(found)
@@ -167,7 +168,7 @@ def explainer_of(arch: str) -> Explainer | None:
 
 
 def tell_fault(trace: Trace, number: int, program: str | None = None) -> Iterator[str]:
-    """The story of a fault, a line at a time, harmless for a terminal. NoSuchFault."""
+    """The story of a fault, a line at a time, harmless for a terminal. NoSuchFault, TraceError."""
     found = find(trace, number)
     row = found.row
     arch = str(trace.metadata.get("arch", ""))

@@ -17,7 +17,7 @@ import pytest
 from emu.trace.schema import FORMAT
 from emu.tracepoint import Kind as K
 from tests.guests import ROOT, Ran, guest, mmscope
-from tests.trace.rows import event, write_trace
+from tests.trace.rows import damage_column, event, write_trace
 
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, PR_CAPBSET_DROP = 1, 2, 24
 TRACE, GOOD, OUT = "{trace}", "{good}", "{out}"
@@ -120,6 +120,18 @@ def test_cut_off(verb: tuple[str, ...], good: Path, tmp_path: Path) -> None:
         if OUT in verb and ran.status == 1:
             assert out.exists()
             shutil.rmtree(out) if out.is_dir() else out.unlink()
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if "--by" not in verb], ids=" ".join)
+def test_damaged(verb: tuple[str, ...], good: Path, tmp_path: Path) -> None:
+    """One column of a batch cannot be read: one line tells of it, and the status. --by may not need that column."""
+    path, out = tmp_path / "bad", tmp_path / "out"
+    write_trace(path, (event(K.PAGE_FAULT_USER, n) for n in range(1000)))
+    ran = mmscope(*words(verb, damage_column(path, "time"), good, out))
+    text = ran.err + ran.out.decode(errors="replace")
+    assert "Traceback" not in text
+    assert text.count(f"{path}: damaged") == 1, text
+    assert ran.status in (1, 2)
 
 
 RUN_ALL = """

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from emu.trace.reader import Trace
 from emu.trace.recorder import Recorder
 from emu.trace.schema import FORMAT
 from emu.tracepoint import FIELDS, Kind, Row, Tracepoints
@@ -32,3 +34,14 @@ def write_trace(path: Path, rows: Iterable[Row], **header: Any) -> Path:
     recorder.close()
     assert recorder.problem is None
     return path
+
+
+def damage_column(path: Path, name: str) -> Path:
+    """Overwrite the head of a zstd frame, so that this column alone of a trace of one batch cannot be read."""
+    data = path.read_bytes()
+    for found in re.finditer(re.escape(b"\x28\xb5\x2f\xfd"), data):
+        path.write_bytes(data[: found.start()] + bytes(4) + data[found.end() :])
+        trace = Trace(str(path))
+        if not list(trace.batches((name,))) and list(trace.batches([other for other in FIELDS if other != name])):
+            return path
+    raise AssertionError(f"{name} is not compressed")

@@ -15,7 +15,7 @@ from emu.tracepoint import Kind as K
 from emu.tracepoint import Path as P
 from emu.tracepoint import Reason, Row, Served
 from tests.guests import TARGETS, guest, mmscope
-from tests.trace.rows import event, write_trace
+from tests.trace.rows import damage_column, event, write_trace
 
 GUESTS = ("faults", "segv", "kernel_access")
 
@@ -354,6 +354,13 @@ def test_there_is_no_such_fault(tmp_path: Path) -> None:
             list(tell_fault(Trace(str(path)), number))
     shown = mmscope("report", "--fault", "2", path)
     assert (shown.status, shown.err.count("\n")) == (2, 1)
+
+
+def test_a_fault_that_is_counted_and_cannot_be_read(tmp_path: Path) -> None:
+    path = write_trace(tmp_path / "trace", (event(K.PAGE_FAULT_USER, n) for n in range(1000)))
+    shown = mmscope("report", "--fault", "3", damage_column(path, "time"))
+    assert (shown.status, shown.out, shown.err.count("\n")) == (2, b"", 1)
+    assert shown.err.startswith(f"mmscope: {path}: damaged or cut off after 0 events (")
 
 
 def test_script_numbers_faults(tmp_path: Path) -> None:
