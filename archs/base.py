@@ -37,6 +37,7 @@ class SigInfo:
     utime: int = 0
     stime: int = 0
     pkey: int = 0  # SEGV_PKUERR
+    fields: bytes = b""  # what a program gave: all that the kernel keeps of it behind si_code, instead of the above
 
 
 @dataclass

@@ -10,6 +10,7 @@ be seen in a trace.
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import Protocol
 
 from archs.arm64.cpu import PSTATE_NZCV, Arm64Cpu, untagged_addr
@@ -77,7 +78,10 @@ class Access(Protocol):
 
 def pack_siginfo(info: SigInfo) -> bytes:
     """siginfo_t of a 64-bit little-endian ABI, 128 bytes."""
-    head = struct.pack("<iiii", info.signo, info.errno, info.code, 0)
+    head = struct.pack("<iii", info.signo, info.errno, info.code)
+    if info.fields:
+        return (head + info.fields).ljust(128, b"\0")
+    head += bytes(4)
     if info.code > 0 and info.signo in _FAULT_SIGNALS:
         body = struct.pack("<QQII", info.addr, 0, info.pkey, 0)
     elif info.code > 0 and info.signo == SIGCHLD:
@@ -97,6 +101,9 @@ def _hide_si_addr_tag_bits(info: SigInfo) -> SigInfo:
         return info
     if info.signo == SIGTRAP and info.code == TRAP_BRKPT:
         return info
+    if info.fields:
+        addr = untagged_addr(int.from_bytes(info.fields[4:12], "little"))
+        return replace(info, fields=info.fields[:4] + addr.to_bytes(8, "little") + info.fields[12:])
     return SigInfo(info.signo, info.code, info.errno, untagged_addr(info.addr), pkey=info.pkey)
 
 

@@ -56,8 +56,12 @@ TRAMPOLINE_32 = (_LI_R0 | NR_SIGRETURN, _SC, _LI_R0 | NR_RT_SIGRETURN, _SC)
 
 def pack_siginfo(info: SigInfo, order: str, wide: bool) -> bytes:
     """siginfo_t, 128 bytes."""
-    word, pad = ("Q", "i") if wide else ("I", "")
-    head = struct.pack(order + "iii" + pad, info.signo, info.errno, info.code, *([0] if wide else []))
+    word = "Q" if wide else "I"
+    head = struct.pack(order + "iii", info.signo, info.errno, info.code)
+    if info.fields:
+        return (head + info.fields).ljust(128, b"\0")
+    if wide:
+        head += bytes(4)
     if info.code > 0 and info.signo in _FAULT_SIGNALS:
         body = struct.pack(order + word, info.addr)
     elif info.code > 0 and info.signo == SIGCHLD:

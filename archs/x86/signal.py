@@ -48,7 +48,10 @@ _STORE_ORDER = (DI, SI, BP, SP, BX, DX, CX, AX, R8, R9, R10, R11, R12, R13, R14,
 
 def pack_siginfo(info: SigInfo) -> bytes:
     """siginfo_t of a 64-bit little-endian ABI, 128 bytes."""
-    head = struct.pack("<iiii", info.signo, info.errno, info.code, 0)
+    head = struct.pack("<iii", info.signo, info.errno, info.code)
+    if info.fields:
+        return (head + info.fields).ljust(128, b"\0")
+    head += bytes(4)
     if info.code > 0 and info.signo in (SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP):
         body = struct.pack("<QQII", info.addr, 0, info.pkey, 0)
     elif info.code > 0 and info.signo == SIGCHLD:

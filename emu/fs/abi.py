@@ -179,6 +179,13 @@ def ioctl_name(arch: Arch, command: int) -> str | None:
     return table.get(command)
 
 
+def ioctl_parts(arch: Arch, command: int) -> tuple[bool, bool, int, int]:
+    """What an ioctl number says: does the guest read, does it write; type and number; size (_IOC_DIR and others)."""
+    shift, write, read = (29, 4, 2) if is_powerpc(arch) else (30, 1, 2)
+    direction = command >> shift
+    return bool(direction & read), bool(direction & write), command & 0xFFFF, command >> 16 & (1 << shift - 16) - 1
+
+
 def epoll_event_size(arch: Arch) -> int:
     """struct epoll_event is packed on x86-64 only."""
     return 12 if arch.name == "x86_64" else 16

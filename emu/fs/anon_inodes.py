@@ -26,7 +26,7 @@ class AnonInode(Inode):
         return 1
 
     def getattr(self) -> Kstat | int:
-        return Kstat(self.s_dev, 1, 0o600)
+        return Kstat(self.s_dev, self.i_ino, self.i_mode)
 
     def setattr_prepare(self, stat: Kstat, change: Setattr, cred: Cred, touch: bool) -> int:
         """Nothing of it can be changed, whoever asks (anon_inode_setattr)."""
@@ -37,8 +37,8 @@ _SUPER = SuperBlock("anon_inodefs", 0xF, ANON_INODE_FS_MAGIC)
 _INODE = AnonInode(_SUPER)
 
 
-def anon_dentry(name: str) -> Dentry:
+def anon_dentry(name: str, inode: Inode = _INODE) -> Dentry:
     """A place called anon_inode:`name`."""
-    place = Dentry(None, b"anon_inode:" + name.encode(), _INODE)
+    place = Dentry(None, b"anon_inode:" + name.encode(), inode)
     place.mount_writable = True
     return place

@@ -54,7 +54,7 @@ class Current(Protocol):
         ...
 
     def send_signal(self, signo: int) -> int:
-        """Make a signal pending for this task, as the kernel sends it (SIGPIPE, SIGXFSZ): 0 or -EAGAIN."""
+        """Make a signal pending for this task, from itself (SIGPIPE, SIGXFSZ): 0 or -EAGAIN."""
         ...
 
     def signal_pending(self) -> bool:

@@ -215,6 +215,10 @@ class File:
         """An ioctl of this kind of file by its name (FIONREAD, TCGETS ...); -ENOTTY for what it does not know."""
         return -errno.ENOTTY
 
+    def ioctl_number(self, task: Current, command: int, arg: int) -> int:
+        """Likewise one that has no name: its number may hold any size of a structure that later kernels make longer."""
+        return -errno.ENOTTY
+
     def fsync(self, datasync: bool) -> int:
         """Write what is dirty to the host."""
         return -errno.EINVAL

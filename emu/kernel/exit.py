@@ -6,13 +6,13 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from archs.base import SigInfo
+from archs.base import SI_USER, SigInfo
 from emu.kernel.futex.core import FUTEX_BITSET_MATCH_ANY
 from emu.kernel.futex.robust import futex_exec_release, futex_exit_release
 from emu.kernel.futex.waitwake import futex_wake
 from emu.kernel.ipc.sem import exit_sem
 from emu.kernel.process import CLD_DUMPED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, SA_NOCLDWAIT, Process
-from emu.kernel.signal import SIG_IGN, SIGCHLD, SIGCONT, SIGHUP, send_signal
+from emu.kernel.signal import NSIG, SIG_IGN, SIGCHLD, SIGCONT, SIGHUP, send_signal
 from emu.kernel.sys_timer import exit_timers
 from emu.kernel.timers import Timer
 from emu.mm.fork import mmput
@@ -57,6 +57,7 @@ def do_exit(task: Task) -> None:
     assert task.exit_code is not None
     task.exiting = True
     process.threads.remove(task)
+    process.participate_group_stop(task)
     group_dead = not process.threads
     if group_dead:
         real = process.itimers.get(0)
@@ -108,13 +109,14 @@ def exit_notify(task: Task, group_dead: bool) -> None:
         for child in process.children:
             if child.real_parent is task:
                 child.real_parent = process.threads[0]
-                _send_pdeath_signals(child)
+                _send_pdeath_signals(child, task)
         if task is process.leader:
             task.zombie = True
             if process.execing is not None and len(process.threads) <= 1:
                 machine.sched.wake(process.execing)
         return
-    _forget_original_parent(process)
+    _forget_original_parent(task)
+    _kill_orphaned_pgrp(process, None)
     leader = process.leader
     leader.zombie = True
     leader.exit_code = process.group_exit
@@ -122,15 +124,18 @@ def exit_notify(task: Task, group_dead: bool) -> None:
         release_task(process)
 
 
-def _send_pdeath_signals(child: Task) -> None:
+def _send_pdeath_signals(child: Task, parent: Task) -> None:
     """The thread that was the parent of a process has ended: its threads may want to know (PR_SET_PDEATHSIG)."""
     for thread in list(child.signal.threads):
-        if thread.pdeath_signal:
-            thread.send_group_signal(thread.pdeath_signal, SigInfo(thread.pdeath_signal, 0))
+        signo = thread.pdeath_signal
+        if signo:
+            thread.send_group_signal(signo, SigInfo(signo, SI_USER, pid=parent.tgid, uid=parent.cred.uid))
 
 
-def _forget_original_parent(process: Process) -> None:
-    """The children of a process that ends go to the nearest subreaper, else to init, which waits for all."""
+def _forget_original_parent(task: Task) -> None:
+    """The children of a process whose last thread ends go to the nearest subreaper, else to init, which waits for all
+    (forget_original_parent, reparent_leader)."""
+    process = task.signal
     reaper = process.parent
     while reaper is not None and not (reaper.child_subreaper and reaper.threads):
         reaper = reaper.parent
@@ -138,16 +143,28 @@ def _forget_original_parent(process: Process) -> None:
     for child in children:
         child.signal.parent = reaper
         child.real_parent = reaper.threads[0] if reaper is not None else None
-        _send_pdeath_signals(child)
+        _send_pdeath_signals(child, task)
+        child.exit_signal = SIGCHLD
         if reaper is not None:
             reaper.children.append(child)
-            if child.zombie and not child.signal.threads:
-                reaper.wake_waiters()
-        elif child.zombie and not child.signal.threads:
+        if child.zombie and not child.signal.threads and not _notify_exit(child.signal):
             release_task(child.signal)
-        elif child.signal.stopped and child.signal.orphaned_group():
-            child.send_group_signal(SIGHUP)
-            child.send_group_signal(SIGCONT)
+        _kill_orphaned_pgrp(child.signal, process)
+
+
+def _kill_orphaned_pgrp(process: Process, father: Process | None) -> None:
+    """A process ends, or with `father` loses that parent. Where it was the last link of its group to the rest of the
+    session, and a job of the group is stopped, nobody can continue that: the group gets SIGHUP, and goes on."""
+    parent = father or process.parent
+    if parent is None or parent.pgid == process.pgid or parent.sid != process.sid:
+        return
+    if not process.orphaned_group(process if father is None else None):
+        return
+    group = [other for other in process.leader.machine.processes() if other.pgid == process.pgid]
+    if any(other.stop_complete for other in group):
+        for signo in (SIGHUP, SIGCONT):
+            for other in group:
+                other.leader.send_group_signal(signo)
 
 
 def _notify_exit(process: Process) -> bool:
@@ -161,7 +178,7 @@ def _notify_exit(process: Process) -> bool:
     receiver = parent.threads[0]
     action = receiver.signals.actions[SIGCHLD]
     ignored = leader.exit_signal == SIGCHLD and (action.handler == SIG_IGN or bool(action.flags & SA_NOCLDWAIT))
-    if leader.exit_signal > 0 and not (leader.exit_signal == SIGCHLD and action.handler == SIG_IGN):
+    if 0 < leader.exit_signal <= NSIG and not (leader.exit_signal == SIGCHLD and action.handler == SIG_IGN):
         why = CLD_EXITED if code >= 0 else CLD_KILLED
         status = code if code >= 0 else -code
         utime, stime = process.cpu_ns()
@@ -235,9 +252,10 @@ def do_wait(task: Task, kind: int, number: int, options: int) -> Waited | int:
     while True:
         eligible = False
         for child in list(process.children):
-            if not _eligible(child, kind, number, options):
+            if not _eligible(task, child, kind, number, options):
                 continue
-            eligible = True
+            if options & WEXITED or not child.zombie or child.signal.threads:
+                eligible = True
             found = _consider(task, child.signal, options)
             if found is not None:
                 return found
@@ -261,10 +279,12 @@ def _describe(kind: int, number: int) -> str:
     return f"a child of group {number} to end (wait)" if kind == P_PGID else "a child to end (wait)"
 
 
-def _eligible(child: Task, kind: int, number: int, options: int) -> bool:
+def _eligible(task: Task, child: Task, kind: int, number: int, options: int) -> bool:
     if kind == P_PID and child.tgid != number:
         return False
     if kind == P_PGID and child.signal.pgid != number:
+        return False
+    if options & WNOTHREAD and child.real_parent is not task:
         return False
     clone = child.exit_signal != SIGCHLD
     return bool(options & WALL) or clone == bool(options & WCLONE)

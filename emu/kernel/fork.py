@@ -28,7 +28,7 @@ CLONE_CHILD_SETTID, CLONE_IO = 0x1000000, 0x80000000
 CLONE_NEWUSER, CLONE_NAMESPACES = 0x10000000, 0x7E020080
 CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP = 0x100000000, 0x200000000
 RLIMIT_NPROC = 6
-CAP_SYS_ADMIN, CAP_SYS_RESOURCE = 21, 24
+CAP_SYS_ADMIN, CAP_SYS_RESOURCE, CAP_CHECKPOINT_RESTORE = 21, 24, 40
 
 if TYPE_CHECKING:
     from emu.mm.mm_types import mm_struct
@@ -160,6 +160,7 @@ def copy_process(
     child.weight = child.prio_weight()
     child.set_pkru(task.pkru)
     child.rseq = (0, 0) if flags & CLONE_VM else task.rseq
+    child.rseq_len = task.rseq_len
     child.rq = task.rq
     child.start_time = machine.clock()
     child.set_child_tid = child_tid if flags & CLONE_CHILD_SETTID else 0
@@ -277,8 +278,10 @@ def sys_clone3(task: Task, address: int, size: int, *_: int) -> int:
         if wanted is None:
             return -errno.EFAULT
         pid = s32(wanted)
-        if pid <= 0:
+        if not 0 < pid < task.machine.pid_max:
             return -errno.EINVAL
+        if not (task.capable(CAP_SYS_ADMIN) or task.capable(CAP_CHECKPOINT_RESTORE)):
+            return -errno.EPERM
         if pid in task.machine.pids:
             return -errno.EEXIST
     if flags & CLONE_PIDFD and flags & CLONE_PARENT_SETTID and pidfd == parent_tid:

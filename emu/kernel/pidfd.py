@@ -5,25 +5,52 @@ from __future__ import annotations
 
 import errno
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from archs.base import SI_TKILL, SI_USER, SigInfo
-from emu.fs.anon_inodes import anon_dentry
-from emu.fs.consts import O_NONBLOCK, O_RDWR, POLLHUP, POLLIN
+from emu.fs.abi import ioctl_parts
+from emu.fs.anon_inodes import AnonInode, anon_dentry
+from emu.fs.consts import O_NONBLOCK, O_RDWR, PID_FS_MAGIC, POLLHUP, POLLIN
 from emu.fs.file import File
+from emu.fs.inode import SuperBlock
 from emu.fs.proc_pid import PidDirectory
-from emu.kernel.args import order, s32
-from emu.kernel.signal import NSIG
-from emu.kernel.sys_signal import check_kill_permission
+from emu.kernel.args import order, put_struct, s32
+from emu.kernel.sys_signal import check_kill_permission, copy_siginfo_from_user, impersonates
 
 if TYPE_CHECKING:
     from emu.fs.current import Current
     from emu.kernel.task import Task
 
 PIDFD_THREAD = 0x80  # O_EXCL
-PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP = -10000, -20000
+PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP = -10000, -10001
 PIDFD_SIGNAL_THREAD, PIDFD_SIGNAL_THREAD_GROUP, PIDFD_SIGNAL_PROCESS_GROUP = 1, 2, 4
+PIDFD_GET_INFO = 0xFF << 8 | 11
+PIDFD_INFO_PID, PIDFD_INFO_CREDS, PIDFD_INFO_CGROUPID, PIDFD_INFO_EXIT, PIDFD_INFO_COREDUMP = 1, 2, 4, 8, 16
+PIDFD_INFO_SIZE_VER0 = 64
+PIDFD_COREDUMP = {0: 2, 1: 4, 2: 8}  # dumpable -> PIDFD_COREDUMP_SKIP, _USER, _ROOT
+FS_IOC_GETVERSION = ord("v") << 8 | 1
+ROOT_CGROUP_ID = 1
 RLIMIT_NOFILE = 7
+
+_SUPER = SuperBlock("pidfs", 0x5, PID_FS_MAGIC)
+
+
+class PidInode(AnonInode):
+    """The inode of a process or thread; its mode is 0700."""
+
+    __slots__ = ("pid",)
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(_SUPER)
+        self.pid = pid
+
+    @property
+    def i_mode(self) -> int:
+        return 0o700
+
+    @property
+    def i_ino(self) -> int:
+        return self.pid
 
 
 class PidFile(File):
@@ -34,7 +61,8 @@ class PidFile(File):
     def __init__(self, task: Task, thread: bool, flags: int) -> None:
         self.thread = thread
         self._task = task
-        super().__init__(anon_dentry("[pidfd]"), O_RDWR | flags)
+        super().__init__(anon_dentry("[pidfd]", PidInode(self.pid)), O_RDWR | flags)
+        self.f_flags |= PIDFD_THREAD if thread else 0
 
     def task(self) -> Task | None:
         """The thread, or a thread of the process (its leader, or one that still lives); None: it was reaped."""
@@ -73,6 +101,44 @@ class PidFile(File):
         pid = self.pid if self.task() is not None else -1
         return f"Pid:\t{pid}\nNSpid:\t{pid}\n"
 
+    def ioctl_number(self, task: Any, command: int, arg: int) -> int:
+        """pidfd_ioctl; there are no namespaces."""
+        reads, writes, number, size = ioctl_parts(task.arch, command)
+        if number == PIDFD_GET_INFO and reads and writes and size >= PIDFD_INFO_SIZE_VER0:
+            return self._info(task, arg, size)
+        if number == FS_IOC_GETVERSION and reads and not writes and size == task.word:
+            if not arg:
+                return -errno.EINVAL
+            return 0 if task.access.put_user(arg, 0, 4) else -errno.EFAULT
+        return -errno.ENOTTY
+
+    def _info(self, task: Any, address: int, size: int) -> int:
+        """PIDFD_GET_INFO: struct pidfd_info, as much of it as the program knows (pidfd_info)."""
+        if not address:
+            return -errno.EINVAL
+        wanted = task.access.get_user(address, 8, "_copy_from_user")
+        if wanted is None:
+            return -errno.EFAULT
+        found = self.task()
+        mask = wanted & PIDFD_INFO_COREDUMP | PIDFD_INFO_CGROUPID
+        exit_code = coredump = 0
+        ids = [0] * 11
+        if found is not None:
+            cred = found.cred
+            users = (cred.uid, cred.gid, cred.euid, cred.egid, cred.suid, cred.sgid, cred.fsuid, cred.fsgid)
+            ids = [found.pid, found.tgid, found.ppid, *users]
+            mask |= PIDFD_INFO_PID | PIDFD_INFO_CREDS
+            if mask & PIDFD_INFO_COREDUMP and not found.exiting:
+                coredump = PIDFD_COREDUMP[found.dumpable]
+        elif wanted & PIDFD_INFO_EXIT:
+            mask |= PIDFD_INFO_EXIT
+            code = self._task.exit_code or 0
+            exit_code = code << 8 if code >= 0 else -code
+        else:
+            return -errno.ESRCH
+        data = struct.pack(order(task) + "QQ11IiII", mask, ROOT_CGROUP_ID, *ids, exit_code, coredump, 0)
+        return put_struct(task, address, data.ljust(size, b"\0")[:size])
+
 
 def pidfd_create(task: Task, target: Task, thread: bool, flags: int) -> int:
     """A new descriptor of `target`, closed on exec: its number, or -EMFILE."""
@@ -107,20 +173,18 @@ def sys_pidfd_open(task: Task, pid: int, flags: int, *_: int) -> int:
     return pidfd_create(task, target, thread, flags & O_NONBLOCK)
 
 
-def _signal_info(task: Task, target: Task, signo: int, address: int) -> SigInfo | int:
+def _signal_info(task: Task, target: Task | None, signo: int, address: int, kind: int) -> SigInfo | int:
     if not address:
-        return SigInfo(signo, SI_USER, pid=task.tgid, uid=task.cred.uid)
-    data = task.access.copy_from_user(address, 128)
-    if data is None:
-        return -errno.EFAULT
-    o, letter = order(task), "Q" if task.word == 8 else "I"
-    told, number, code = struct.unpack_from(o + "iii", data)
-    if told != signo:
+        code = SI_TKILL if kind == PIDFD_SIGNAL_THREAD else SI_USER
+        return SigInfo(signo, code, pid=task.tgid, uid=task.cred.uid)
+    info = copy_siginfo_from_user(task, address)
+    if isinstance(info, int):
+        return info
+    if info.signo != signo:
         return -errno.EINVAL
-    if (code >= 0 or code == SI_TKILL) and target is not task:
+    if impersonates(info) and (target is not task or kind == PIDFD_SIGNAL_PROCESS_GROUP):
         return -errno.EPERM
-    sender, uid, value = struct.unpack_from(o + "iI" + letter, data, 16 if task.word == 8 else 12)
-    return SigInfo(signo, code, errno=number, pid=sender, uid=uid, value=value)
+    return info
 
 
 def sys_pidfd_send_signal(task: Task, pidfd: int, signo: int, info: int, flags: int, *_: int) -> int:
@@ -133,28 +197,25 @@ def sys_pidfd_send_signal(task: Task, pidfd: int, signo: int, info: int, flags: 
         directory = None if opened is None else opened.f_inode
         if not isinstance(directory, PidDirectory) or not directory.of_process:
             return file
-        target, group = directory.subject.task(), True  # tgid_pidfd_to_pid
+        target, thread = directory.subject.task(), False  # tgid_pidfd_to_pid
     elif isinstance(file, PidFile):
-        target, group = file.task(), not file.thread
+        target, thread = file.task(), file.thread
     else:
-        target, group = file, s32(pidfd) == PIDFD_SELF_THREAD_GROUP
-    if flags:
-        group = flags != PIDFD_SIGNAL_THREAD
-    told = _signal_info(task, target or task.signal.leader, signo, info)
+        target, thread = file, s32(pidfd) == PIDFD_SELF_THREAD
+    kind = flags or (PIDFD_SIGNAL_THREAD if thread else PIDFD_SIGNAL_THREAD_GROUP)
+    told = _signal_info(task, target, signo, info, kind)
     if isinstance(told, int):
         return told
-    if target is None:
-        return -errno.ESRCH
-    if not 0 <= signo <= NSIG:
-        return -errno.EINVAL
-    targets = [target]
-    if flags == PIDFD_SIGNAL_PROCESS_GROUP:
-        targets = [process.leader for process in task.machine.processes() if process.pgid == target.tgid]
+    targets = [] if target is None else [target]
+    if kind == PIDFD_SIGNAL_PROCESS_GROUP:
+        group = file.pid if isinstance(file, PidFile) else target.pid if target is not None else 0
+        targets = [process.leader for process in task.machine.processes() if process.pgid == group]
     result = -errno.ESRCH
     for each in targets:
         error = check_kill_permission(task, each, signo)
         if not error and signo:
-            error = each.send_group_signal(signo, told) if group else each.send_signal(signo, told)
+            send = each.send_signal if kind == PIDFD_SIGNAL_THREAD else each.send_group_signal
+            error = send(signo, told)
         result = 0 if not error or result == 0 else error
     return result
 
@@ -162,10 +223,10 @@ def sys_pidfd_send_signal(task: Task, pidfd: int, signo: int, info: int, flags: 
 def sys_pidfd_getfd(task: Task, pidfd: int, fd: int, flags: int, *_: int) -> int:
     if flags & 0xFFFFFFFF:
         return -errno.EINVAL
-    file = pidfd_get_task(task, pidfd)
-    if isinstance(file, int):
-        return file
-    target = file.task() if isinstance(file, PidFile) else file
+    file = task.files.get(s32(pidfd))
+    if not isinstance(file, PidFile):
+        return -errno.EBADF
+    target = file.task()
     if target is None:
         return -errno.ESRCH
     if not task.ptrace_may_access(target):

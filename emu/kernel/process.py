@@ -31,7 +31,8 @@ class Process:
         self.shared_pending = Pending()
         self.group_exit: int | None = None
         self.execing: Task | None = None  # the thread that ends all others, to run another program
-        self.stopped = False
+        self.stopped = False  # its threads are to stop, or have done so
+        self.to_stop: list[Task] = []  # those that have not yet (group_stop_count)
         self.stop_signal = 0
         self.stop_reported = True  # what wait4 has told of the last stop
         self.continued = False  # WCONTINUED has not told yet
@@ -59,13 +60,17 @@ class Process:
 
     # Ending
 
-    def kill_all(self, code: int) -> None:
-        """Every thread is to end with `code` (zap_other_threads, complete_signal)."""
+    def kill_all(self, code: int, current: Task | None = None) -> None:
+        """Every thread is to end with `code` (complete_signal); `current`: by itself (zap_other_threads)."""
         if self.group_exit is None:
             self.group_exit = code
         self.stopped = False
+        self.to_stop.clear()
         for thread in self.threads:
-            self.kill_thread(thread)
+            if thread is not current:
+                self.kill_thread(thread)
+        if current is not None:
+            current.sigpending = True
         self._unpark()
 
     def kill_thread(self, thread: Task) -> None:
@@ -79,16 +84,30 @@ class Process:
     def stop(self, task: Task, signo: int) -> None:
         """A stop signal was delivered (do_signal_stop): all threads sleep until SIGCONT or SIGKILL."""
         self.stopped = True
+        self.to_stop = list(self.threads)
         self.stop_signal = signo
-        self.stop_reported = False
+        self.stop_reported = True
         self.continued = False
         for thread in self.threads:
             if thread is not task:
                 thread.machine.sched.signal_wake(thread, False)
-        self.notify_parent(CLD_STOPPED, signo)
+
+    @property
+    def stop_complete(self) -> bool:
+        """Have all threads stopped (SIGNAL_STOP_STOPPED)."""
+        return self.stopped and not self.to_stop
+
+    def participate_group_stop(self, task: Task) -> None:
+        """A thread stops, or ends instead: the last one tells the parent (task_participate_group_stop)."""
+        if task in self.to_stop:
+            self.to_stop.remove(task)
+            if not self.to_stop:
+                self.stop_reported = False
+                self.notify_parent(CLD_STOPPED, self.stop_signal)
 
     def wait_stopped(self, task: Task) -> None:
         """Sleep while the process is stopped."""
+        self.participate_group_stop(task)
         self.parked.append(task)
         task.waiting_for = "SIGCONT"
         task.machine.sched.block(State.KILLABLE)
@@ -96,26 +115,31 @@ class Process:
             self.parked.remove(task)
 
     def resume(self) -> None:
-        """SIGCONT came."""
+        """SIGCONT came, perhaps before all threads had stopped (prepare_signal)."""
         if self.stopped:
+            told = (CLD_CONTINUED, SIGCONT) if self.stop_complete else (CLD_STOPPED, 0)
             self.stopped = False
+            self.to_stop.clear()
             self.continued = True
             self.stop_reported = True
             self._unpark()
-            self.notify_parent(CLD_CONTINUED, SIGCONT)
+            self.notify_parent(*told)
 
     def _unpark(self) -> None:
         parked, self.parked = self.parked, []
         for thread in parked:
             thread.machine.sched.wake(thread)
 
-    def orphaned_group(self) -> bool:
-        """Is there nobody in the session who could continue the group (is_current_pgrp_orphaned)."""
+    def orphaned_group(self, ignored: Process | None = None) -> bool:
+        """Is there nobody in the session who could continue the group, but perhaps `ignored`'s parent
+        (will_become_orphaned_pgrp)."""
         for other in self.leader.machine.processes():
             parent = other.parent
-            if other.pgid == self.pgid and parent is not None and parent.pgid != self.pgid and parent.sid == self.sid:
+            if other.pgid != self.pgid or other is ignored or not other.threads or parent is None:
+                continue
+            if parent.pgid != self.pgid and parent.sid == other.sid:
                 return False
-        return self.parent is not None
+        return True
 
     # Parents
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,15 @@ RLIMIT_SIGPENDING = 11
 
 
 class TimerSignal(SigInfo):
-    """The signal of a POSIX timer while it is queued."""
+    """The signal of a POSIX timer, which has one and queues it again and again."""
+
+    def queued(self) -> None:
+        """It is being queued."""
+        raise NotImplementedError
+
+    def ignored(self) -> None:
+        """It is not queued, or not any more, because the signal is ignored or was flushed."""
+        raise NotImplementedError
 
     def collect(self) -> SigInfo | None:
         """It is about to be delivered: what the program shall get; None = nothing, the timer does not want it any
@@ -50,15 +59,19 @@ class TimerSignal(SigInfo):
 class Pending:
     """Signals that wait to be delivered, to one thread or to a whole process (struct sigpending)."""
 
-    __slots__ = ("mask", "queue")
+    __slots__ = ("alarm_taken", "mask", "queue")
 
     def __init__(self) -> None:
+        self.alarm_taken: Callable[[], None] | None = None  # called when a SIGALRM of a process was taken
         self.mask = 0
         self.queue: dict[int, list[SigInfo]] = {}
 
     def add(self, info: SigInfo) -> None:
-        """Queue one more; a classic signal that is pending already is not queued twice (legacy_queue)."""
-        if info.signo < 32 and self.mask & bit(info.signo):
+        """Queue one more; a classic signal that is pending already is not queued twice (legacy_queue), but a timer's
+        is."""
+        if isinstance(info, TimerSignal):
+            info.queued()
+        elif info.signo < 32 and self.mask & bit(info.signo):
             return
         self.mask |= bit(info.signo)
         self.queue.setdefault(info.signo, []).append(info)
@@ -73,7 +86,10 @@ class Pending:
         elif ready & _SYNCHRONOUS:
             ready &= _SYNCHRONOUS
         signo = (ready & -ready).bit_length()
-        waiting = self.queue[signo]
+        waiting = self.queue.get(signo)
+        if waiting is None:  # it came when there was no room: nothing else is known of it
+            self.mask &= ~bit(signo)
+            return SigInfo(signo, SI_USER)
         info = waiting.pop(0)
         if not waiting:
             del self.queue[signo]
@@ -83,7 +99,9 @@ class Pending:
     def flush(self, mask: int) -> None:
         """Forget all of `mask` (flush_sigqueue_mask)."""
         for signo in [number for number in self.queue if bit(number) & mask]:
-            del self.queue[signo]
+            for info in self.queue.pop(signo):
+                if isinstance(info, TimerSignal):
+                    info.ignored()
         self.mask &= ~mask
 
     def flush_timers(self) -> None:
@@ -94,10 +112,14 @@ class Pending:
                 del self.queue[signo]
                 self.mask &= ~bit(signo)
 
+    def holds(self, info: SigInfo) -> bool:
+        """Is this very one queued."""
+        return any(waiting is info for waiting in self.queue.get(info.signo, ()))
+
     @property
     def count(self) -> int:
-        """How many are queued."""
-        return sum(len(waiting) for waiting in self.queue.values())
+        """How many are queued, without those of timers."""
+        return sum(not isinstance(info, TimerSignal) for waiting in self.queue.values() for info in waiting)
 
 
 class Sighand:
@@ -171,7 +193,11 @@ class Signals:
     def dequeue(self, mask: int) -> SigInfo | None:
         """Take the next pending signal of `mask`, the thread's own before those of its process (dequeue_signal)."""
         while True:
-            info = self.private.take(mask) or self.shared.take(mask)
+            info = self.private.take(mask)
+            if info is None:
+                info = self.shared.take(mask)
+                if info is not None and info.signo == SIGALRM and self.shared.alarm_taken is not None:
+                    self.shared.alarm_taken()
             if not isinstance(info, TimerSignal):
                 return info
             collected = info.collect()
@@ -187,7 +213,7 @@ class Signals:
 # Sending
 
 
-def _may_queue(task: Task) -> bool:
+def may_queue(task: Task) -> bool:
     """Is there room for one more queued signal of the task's user: RLIMIT_SIGPENDING (sig_get_ucounts)."""
     limit, uid = task.rlimit(RLIMIT_SIGPENDING), task.cred.uid
     queued = 0
@@ -195,7 +221,7 @@ def _may_queue(task: Task) -> bool:
         if other.cred.uid == uid:
             queued += other.signals.private.count
             if other is other.signal.leader:
-                queued += other.signal.shared_pending.count
+                queued += other.signal.shared_pending.count + len(other.signal.posix_timers)
     return queued < limit
 
 
@@ -217,18 +243,27 @@ def send_signal(task: Task, info: SigInfo, group: bool) -> int:
         process.shared_pending.flush(_STOPS)
         process.resume()
     signals = task.signals
-    if signals.ignored(signo) and not signals.blocked & mask and not signals.waited & mask:
-        return 0
     if signo == SIGKILL:
         group = True
     pending = process.shared_pending if group else signals.private
-    if signo >= 32 and info.code != SI_USER and not _may_queue(task):
+    timer = info if isinstance(info, TimerSignal) else None  # which has its place (posixtimer_send_sigqueue)
+    if timer is not None and pending.holds(timer):
+        return 0
+    if signals.ignored(signo) and not signals.blocked & mask and not signals.waited & mask:
+        if timer is not None:
+            timer.ignored()
+        return 0
+    queued = timer is not None or (signo < 32 and info.code >= 0) or may_queue(task)
+    if not queued and signo >= 32 and info.code != SI_USER:
         return -errno.EAGAIN
-    if signo < 32 and pending.mask & mask:  # legacy_queue: whoever shall take it has been told
+    if signo < 32 and pending.mask & mask and timer is None:  # legacy_queue: whoever shall take it has been told
         return 0
     sched = task.machine.sched
     sched.charge(sched.cost.send_signal)
-    pending.add(info)
+    if queued:
+        pending.add(info)
+    else:
+        pending.mask |= mask
     target = _choose(task, mask, group)
     if target is None:
         return 0
@@ -257,8 +292,9 @@ def _choose(task: Task, mask: int, group: bool) -> Task | None:
 def _wants(task: Task, mask: int) -> bool:
     if task.exiting:
         return False
-    blocked = task.signals.blocked & ~task.signals.waited
-    return bool(mask & bit(SIGKILL)) or not blocked & mask
+    if mask & bit(SIGKILL):
+        return True
+    return not task.signals.blocked & ~task.signals.waited & mask and task not in task.signal.parked
 
 
 def do_signal(task: Task, restart: int) -> None:
@@ -292,7 +328,7 @@ def do_signal(task: Task, restart: int) -> None:
                     process.stop(task, info.signo)
                 continue
             _trace_delivered(task, info)
-            process.kill_all(-info.signo)
+            process.kill_all(-info.signo, task)
             task.exit_code = process.group_exit
             return
         if restart:

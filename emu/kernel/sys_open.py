@@ -443,7 +443,7 @@ def sys_ioctl(task: Task, fd: int, command: int, arg: int, *_: int) -> int:
             return 0 if access.put_user(arg, file.f_inode.i_size, 8, "_copy_to_user") else -errno.EFAULT
         return 0 if access.put_user(arg, 4096, 4) else -errno.EFAULT
     if name is None:
-        return -errno.ENOTTY
+        return file.ioctl_number(task, command & 0xFFFFFFFF, arg)
     return file.ioctl(task, name, arg)
 
 

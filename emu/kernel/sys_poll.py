@@ -118,7 +118,9 @@ def do_poll(task: Task, fds: int, count: int, timeout: int | None) -> int:
 
     ready = look()
     result = 0
-    if not ready and timeout != 0:
+    if not ready and timeout == 0:
+        result = -errno.EINTR if task.signal_pending() else 0
+    elif not ready:
         opened = [(task.files.get(fd), events) for fd, events, _ in watched if fd >= 0]
         host = [
             (fd, events & (POLLIN | POLLOUT)) for file, events in opened if file is not None for fd in host_fds(file)
@@ -227,6 +229,8 @@ def core_sys_select(task: Task, count: int, sets: tuple[int, int, int], timeout:
         return sum(bits.bit_count() for bits in found)
 
     ready = look()
+    if not ready and timeout == 0 and task.signal_pending():
+        return -ERESTARTNOHAND
     if not ready and timeout != 0:
         host = [
             (number, POLLIN * (wanted[0] >> fd & 1) | POLLOUT * (wanted[1] >> fd & 1))

@@ -517,7 +517,7 @@ def sys_rseq(task: Task, address: int, length: int, flags: int, signature: int, 
     """rseq: a record in which the thread finds the CPU that it runs on."""
     length, flags, signature = length & 0xFFFFFFFF, flags & 0xFFFFFFFF, signature & 0xFFFFFFFF
     if flags & 1:
-        if flags & ~1 or task.rseq[0] != address or not address:
+        if flags & ~1 or task.rseq[0] != address or not address or task.rseq_len != length:
             return -errno.EINVAL
         if task.rseq[1] != signature:
             return -errno.EPERM
@@ -528,7 +528,7 @@ def sys_rseq(task: Task, address: int, length: int, flags: int, signature: int, 
     if flags:
         return -errno.EINVAL
     if task.rseq[0]:
-        if task.rseq[0] != address:
+        if task.rseq[0] != address or task.rseq_len != length:
             return -errno.EINVAL
         return -errno.EBUSY if task.rseq[1] == signature else -errno.EPERM
     if length < 32 or address % 32:
@@ -538,7 +538,7 @@ def sys_rseq(task: Task, address: int, length: int, flags: int, signature: int, 
     access = task.access
     if access.get_user(address + 8, 8) is None:
         return -errno.EFAULT
-    task.rseq = (address, signature)
+    task.rseq, task.rseq_len = (address, signature), length
     task.rseq_restart = True  # filled in on the way back to the program
     return 0
 
@@ -555,7 +555,7 @@ def sys_exit_group(task: Task, code: int, *_: int) -> Any:
     if process.execing is not None:
         task.exit_code = 0
     else:
-        process.kill_all(code & 0xFF)
+        process.kill_all(code & 0xFF, task)
         task.exit_code = process.group_exit
     return NO_RESULT
 

@@ -328,6 +328,7 @@ def sys_setpriority(task: Task, which: int, who: int, nice: int, *_: int) -> int
 
 IOPRIO_CLASS_NONE, IOPRIO_CLASS_RT, IOPRIO_CLASS_BE, IOPRIO_CLASS_IDLE = range(4)
 IOPRIO_CLASS_SHIFT = 13
+IOPRIO_WHO_PROCESS = 1
 
 
 def _ioprio_targets(task: Task, which: int, who: int) -> list[Task] | int:
@@ -337,10 +338,13 @@ def _ioprio_targets(task: Task, which: int, who: int) -> list[Task] | int:
 
 
 def sys_ioprio_get(task: Task, which: int, who: int, *_: int) -> int:
-    """The highest priority of those meant: the one that was set, or what follows from policy and nice value."""
+    """Of one thread what was set (get_task_raw_ioprio); the highest priority of several: the one that was set, or what
+    follows from policy and nice value."""
     targets = _ioprio_targets(task, s32(which), who)
     if isinstance(targets, int):
         return targets
+    if s32(which) == IOPRIO_WHO_PROCESS:
+        return targets[0].ioprio if targets else -errno.ESRCH
     found = []
     for target in targets:
         if target.ioprio:

@@ -7,11 +7,12 @@ import errno
 import struct
 from typing import TYPE_CHECKING, Any
 
-from archs.base import SI_TKILL, SI_USER, SigAction, SigInfo
+from archs.base import SI_KERNEL, SI_TIMER, SI_TKILL, SI_USER, SigAction, SigInfo
 from emu.kernel.args import get_timespec, order, put_struct, s32, timespec_ns
 from emu.kernel.signal import (
     ERESTARTNOHAND,
     NSIG,
+    SIG_IGN,
     SIGCONT,
     SIGKILL,
     SIGSTOP,
@@ -21,6 +22,7 @@ from emu.kernel.signal import (
     bit,
     set_blocked,
 )
+from emu.kernel.sys_timer import posixtimer_sig_unignore
 from emu.kernel.syscall import NO_RESULT
 
 if TYPE_CHECKING:
@@ -77,6 +79,8 @@ def sys_rt_sigaction(task: Task, signo: int, act: int, oact: int, size: int, *_:
             task.signal.shared_pending.flush(bit(signo))
             for thread in task.signal.threads:
                 thread.signals.private.flush(bit(signo))
+        elif old.handler == SIG_IGN:
+            posixtimer_sig_unignore(task, signo)
     if oact:
         old_mask = _swap_words(task, old.mask).to_bytes(8, "big" if task.arch.elf.big_endian else "little")
         data = head.pack(old.handler, old.flags, old.restorer) + old_mask
@@ -191,7 +195,9 @@ def kill_ok_by_cred(task: Task, target: Task) -> bool:
 
 
 def check_kill_permission(task: Task, target: Task, signo: int) -> int:
-    """0 or -EPERM; anybody of the session may send SIGCONT."""
+    """0, -EINVAL or -EPERM; anybody of the session may send SIGCONT."""
+    if not 0 <= signo <= NSIG:
+        return -errno.EINVAL
     if target.signal is task.signal or kill_ok_by_cred(task, target):
         return 0
     return 0 if signo == SIGCONT and target.sid == task.sid else -errno.EPERM
@@ -213,8 +219,6 @@ def _send_many(task: Task, targets: list[Process], signo: int, info: SigInfo) ->
 
 def sys_kill(task: Task, pid: int, signo: int, *_: int) -> int:
     signo, number = s32(signo), s32(pid)
-    if not 0 <= signo <= NSIG:
-        return -errno.EINVAL
     info = SigInfo(signo, SI_USER, pid=task.tgid, uid=task.cred.uid)
     machine = task.machine
     if number > 0:
@@ -224,7 +228,8 @@ def sys_kill(task: Task, pid: int, signo: int, *_: int) -> int:
         return -errno.ESRCH
     if number == -1:
         others = [process for process in machine.processes() if process is not task.signal]
-        return _send_many(task, others, signo, info)
+        results = [_send(task, process.leader, signo, info, True) for process in others]
+        return next((each for each in reversed(results) if each != -errno.EPERM), 0) if results else -errno.ESRCH
     group = -number or task.pgid
     return _send_many(task, [process for process in machine.processes() if process.pgid == group], signo, info)
 
@@ -233,8 +238,6 @@ def _tkill(task: Task, tgid: int, pid: int, signo: int) -> int:
     target = task.machine.pids.get(pid)
     if target is None or tgid not in (0, target.tgid):
         return -errno.ESRCH
-    if not 0 <= signo <= NSIG:
-        return -errno.EINVAL
     return _send(task, target, signo, SigInfo(signo, SI_TKILL, pid=task.tgid, uid=task.cred.uid), False)
 
 
@@ -248,9 +251,23 @@ def sys_tgkill(task: Task, tgid: int, pid: int, signo: int, *_: int) -> int:
     return _tkill(task, s32(tgid), s32(pid), s32(signo))
 
 
-SI_KERNEL, SI_DETHREAD, SI_ASYNCNL = 0x80, -7, -60
+SI_SIGIO, SI_DETHREAD, SI_ASYNCNL = -5, -7, -60
 _SI_CODES = {4: 11, 5: 6, 7: 5, 8: 15, 11: 10, 17: 6, 29: 6, 31: 2}  # signal -> its greatest si_code
+_SI_LAYOUTS = {17: "SIL_CHLD", 29: "SIL_POLL", 31: "SIL_SYS"}  # of these codes; the others tell of a fault
 NSIGPOLL = 6
+
+
+def siginfo_layout(signo: int, code: int) -> str:
+    """Which fields a siginfo with this si_code has; SIL_FAULT stands for all SIL_FAULT_*."""
+    if SI_USER < code < SI_KERNEL:
+        if code <= _SI_CODES.get(signo, 0):
+            return _SI_LAYOUTS.get(signo, "SIL_FAULT")
+        return "SIL_POLL" if code <= NSIGPOLL else "SIL_KILL"
+    if code == SI_TIMER:
+        return "SIL_TIMER"
+    if code == SI_SIGIO:
+        return "SIL_POLL"
+    return "SIL_RT" if code < 0 else "SIL_KILL"
 
 
 def known_siginfo_layout(signo: int, code: int) -> bool:
@@ -260,37 +277,46 @@ def known_siginfo_layout(signo: int, code: int) -> bool:
     return 0 < code <= _SI_CODES.get(signo, NSIGPOLL)
 
 
-def _queue(task: Task, tgid: int, pid: int, signo: int, address: int, group: bool) -> int:
+def copy_siginfo_from_user(task: Task, address: int, signo: int | None = None) -> SigInfo | int:
+    """A siginfo_t of the guest, of `signo` whatever it says itself: -EFAULT, or -E2BIG where something is behind what
+    the kernel keeps of it and it is not known which fields it has (post_copy_siginfo_from_user)."""
     data = task.access.copy_from_user(address, 128)
     if data is None:
         return -errno.EFAULT
-    letter = "Q" if task.word == 8 else "I"
-    o = order(task)
-    _, number, code = struct.unpack_from(o + "iii", data)
-    start = 16 if task.word == 8 else 12
-    sender, uid, value = struct.unpack_from(o + "iI" + letter, data, start)
-    # Behind what the kernel keeps of a struct siginfo there must be nothing where its fields are not known.
-    if not known_siginfo_layout(s32(signo), code) and any(data[48 if task.word == 8 else 32 :]):
+    kept = 48 if task.word == 8 else 32
+    told, number, code = struct.unpack_from(order(task) + "iii", data)
+    signo = told if signo is None else signo
+    if not known_siginfo_layout(signo, code) and any(data[kept:]):
         return -errno.E2BIG
-    if (code >= 0 or code == SI_TKILL) and pid != task.pid:
+    return SigInfo(signo, code, number, fields=data[12:kept])
+
+
+def impersonates(info: SigInfo) -> bool:
+    """Does it say that the kernel, kill or tkill sent it: only to itself may a task send such a one."""
+    return info.code >= 0 or info.code == SI_TKILL
+
+
+def _queue(task: Task, tgid: int, pid: int, info: SigInfo, group: bool) -> int:
+    if impersonates(info) and pid != task.pid:
         return -errno.EPERM
     target = task.machine.pids.get(pid)
     if target is None or tgid not in (0, target.tgid):
         return -errno.ESRCH
-    if not 0 <= signo <= NSIG:
-        return -errno.EINVAL
-    info = SigInfo(signo, code, errno=number, pid=sender, uid=uid, value=value)
-    return _send(task, target, signo, info, group)
+    return _send(task, target, info.signo, info, group)
 
 
 def sys_rt_sigqueueinfo(task: Task, pid: int, signo: int, address: int, *_: int) -> int:
-    return _queue(task, 0, s32(pid), s32(signo), address, True)
+    info = copy_siginfo_from_user(task, address, s32(signo))
+    return info if isinstance(info, int) else _queue(task, 0, s32(pid), info, True)
 
 
 def sys_rt_tgsigqueueinfo(task: Task, tgid: int, pid: int, signo: int, address: int, *_: int) -> int:
+    info = copy_siginfo_from_user(task, address, s32(signo))
+    if isinstance(info, int):
+        return info
     if s32(tgid) <= 0 or s32(pid) <= 0:
         return -errno.EINVAL
-    return _queue(task, s32(tgid), s32(pid), s32(signo), address, False)
+    return _queue(task, s32(tgid), s32(pid), info, False)
 
 
 # Stacks and returns

@@ -7,38 +7,52 @@ import errno
 import struct
 from typing import TYPE_CHECKING
 
-from archs.base import SI_QUEUE, SI_TIMER, SigInfo
+from archs.base import SIGBUS, SigInfo
 from emu.fs.consts import O_CLOEXEC, O_NONBLOCK, RLIMIT_NOFILE
 from emu.fs.signalfd import SignalFile
 from emu.kernel.args import order, s32
-from emu.kernel.signal import SIGCHLD, SIGKILL, SIGSEGV, SIGSTOP, bit
-from emu.kernel.sys_signal import get_sigset
+from emu.kernel.signal import SIGKILL, SIGSTOP, bit
+from emu.kernel.sys_signal import get_sigset, siginfo_layout
 
 if TYPE_CHECKING:
     from emu.kernel.task import Task
 
-_FAULTS = (SIGSEGV, 4, 5, 7, 8)  # SIGILL, SIGTRAP, SIGBUS, SIGFPE
+BUS_MCEERR_AR, BUS_MCEERR_AO = 4, 5
 
 
 def signalfd_siginfo(task: Task, info: SigInfo) -> bytes:
     """struct signalfd_siginfo, 128 bytes (signalfd_copyinfo)."""
-    big = task.arch.elf.big_endian
-    number = s32(info.value >> 32 if big and task.word == 8 else info.value)  # si_int shares its place with si_ptr
-    pid = uid = tid = overrun = status = value = pointer = utime = stime = address = 0
-    if info.code == SI_TIMER:
-        tid, overrun, value, pointer = info.pid, info.uid, number, info.value
-    elif info.code > 0 and info.signo in _FAULTS:
-        address = info.addr
-    else:
-        pid, uid = info.pid, info.uid
-        if info.code > 0 and info.signo == SIGCHLD:
-            status, utime, stime = info.status, info.utime, info.stime
-        elif info.code == SI_QUEUE or info.code < SI_TIMER:
-            value, pointer = number, info.value
-    pid, uid, tid, overrun = (each & 0xFFFFFFFF for each in (pid, uid, tid, overrun))
-    head = (info.signo, info.errno, info.code, pid, uid, 0, tid, 0, overrun, 0, status, value)
-    wide = (pointer, utime, stime, address)
-    return struct.pack(order(task) + "IiiIIiIIIIii4Q", *head, *wide).ljust(128, b"\0")
+    union = task.arch.pack_siginfo(info)[16 if task.word == 8 else 12 :]
+    long = "q" if task.word == 8 else "i"
+
+    def union_of(fields: str) -> tuple[int, ...]:
+        return struct.unpack_from(order(task) + fields, union)
+
+    pid = uid = fd = tid = band = overrun = status = number = pointer = utime = stime = address = lsb = 0
+    call = call_address = arch = 0
+    layout = siginfo_layout(info.signo, info.code)
+    if layout == "SIL_KILL":
+        pid, uid = union_of("II")
+    elif layout == "SIL_RT":
+        pid, uid, pointer = union_of("II" + long)
+        _, _, number = union_of("IIi")
+    elif layout == "SIL_TIMER":
+        tid, overrun, pointer = union_of("II" + long)
+        _, _, number = union_of("IIi")
+    elif layout == "SIL_POLL":
+        band, fd = union_of(long + "i")
+    elif layout == "SIL_FAULT":
+        (address,) = union_of(long)
+        if info.signo == SIGBUS and info.code in (BUS_MCEERR_AR, BUS_MCEERR_AO):
+            address, lsb = union_of(long + "h")
+    elif layout == "SIL_CHLD":
+        pid, uid, status, utime, stime = union_of("IIi" + ("4xqq" if task.word == 8 else "ii"))
+    elif layout == "SIL_SYS":
+        call_address, call, arch = union_of(long + "iI")
+    head = (info.signo, info.errno, info.code, pid, uid, fd, tid, band & 0xFFFFFFFF, overrun, 0, status, number)
+    wide = (each & (1 << 64) - 1 for each in (pointer, utime, stime, address))
+    tail = (lsb & 0xFFFF, call, call_address & (1 << 64) - 1, arch)
+    return struct.pack(order(task) + "IiiIIiIIIIii4QH2xiQI", *head, *wide, *tail).ljust(128, b"\0")
 
 
 def sys_signalfd4(task: Task, fd: int, mask: int, size: int, flags: int, *_: int) -> int:

@@ -26,8 +26,10 @@ CLOCK_MONOTONIC_RAW = 4
 CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID = 0, 1, 2, 3
 REALTIME_CLOCKS = (0, 5, 8, 11)  # REALTIME, REALTIME_COARSE, REALTIME_ALARM, TAI
 COARSE_CLOCKS = (5, 6)
-COARSE_NS = 4_000_000
+TICK_NS = 4_000_000
 MONOTONIC_CLOCKS = (1, 4, 6, 7, 9)
+CPUCLOCK_SCHED = 2  # in the low bits of a CPU clock: all time, as the scheduler counts it
+CLOCKFD = 3  # in a clock's number: it is that of a device
 TIMER_ABSTIME = 1
 CAP_SYS_TIME = 25
 
@@ -70,7 +72,7 @@ def clock_now(task: Task, clock: int) -> int:
     else:
         whose = cpu_clock(task, clock, gettime=True)
         return -errno.EINVAL if whose is None else cpu_sample(whose, clock)()
-    return now // COARSE_NS * COARSE_NS if clock in COARSE_CLOCKS else now
+    return now // TICK_NS * TICK_NS if clock in COARSE_CLOCKS else now
 
 
 def _clock_gettime(task: Task, clock: int, address: int, size: int) -> int:
@@ -88,10 +90,14 @@ def sys_clock_gettime64(task: Task, clock: int, address: int, *_: int) -> int:
 
 def _clock_getres(task: Task, clock: int, address: int, size: int) -> int:
     number = s32(clock)
-    now = clock_now(task, number)
-    if now < 0:
-        return now
-    resolution = COARSE_NS if number in COARSE_CLOCKS else 1
+    if number < 0:  # posix_cpu_clock_getres
+        if cpu_clock(task, number) is None:
+            return -errno.EINVAL
+        resolution = 1 if number & 3 == CPUCLOCK_SCHED else TICK_NS
+    elif clock_now(task, number) < 0:
+        return -errno.EINVAL
+    else:
+        resolution = TICK_NS if number in COARSE_CLOCKS else 1
     return put_struct(task, address, pack_timespec(task, resolution, size)) if address else 0
 
 
@@ -113,10 +119,15 @@ def _set_realtime(task: Task, ns: int) -> int:
 
 
 def _clock_settime(task: Task, clock: int, address: int, size: int) -> int:
-    if s32(clock) != CLOCK_REALTIME:
+    number = s32(clock)
+    if number > 0:
         return -errno.EINVAL
     value = get_timespec(task, address, size)
-    return value if isinstance(value, int) else _set_realtime(task, timespec_ns(value))
+    if isinstance(value, int):
+        return value
+    if number < 0:  # posix_cpu_clock_set
+        return -errno.EINVAL if cpu_clock(task, number) is None else -errno.EPERM
+    return _set_realtime(task, timespec_ns(value))
 
 
 def sys_clock_settime(task: Task, clock: int, address: int, *_: int) -> int:

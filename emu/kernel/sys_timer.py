@@ -14,9 +14,11 @@ from emu.fs.consts import O_CLOEXEC, O_NONBLOCK, RLIMIT_NOFILE
 from emu.fs.timerfd import TimerFile
 from emu.kernel.args import NSEC_PER_SEC, get_timespec, order, pack_timespec, pack_timeval, put_struct, s32, timespec_ns
 from emu.kernel.cpu_timers import CpuTimer
-from emu.kernel.signal import NSIG, SIGALRM, TimerSignal
+from emu.kernel.process import Process
+from emu.kernel.signal import NSIG, SIGALRM, TimerSignal, may_queue, send_signal
 from emu.kernel.sys_time import (
     CLOCK_MONOTONIC_RAW,
+    CLOCKFD,
     COARSE_CLOCKS,
     REALTIME_CLOCKS,
     TIMER_ABSTIME,
@@ -27,11 +29,9 @@ from emu.kernel.sys_time import (
 from emu.kernel.timers import Timer
 
 if TYPE_CHECKING:
-    from emu.kernel.process import Process
     from emu.kernel.task import Task
 
 CAP_WAKE_ALARM = 35
-CLOCKFD = 3  # in a clock's number: it is that of a device
 ALARM_CLOCKS = (8, 9)  # need a clock that runs while the machine is suspended
 SIGVTALRM, SIGPROF = 26, 27
 ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF = 0, 1, 2
@@ -52,7 +52,8 @@ def _itimer(task: Task, which: int) -> Timer | CpuTimer | None:
             process.leader.send_group_signal(signo, SigInfo(signo, SI_KERNEL))
 
         if which == ITIMER_REAL:
-            timer = Timer(lambda _: fire(SIGALRM))
+            timer = real = Timer(lambda _: fire(SIGALRM), restarts=False)
+            process.shared_pending.alarm_taken = lambda: task.machine.timers.restart(real)
         elif which == ITIMER_VIRTUAL:
             timer = CpuTimer(process.user_ns, process.cpu_timers, lambda _: fire(SIGVTALRM))
         elif which == ITIMER_PROF:
@@ -72,8 +73,10 @@ def _remaining(task: Task, timer: Timer | CpuTimer) -> int:
 def _arm(task: Task, timer: Timer | CpuTimer, value: int, interval: int) -> None:
     if isinstance(timer, CpuTimer):
         timer.arm(timer.sample() + value if value else None, interval)
+    elif value:
+        task.machine.timers.arm(timer, task.machine.clock() + value, interval)
     else:
-        task.machine.timers.arm(timer, task.machine.clock() + value if value else None, interval)
+        task.machine.timers.arm(timer, None, 0)
 
 
 def sys_alarm(task: Task, seconds: int, *_: int) -> int:
@@ -85,8 +88,7 @@ def sys_alarm(task: Task, seconds: int, *_: int) -> int:
 
 
 def _pack_itimerval(task: Task, timer: Timer | CpuTimer) -> bytes:
-    left = _remaining(task, timer)
-    return pack_timeval(task, timer.interval if left else 0) + pack_timeval(task, left)
+    return pack_timeval(task, timer.interval) + pack_timeval(task, _remaining(task, timer))
 
 
 def sys_getitimer(task: Task, which: int, address: int, *_: int) -> int:
@@ -119,24 +121,38 @@ def sys_setitimer(task: Task, which: int, new: int, old: int, *_: int) -> int:
 
 @dataclass(frozen=True)
 class TimerInfo(TimerSignal):
-    """The signal of a POSIX timer while it is queued. `sequence` tells whether the timer was set anew since."""
+    """The signal of a POSIX timer (the sigqueue in struct k_itimer)."""
 
     timer: PosixTimer | None = None
-    sequence: int = 0
 
     def collect(self) -> SigInfo | None:
-        """It is about to be delivered: with the overrun count of now, the timer goes on (posixtimer_deliver_signal).
-        None: the timer is gone or was set anew, so there is no signal."""
+        """With the overrun count of now; the timer goes on (posixtimer_deliver_signal). None: the timer is gone or was
+        set anew since."""
         timer = self.timer
         assert timer is not None
-        timer.queued = False
-        if self.sequence != timer.sequence:
+        if timer.sent != timer.sequence:
             return None
         if timer.interval:
             timer.rearm()
             timer.overrun_last = timer.overrun
             timer.overrun = -1
         return SigInfo(self.signo, SI_TIMER, pid=self.pid, uid=min(timer.overrun_last, INT_MAX), value=self.value)
+
+    def queued(self) -> None:
+        """It does not wait any more."""
+        timer = self.timer
+        assert timer is not None
+        timer.forget_ignored()
+
+    def ignored(self) -> None:
+        """That of a periodic timer waits until it is not ignored any more (posixtimer_sig_ignore)."""
+        timer = self.timer
+        assert timer is not None
+        timers = _posix_timers(timer.process)
+        if not timer.sent_periodic:
+            timer.forget_ignored()
+        elif timer not in timers.ignored and timers.get(timer.number) is timer:
+            timers.ignored.insert(0, timer)
 
 
 class PosixTimer:
@@ -150,16 +166,16 @@ class PosixTimer:
         self.clock = clock
         self.notify = notify
         self.number = number
-        self.signo = signo
-        self.value = value
+        self.info = TimerInfo(signo, SI_TIMER, pid=number, value=value, timer=self)
         self.interval = 0
         self.expiry: int | None = None  # when it fires or fired last, on its own clock; None = not armed
         self.requeue_pending = False  # fired, and waits for its signal to be collected
-        self.queued = False
-        self.sequence = 0
+        self.sequence = 0  # how often it was set (it_signal_seq)
+        self.sent = 0  # the sequence of which its signal is (it_sigqueue_seq)
+        self.sent_periodic = False  # it had an interval when it sent its signal (it_sig_periodic)
         self.overrun = -1
         self.overrun_last = 0
-        whose = cpu_clock(task, clock)
+        self.whose = whose = cpu_clock(task, clock)
         self.source: Timer | CpuTimer
         if whose is None:
             self.source = Timer(lambda _: self._expired())
@@ -185,22 +201,37 @@ class PosixTimer:
         self.machine.timers.arm(self.source, expiry, 0)
 
     def _expired(self) -> None:
-        if self.interval:
-            self.requeue_pending = True
-        else:
+        """Send its signal (posix_timer_queue_signal); one that is queued already is brought up to date."""
+        self.requeue_pending = self.interval != 0
+        if not self.interval:
             self.expiry = None
-        if self.queued:
+        target = self._target()
+        if target is None:
             return
-        group = self.notify != SIGEV_THREAD_ID
-        target = self.process.leader if group else self.task
-        if target.exiting and not group:
-            return
-        info = TimerInfo(self.signo, SI_TIMER, pid=self.number, value=self.value, timer=self, sequence=self.sequence)
-        self.queued = True
-        if group:
-            target.send_group_signal(self.signo, info)
+        self.sent, self.sent_periodic = self.sequence, self.requeue_pending
+        if self.notify == SIGEV_THREAD_ID:
+            target.send_signal(self.info.signo, self.info)
         else:
-            target.send_signal(self.signo, info)
+            target.send_group_signal(self.info.signo, self.info)
+
+    def _target(self) -> Task | None:
+        """Whom its signal is for (posixtimer_get_target); None: the thread has ended."""
+        if self.notify != SIGEV_THREAD_ID:
+            return self.process.leader
+        return None if self.task.exiting else self.task
+
+    def unignore(self) -> None:
+        """Queue the signal that was ignored, which is as old as it is (posixtimer_sig_unignore)."""
+        self.forget_ignored()
+        target = self._target()
+        if target is not None:
+            send_signal(target, self.info, self.notify != SIGEV_THREAD_ID)
+
+    def forget_ignored(self) -> None:
+        """Its signal does not wait any more."""
+        ignored = _posix_timers(self.process).ignored
+        if self in ignored:
+            ignored.remove(self)
 
     def _forward(self) -> int:
         """Move `expiry` beyond now: how many intervals that are (hrtimer_forward)."""
@@ -224,15 +255,25 @@ class PosixTimer:
         self.sequence += 1
         self.requeue_pending = False
         self.overrun, self.overrun_last = -1, 0
-        self.expiry, self.interval = expiry, interval if expiry is not None else 0
+        self.interval = interval if expiry is not None else 0
+        if expiry is not None or self.notify != SIGEV_NONE or isinstance(self.source, CpuTimer):
+            self.expiry = expiry  # else it still tells how long it would have had to go (common_timer_set)
         self._start()
 
     def delete(self) -> None:
-        """timer_delete."""
+        """timer_delete: a signal that is queued stays so, and is dropped when its turn comes."""
         self.set(None, 0)
+        self.forget_ignored()
+
+    def clock_gone(self) -> bool:
+        """Has the thread or process ended whose CPU time it counts (cpu_timer_task_rcu)."""
+        counted = self.whose.leader if isinstance(self.whose, Process) else self.whose
+        return counted is not None and self.machine.pids.get(counted.pid) is not counted
 
     def get(self) -> tuple[int, int]:
         """(interval, ns to go: 0 = not armed)."""
+        if self.clock_gone():
+            return 0, 0
         if self.expiry is None:
             return self.interval, 0
         if self.interval and (self.requeue_pending or self.notify == SIGEV_NONE):
@@ -241,18 +282,54 @@ class PosixTimer:
         return self.interval, max(left, 0 if self.notify == SIGEV_NONE else 1)
 
 
+class PosixTimers(dict[int, PosixTimer]):
+    """The POSIX timers of a process by number. `ignored`: the periodic ones whose signal is to be queued when it is not
+    ignored any more (ignored_posix_timers)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ignored: list[PosixTimer] = []
+        self.next_id = 0
+
+    def new_number(self) -> int:
+        """A number that no timer has (posix_timer_add)."""
+        while True:
+            number = self.next_id & INT_MAX
+            self.next_id = number + 1
+            if number not in self:
+                return number
+
+
+def _posix_timers(process: Process) -> PosixTimers:
+    """Made when first asked for."""
+    timers = process.posix_timers
+    if not isinstance(timers, PosixTimers):
+        timers = process.posix_timers = PosixTimers()
+    return timers
+
+
+def posixtimer_sig_unignore(task: Task, signo: int) -> None:
+    """sigaction has set another action than SIG_IGN: what waited for it is queued."""
+    for timer in list(_posix_timers(task.signal).ignored):
+        if timer.info.signo == signo:
+            timer.unignore()
+
+
 def sys_timer_create(task: Task, clock: int, event: int, address: int, *_: int) -> int:
     number_of_clock = s32(clock)
     data = task.access.copy_from_user(event, 64) if event else b""
     if data is None:
         return -errno.EFAULT
-    if number_of_clock in (*COARSE_CLOCKS, CLOCK_MONOTONIC_RAW, *ALARM_CLOCKS):
+    if number_of_clock in (*COARSE_CLOCKS, CLOCK_MONOTONIC_RAW):
         return -errno.EOPNOTSUPP
     if number_of_clock < 0 and number_of_clock & 7 == CLOCKFD:
         return -errno.EOPNOTSUPP
     if number_of_clock >= 0 and clock_now(task, number_of_clock) < 0:
         return -errno.EINVAL
-    number = next(n for n in range(1 << 31) if n not in task.posix_timers)
+    if not may_queue(task):  # its signal counts for as long as it exists (posixtimer_init_sigqueue)
+        return -errno.EAGAIN
+    timers = _posix_timers(task.signal)
+    number = timers.new_number()
     value, signo, notify, target = number, SIGALRM, SIGEV_SIGNAL, task
     if data:
         layout = "Qiii" if task.word == 8 else "Iiii"
@@ -268,9 +345,11 @@ def sys_timer_create(task: Task, clock: int, event: int, address: int, *_: int) 
             return -errno.EINVAL
     if not task.access.put_user(address, number, 4, "_copy_to_user"):
         return -errno.EFAULT
+    if number_of_clock in ALARM_CLOCKS:
+        return -errno.EOPNOTSUPP
     if number_of_clock < 0 and cpu_clock(task, number_of_clock) is None:
         return -errno.EINVAL
-    task.posix_timers[number] = PosixTimer(task, number_of_clock, notify, signo, value, number, target)
+    timers[number] = PosixTimer(task, number_of_clock, notify, signo, value, number, target)
     return 0
 
 
@@ -297,6 +376,9 @@ def _timer_settime(task: Task, number: int, flags: int, new: int, old: int, size
     timer = task.posix_timers.get(s32(number))
     if timer is None:
         return -errno.EINVAL
+    if timer.clock_gone():
+        timer.sequence += 1
+        return -errno.ESRCH
     before = _pack_itimerspec(task, timer.get(), size)
     interval, value = values
     if not value:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from archs.base import SI_KERNEL, Arch, Cpu, FaultEntry, SigInfo
+from archs.base import SI_KERNEL, SI_USER, Arch, Cpu, FaultEntry, SigInfo
 from emu.kernel.cpu_timers import CpuTimer
 from emu.kernel.process import RLIM_INFINITY, Process
 from emu.kernel.signal import ERESTARTSYS, SIGCHLD, Signals, send_signal
@@ -101,6 +101,7 @@ class Task(SchedEntity):
         self.cap_permitted = CAP_ALL
         self.cap_bset = CAP_ALL  # what an exec may give to root
         self.rseq = (0, 0)  # address, signature of the registered struct rseq
+        self.rseq_len = 0
         self.cred = Cred()
         self.set_child_tid = 0
         self.clear_child_tid = 0
@@ -241,9 +242,9 @@ class Task(SchedEntity):
         self._trace_generated(info)
 
     def send_signal(self, signo: int, info: SigInfo | None = None) -> int:
-        """Send this thread a signal; the kernel is its sender unless `info` says otherwise: 0 or
+        """Send this thread a signal, from itself unless `info` says otherwise (send_sig(signo, current, 0)): 0 or
         -EAGAIN (send_sig_info)."""
-        info = info or SigInfo(signo, SI_KERNEL)
+        info = info or SigInfo(signo, SI_USER, pid=self.tgid, uid=self.cred.uid)
         self._trace_generated(info)
         return send_signal(self, info, False)
 

@@ -9,12 +9,15 @@ from emu.sched.sched import Sched, SchedTimer
 
 
 class Timer:
-    """One timer. `deadline` and `interval` in virtual ns; deadline None = not armed."""
+    """One timer. `deadline` and `interval` in virtual ns; deadline None = not armed. `restarts`: one with an interval
+    goes on when it has fired, others stand still until `Timers.restart`."""
 
-    __slots__ = ("deadline", "fire", "interval", "overrun", "pending")
+    __slots__ = ("deadline", "fire", "fired", "interval", "overrun", "pending", "restarts")
 
-    def __init__(self, fire: Callable[[Timer], None]) -> None:
+    def __init__(self, fire: Callable[[Timer], None], restarts: bool = True) -> None:
+        self.restarts = restarts
         self.deadline: int | None = None
+        self.fired = 0  # the last deadline that has passed
         self.interval = 0
         self.overrun = 0
         self.fire = fire
@@ -38,14 +41,18 @@ class Timers:
         if deadline is not None:
             timer.pending = self.sched.add_timer(deadline, lambda: self._expired(timer))
 
-    def _expired(self, timer: Timer) -> None:
-        now = self.sched.clock
-        assert timer.deadline is not None
-        if timer.interval:
-            periods = (now - timer.deadline) // timer.interval + 1
+    def restart(self, timer: Timer) -> None:
+        """Let a periodic timer that stands still go on at the next multiple of its interval (hrtimer_forward)."""
+        if timer.deadline is None and timer.interval:
+            periods = max(0, self.sched.clock - timer.fired) // timer.interval + 1
             timer.overrun = periods - 1
-            self.arm(timer, timer.deadline + periods * timer.interval, timer.interval)
-        else:
-            timer.pending = timer.deadline = None
+            self.arm(timer, timer.fired + periods * timer.interval, timer.interval)
+
+    def _expired(self, timer: Timer) -> None:
+        assert timer.deadline is not None
+        timer.fired = timer.deadline
+        timer.pending = timer.deadline = None
+        if timer.restarts:
+            self.restart(timer)
         timer.fire(timer)
         self.after()

@@ -967,10 +967,12 @@ def test_newer_calls(world: World) -> None:
         assert sys_futex_wake(task, words, 2, 1, 130) == 0  # type: ignore[arg-type]
         assert sys_futex_wake(task, words, 1, 0, 130) == 0  # type: ignore[arg-type]
         where = put_waitv(task, [(words, 0, 130), (words + 64, 9, 2)])
+        assert sys_futex_requeue(task, where, 0, 0, 1) == -EINVAL  # type: ignore[arg-type]
+        put_waitv(task, [(words, 0, 130), (words + 64, 9, 130)])
         assert sys_futex_requeue(task, where, 0, 0, 1) == 1  # type: ignore[arg-type]
-        assert sys_futex_wake(task, words + 64, 1, 1, 130) == 0  # type: ignore[arg-type]
-        assert sys_futex_wake(task, words + 64, 1, 1, 2) == 1  # type: ignore[arg-type]
-        put_waitv(task, [(words, 1, 130), (words + 64, 9, 2)])
+        assert sys_futex_wake(task, words + 64, 1, 1, 2) == 0  # type: ignore[arg-type]
+        assert sys_futex_wake(task, words + 64, 1, 1, 130) == 1  # type: ignore[arg-type]
+        put_waitv(task, [(words, 1, 130), (words + 64, 9, 130)])
         assert sys_futex_requeue(task, where, 0, 0, 1) == -EAGAIN  # type: ignore[arg-type]
 
     world.add(waiter)

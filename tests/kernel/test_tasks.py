@@ -21,7 +21,18 @@ from tests.guests import ROOT, TARGETS, guest, mmscope
 
 SCALING = ("brk1", "malloc1", "mmap1", "page_fault1", "page_fault2", "page_fault3", "pft", "pft_vmas")
 # What ends with a report instead of a result, and what the host's CPU, release or limits decide: tested apart.
-APART = ("counters", "deadlock", "fork_bomb", "hard_ends", "pidfds", "proc_others", "sigreturns")
+APART = (
+    "call_edges",
+    "counters",
+    "deadlock",
+    "fork_bomb",
+    "hard_ends",
+    "jobs",
+    "pidfds",
+    "proc_others",
+    "sigreturns",
+    "timer_signals",
+)
 SOURCES = sorted((ROOT / "guestprogs").glob("*.c"))
 
 
@@ -99,7 +110,7 @@ def test_a_fork_bomb_meets_its_limit() -> None:
     assert ran.status == 0
 
 
-@pytest.mark.parametrize("name", ["pidfds", "proc_others"])
+@pytest.mark.parametrize("name", ["call_edges", "jobs", "pidfds", "proc_others", "timer_signals"])
 @pytest.mark.parametrize("options", [["--cpus", "4", "--check"], ["--pure"]])
 @pytest.mark.parametrize("target", TARGETS)
 def test_results_of_linux_6_18(target: str, options: list[str], name: str) -> None:

@@ -42,7 +42,6 @@ def futex_requeue(
     moved: int,
     expected: int | None,
     pi: bool,
-    second_shared: bool | None = None,
 ) -> int:
     """Wake `count` waiters of `first` and move up to `moved` others to `second`: how many in all, or -errno.
 
@@ -57,7 +56,7 @@ def futex_requeue(
         key = get_futex_key(task, first, shared, READ)
         if isinstance(key, int):
             return key
-        key2 = get_futex_key(task, second, shared if second_shared is None else second_shared, pi)
+        key2 = get_futex_key(task, second, shared, pi)
         if isinstance(key2, int):
             return key2
         if pi and key == key2:

@@ -174,7 +174,9 @@ def sys_futex_requeue(task: Task, waiters: int, flags: int, count: int, moved: i
     if isinstance(vector, int):
         return vector
     a, b = vector
-    return futex_requeue(task, a.address, b.address, a.shared, s32(count), s32(moved), a.value, False, b.shared)
+    if a.shared != b.shared:
+        return -EINVAL
+    return futex_requeue(task, a.address, b.address, a.shared, s32(count), s32(moved), a.value, False)
 
 
 SYSCALLS = {
