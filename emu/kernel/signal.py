@@ -60,6 +60,7 @@ class Pending:
     """Signals that wait to be delivered, to one thread or to a whole process (struct sigpending)."""
 
     __slots__ = ("alarm_taken", "mask", "queue")
+    everywhere = 0  # how many are queued in all of them, and how many timers there are, at most: see may_queue
 
     def __init__(self) -> None:
         self.alarm_taken: Callable[[], None] | None = None  # called when a SIGALRM of a process was taken
@@ -73,6 +74,11 @@ class Pending:
             info.queued()
         elif info.signo < 32 and self.mask & bit(info.signo):
             return
+        self.append(info)
+
+    def append(self, info: SigInfo) -> None:
+        """Queue one more, whatever is queued."""
+        Pending.everywhere += 1
         self.mask |= bit(info.signo)
         self.queue.setdefault(info.signo, []).append(info)
 
@@ -91,6 +97,7 @@ class Pending:
             self.mask &= ~bit(signo)
             return SigInfo(signo, SI_USER)
         info = waiting.pop(0)
+        Pending.everywhere -= 1
         if not waiting:
             del self.queue[signo]
             self.mask &= ~bit(signo)
@@ -100,6 +107,7 @@ class Pending:
         """Forget all of `mask` (flush_sigqueue_mask)."""
         for signo in [number for number in self.queue if bit(number) & mask]:
             for info in self.queue.pop(signo):
+                Pending.everywhere -= 1
                 if isinstance(info, TimerSignal):
                     info.ignored()
         self.mask &= ~mask
@@ -107,7 +115,9 @@ class Pending:
     def flush_timers(self) -> None:
         """Forget what POSIX timers sent (flush_itimer_signals)."""
         for signo, waiting in list(self.queue.items()):
+            before = len(waiting)
             waiting[:] = [info for info in waiting if not isinstance(info, TimerSignal)]
+            Pending.everywhere -= before - len(waiting)
             if not waiting:
                 del self.queue[signo]
                 self.mask &= ~bit(signo)
@@ -183,8 +193,7 @@ class Signals:
         if self.blocked & mask or action.handler == SIG_IGN:
             self.actions[info.signo] = SigAction()
             self.blocked &= ~mask
-        self.private.mask |= mask
-        self.private.queue.setdefault(info.signo, []).append(info)
+        self.private.append(info)
 
     def deliverable(self) -> int:
         """The mask of pending signals that are not blocked."""
@@ -216,6 +225,8 @@ class Signals:
 def may_queue(task: Task) -> bool:
     """Is there room for one more queued signal of the task's user: RLIMIT_SIGPENDING (sig_get_ucounts)."""
     limit, uid = task.rlimit(RLIMIT_SIGPENDING), task.cred.uid
+    if Pending.everywhere < limit:  # seldom not: to count them takes a look at every task
+        return True
     queued = 0
     for other in task.machine.pids.values():
         if other.cred.uid == uid:

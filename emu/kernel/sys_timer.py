@@ -15,7 +15,7 @@ from emu.fs.timerfd import TimerFile
 from emu.kernel.args import NSEC_PER_SEC, get_timespec, order, pack_timespec, pack_timeval, put_struct, s32, timespec_ns
 from emu.kernel.cpu_timers import CpuTimer
 from emu.kernel.process import Process
-from emu.kernel.signal import NSIG, SIGALRM, TimerSignal, may_queue, send_signal
+from emu.kernel.signal import NSIG, SIGALRM, Pending, TimerSignal, may_queue, send_signal
 from emu.kernel.sys_time import (
     CLOCK_MONOTONIC_RAW,
     CLOCKFD,
@@ -167,6 +167,7 @@ class PosixTimer:
         self.notify = notify
         self.number = number
         self.info = TimerInfo(signo, SI_TIMER, pid=number, value=value, timer=self)
+        Pending.everywhere += 1
         self.interval = 0
         self.expiry: int | None = None  # when it fires or fired last, on its own clock; None = not armed
         self.requeue_pending = False  # fired, and waits for its signal to be collected
@@ -264,6 +265,7 @@ class PosixTimer:
         """timer_delete: a signal that is queued stays so, and is dropped when its turn comes."""
         self.set(None, 0)
         self.forget_ignored()
+        Pending.everywhere -= 1
 
     def clock_gone(self) -> bool:
         """Has the thread or process ended whose CPU time it counts (cpu_timer_task_rcu)."""
