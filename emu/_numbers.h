@@ -8,6 +8,30 @@
 #include <Python.h>
 #include <stdint.h>
 
+/* The 63 bits of a number that is not negative and has no more, of an object that is a number: was it one. */
+static inline int is_short(PyObject *number, uint64_t *word)
+{
+#if PY_VERSION_HEX < 0x030c0000 && PYLONG_BITS_IN_DIGIT == 30
+    const digit *digits = ((PyLongObject *)number)->ob_digit;
+
+    switch (Py_SIZE(number)) {
+    case 0:
+        *word = 0;
+        return 1;
+    case 1:
+        *word = digits[0];
+        return 1;
+    case 2:
+        *word = digits[0] | (uint64_t)digits[1] << PyLong_SHIFT;
+        return 1;
+    case 3:
+        *word = digits[0] | (uint64_t)digits[1] << PyLong_SHIFT | (uint64_t)digits[2] << 2 * PyLong_SHIFT;
+        return digits[2] < 8;
+    }
+#endif
+    return 0;
+}
+
 /* A number as the 64 bits of a signed or, where it is too large for that, of an unsigned one: 0 = as signed, 1 = it is
  * 1 << 63 or more, -1 = none of them, or no number; there is no exception then. */
 static inline int as_word(PyObject *number, uint64_t *word)
@@ -17,19 +41,8 @@ static inline int as_word(PyObject *number, uint64_t *word)
 
     if (!PyLong_Check(number))
         return -1;
-#if PY_VERSION_HEX < 0x030c0000 && PYLONG_BITS_IN_DIGIT == 30
-    switch (Py_SIZE(number)) {
-    case 0:
-        *word = 0;
+    if (is_short(number, word))
         return 0;
-    case 1:
-        *word = ((PyLongObject *)number)->ob_digit[0];
-        return 0;
-    case 2:
-        *word = ((PyLongObject *)number)->ob_digit[0] | (uint64_t)((PyLongObject *)number)->ob_digit[1] << PyLong_SHIFT;
-        return 0;
-    }
-#endif
     value = PyLong_AsLongLongAndOverflow(number, &overflow);
     *word = (uint64_t)value;
     if (overflow > 0) {

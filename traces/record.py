@@ -31,6 +31,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -122,6 +123,7 @@ def trace(tool: str, program: Path, arguments: list[str]) -> tuple[list[str], by
         return from_entry(output.read().splitlines(), program), done.stdout
 
 
+@cache
 def cpu_model() -> str:
     """The model of this machine's CPU, of those that the emulator knows; ends when it is none of them."""
     sys.path.insert(0, str(HERE.parent))

@@ -154,6 +154,10 @@ class PidText(PidInode):
     def _file(self, dentry: Dentry, flags: int) -> File:
         return PidFile(dentry, flags, self)
 
+    def read_of(self) -> Any | None:
+        """The task that a read is about; None: it is gone."""
+        return self.subject.first if self.outlives else self.subject.task()
+
 
 class PidFile(SeqFile):
     """An open text about a task (proc_single_show)."""
@@ -170,9 +174,7 @@ class PidFile(SeqFile):
 
     def read_iter(self, task: Current, iocb: kiocb, to: iov_iter) -> int:
         about = self.about
-        found = about.subject.task()
-        if about.outlives:
-            found = about.subject.first
+        found = about.read_of()
         if found is None:
             return about.gone
         if iocb.pos == 0 or iocb.pos != self.read_pos:
@@ -216,7 +218,7 @@ class PidMemoryFile(PidFile):
     about: PidMemoryText
 
     def read_iter(self, task: Current, iocb: kiocb, to: iov_iter) -> int:
-        found = self.about.subject.first if self.about.outlives else self.about.subject.task()
+        found = self.about.read_of()
         if found is None:
             return self.about.gone
         copied = 0

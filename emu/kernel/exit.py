@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from archs.base import SI_USER, SigInfo
+from archs.base import SigInfo
 from emu.kernel.futex.core import FUTEX_BITSET_MATCH_ANY
 from emu.kernel.futex.robust import futex_exec_release, futex_exit_release
 from emu.kernel.futex.waitwake import futex_wake
@@ -129,7 +129,7 @@ def _send_pdeath_signals(child: Task, parent: Task) -> None:
     for thread in list(child.signal.threads):
         signo = thread.pdeath_signal
         if signo:
-            thread.send_group_signal(signo, SigInfo(signo, SI_USER, pid=parent.tgid, uid=parent.cred.uid))
+            thread.send_group_signal(signo, parent.siginfo(signo))
 
 
 def _forget_original_parent(task: Task) -> None:
@@ -147,7 +147,7 @@ def _forget_original_parent(task: Task) -> None:
         child.exit_signal = SIGCHLD
         if reaper is not None:
             reaper.children.append(child)
-        if child.zombie and not child.signal.threads and not _notify_exit(child.signal):
+        if _has_ended(child) and not _notify_exit(child.signal):
             release_task(child.signal)
         _kill_orphaned_pgrp(child.signal, process)
 
@@ -189,6 +189,11 @@ def _notify_exit(process: Process) -> bool:
         send_signal(receiver, info, True)
     parent.wake_waiters()
     return not ignored
+
+
+def _has_ended(leader: Task) -> bool:
+    """Has the whole process of this leader ended, and waits to be waited for."""
+    return leader.zombie and not leader.signal.threads
 
 
 def release_task(process: Process) -> None:
@@ -254,7 +259,7 @@ def do_wait(task: Task, kind: int, number: int, options: int) -> Waited | int:
         for child in list(process.children):
             if not _eligible(task, child, kind, number, options):
                 continue
-            if options & WEXITED or not child.zombie or child.signal.threads:
+            if options & WEXITED or not _has_ended(child):
                 eligible = True
             found = _consider(task, child.signal, options)
             if found is not None:
@@ -293,7 +298,7 @@ def _eligible(task: Task, child: Task, kind: int, number: int, options: int) -> 
 def _consider(task: Task, child: Process, options: int) -> Waited | None:
     """wait_consider_task."""
     leader = child.leader
-    if leader.zombie and not child.threads:
+    if _has_ended(leader):
         if not options & WEXITED:
             return None
         code = child.group_exit

@@ -175,8 +175,7 @@ def sys_pidfd_open(task: Task, pid: int, flags: int, *_: int) -> int:
 
 def _signal_info(task: Task, target: Task | None, signo: int, address: int, kind: int) -> SigInfo | int:
     if not address:
-        code = SI_TKILL if kind == PIDFD_SIGNAL_THREAD else SI_USER
-        return SigInfo(signo, code, pid=task.tgid, uid=task.cred.uid)
+        return task.siginfo(signo, SI_TKILL if kind == PIDFD_SIGNAL_THREAD else SI_USER)
     info = copy_siginfo_from_user(task, address)
     if isinstance(info, int):
         return info

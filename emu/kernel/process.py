@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from archs.base import SigInfo
 from emu.kernel.cpu_timers import CpuTimer
 from emu.kernel.signal import SIGCHLD, SIGCONT, SIGKILL, Pending, bit, send_signal
-from emu.kernel.timers import Timer
+from emu.kernel.timers import PosixTimers, Timer
 from emu.sched.entity import State
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Process:
         self.pgid = tgid
         self.sid = tgid
         self.itimers: dict[int, Timer | CpuTimer] = {}  # by ITIMER_*
-        self.posix_timers: dict[int, Any] = {}
+        self.posix_timers = PosixTimers()
         self.cpu_timers: list[CpuTimer] = []  # armed, on clocks of the process
         self.cpu_limit_told = 0  # s of CPU time at the last SIGXCPU
         self.oom_score_adj = 0

@@ -219,7 +219,7 @@ def _send_many(task: Task, targets: list[Process], signo: int, info: SigInfo) ->
 
 def sys_kill(task: Task, pid: int, signo: int, *_: int) -> int:
     signo, number = s32(signo), s32(pid)
-    info = SigInfo(signo, SI_USER, pid=task.tgid, uid=task.cred.uid)
+    info = task.siginfo(signo)
     machine = task.machine
     if number > 0:
         target = machine.pids.get(number)
@@ -238,7 +238,7 @@ def _tkill(task: Task, tgid: int, pid: int, signo: int) -> int:
     target = task.machine.pids.get(pid)
     if target is None or tgid not in (0, target.tgid):
         return -errno.ESRCH
-    return _send(task, target, signo, SigInfo(signo, SI_TKILL, pid=task.tgid, uid=task.cred.uid), False)
+    return _send(task, target, signo, task.siginfo(signo, SI_TKILL), False)
 
 
 def sys_tkill(task: Task, pid: int, signo: int, *_: int) -> int:

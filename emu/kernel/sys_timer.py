@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from archs.base import SI_KERNEL, SI_TIMER, SigInfo
@@ -123,13 +123,12 @@ def sys_setitimer(task: Task, which: int, new: int, old: int, *_: int) -> int:
 class TimerInfo(TimerSignal):
     """The signal of a POSIX timer (the sigqueue in struct k_itimer)."""
 
-    timer: PosixTimer | None = None
+    timer: PosixTimer = field(kw_only=True)
 
     def collect(self) -> SigInfo | None:
         """With the overrun count of now; the timer goes on (posixtimer_deliver_signal). None: the timer is gone or was
         set anew since."""
         timer = self.timer
-        assert timer is not None
         if timer.sent != timer.sequence:
             return None
         if timer.interval:
@@ -140,15 +139,12 @@ class TimerInfo(TimerSignal):
 
     def queued(self) -> None:
         """It does not wait any more."""
-        timer = self.timer
-        assert timer is not None
-        timer.forget_ignored()
+        self.timer.forget_ignored()
 
     def ignored(self) -> None:
         """That of a periodic timer waits until it is not ignored any more (posixtimer_sig_ignore)."""
         timer = self.timer
-        assert timer is not None
-        timers = _posix_timers(timer.process)
+        timers = timer.process.posix_timers
         if not timer.sent_periodic:
             timer.forget_ignored()
         elif timer not in timers.ignored and timers.get(timer.number) is timer:
@@ -230,7 +226,7 @@ class PosixTimer:
 
     def forget_ignored(self) -> None:
         """Its signal does not wait any more."""
-        ignored = _posix_timers(self.process).ignored
+        ignored = self.process.posix_timers.ignored
         if self in ignored:
             ignored.remove(self)
 
@@ -284,35 +280,9 @@ class PosixTimer:
         return self.interval, max(left, 0 if self.notify == SIGEV_NONE else 1)
 
 
-class PosixTimers(dict[int, PosixTimer]):
-    """The POSIX timers of a process by number. `ignored`: the periodic ones whose signal is to be queued when it is not
-    ignored any more (ignored_posix_timers)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ignored: list[PosixTimer] = []
-        self.next_id = 0
-
-    def new_number(self) -> int:
-        """A number that no timer has (posix_timer_add)."""
-        while True:
-            number = self.next_id & INT_MAX
-            self.next_id = number + 1
-            if number not in self:
-                return number
-
-
-def _posix_timers(process: Process) -> PosixTimers:
-    """Made when first asked for."""
-    timers = process.posix_timers
-    if not isinstance(timers, PosixTimers):
-        timers = process.posix_timers = PosixTimers()
-    return timers
-
-
 def posixtimer_sig_unignore(task: Task, signo: int) -> None:
     """sigaction has set another action than SIG_IGN: what waited for it is queued."""
-    for timer in list(_posix_timers(task.signal).ignored):
+    for timer in list(task.posix_timers.ignored):
         if timer.info.signo == signo:
             timer.unignore()
 
@@ -330,7 +300,7 @@ def sys_timer_create(task: Task, clock: int, event: int, address: int, *_: int) 
         return -errno.EINVAL
     if not may_queue(task):  # its signal counts for as long as it exists (posixtimer_init_sigqueue)
         return -errno.EAGAIN
-    timers = _posix_timers(task.signal)
+    timers = task.posix_timers
     number = timers.new_number()
     value, signo, notify, target = number, SIGALRM, SIGEV_SIGNAL, task
     if data:

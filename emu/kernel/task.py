@@ -11,7 +11,7 @@ from archs.base import SI_KERNEL, SI_USER, Arch, Cpu, FaultEntry, SigInfo
 from emu.kernel.cpu_timers import CpuTimer
 from emu.kernel.process import RLIM_INFINITY, Process
 from emu.kernel.signal import ERESTARTSYS, SIGCHLD, Signals, send_signal
-from emu.kernel.timers import Timer
+from emu.kernel.timers import PosixTimers, Timer
 from emu.locking.wait import wait_queue_head
 from emu.mm.mm_types import mm_struct
 from emu.mm.mmap_lock import mmap_read_trylock, mmap_read_unlock
@@ -175,7 +175,7 @@ class Task(SchedEntity):
         return self.signal.itimers
 
     @property
-    def posix_timers(self) -> dict[int, Any]:
+    def posix_timers(self) -> PosixTimers:
         return self.signal.posix_timers
 
     @property
@@ -241,10 +241,14 @@ class Task(SchedEntity):
         self.sigpending = True
         self._trace_generated(info)
 
+    def siginfo(self, signo: int, code: int = SI_USER) -> SigInfo:
+        """What a signal says that comes from this task (prepare_kill_siginfo)."""
+        return SigInfo(signo, code, pid=self.tgid, uid=self.cred.uid)
+
     def send_signal(self, signo: int, info: SigInfo | None = None) -> int:
         """Send this thread a signal, from itself unless `info` says otherwise (send_sig(signo, current, 0)): 0 or
         -EAGAIN (send_sig_info)."""
-        info = info or SigInfo(signo, SI_USER, pid=self.tgid, uid=self.cred.uid)
+        info = info or self.siginfo(signo)
         self._trace_generated(info)
         return send_signal(self, info, False)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from emu.sched.sched import Sched, SchedTimer
 
@@ -56,3 +57,21 @@ class Timers:
             self.restart(timer)
         timer.fire(timer)
         self.after()
+
+
+class PosixTimers(dict[int, Any]):
+    """The POSIX timers of a process by number. `ignored`: the periodic ones whose signal is to be queued when it is not
+    ignored any more (ignored_posix_timers)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ignored: list[Any] = []
+        self.next_id = 0
+
+    def new_number(self) -> int:
+        """A number that no timer has (posix_timer_add)."""
+        while True:
+            number = self.next_id & 0x7FFFFFFF
+            self.next_id = number + 1
+            if number not in self:
+                return number

@@ -83,22 +83,9 @@ static inline PyObject **slot(PyObject *object, Py_ssize_t at)
 /* PyLong_AsLongLong, which is a call for each of some fifty numbers a fault. */
 static inline long long as_number(PyObject *number)
 {
-#if PY_VERSION_HEX < 0x030c0000 && PYLONG_BITS_IN_DIGIT == 30
-    const digit *digits = ((PyLongObject *)number)->ob_digit;
+    uint64_t word;
 
-    switch (Py_SIZE(number)) {
-    case 0:
-        return 0;
-    case 1:
-        return digits[0];
-    case 2:
-        return digits[0] | (long long)digits[1] << PyLong_SHIFT;
-    case 3:
-        if (digits[2] < 8)
-            return digits[0] | (long long)digits[1] << PyLong_SHIFT | (long long)digits[2] << 2 * PyLong_SHIFT;
-    }
-#endif
-    return PyLong_AsLongLong(number);
+    return is_short(number, &word) ? (long long)word : PyLong_AsLongLong(number);
 }
 
 static inline long long get(PyObject *object, Py_ssize_t at)
