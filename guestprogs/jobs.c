@@ -90,6 +90,38 @@ static void orphaned_group(void)
     printf("a stopped job whose parent ends goes on: %c\n", got);
 }
 
+static void orphaned_by_its_own(void)
+{
+    int pipes[2], status;
+    char got = 0;
+    MUST(pipe(pipes) == 0);
+    pid_t leader = child();
+    if (!leader) {
+        setsid();
+        pid_t link = fork();
+        if (!link) {
+            setpgid(0, 0);
+            pid_t pid = fork();
+            if (!pid) {
+                signal(SIGHUP, SIG_IGN);
+                raise(SIGSTOP);
+                MUST(write(pipes[1], "c", 1) == 1);
+                _exit(0);
+            }
+            waitpid(pid, &status, WUNTRACED);
+            _exit(0);
+        }
+        waitpid(link, &status, 0);
+        MUST(read(pipes[0], &got, 1) == 1);
+        printf("one whose group's last link to the session ends goes on: %c\n", got);
+        fflush(stdout);
+        _exit(0);
+    }
+    reap(leader);
+    close(pipes[0]);
+    close(pipes[1]);
+}
+
 static void signals_of_the_stopped(void)
 {
     int status;
@@ -305,6 +337,7 @@ int main(void)
     stop_without_a_job_control_shell();
     exit_signals();
     orphaned_group();
+    orphaned_by_its_own();
     signals_of_the_stopped();
     group_stops();
     waits_without_wexited();

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from emu.mm.filemap import filemap_map_pages
-from emu.mm.madvise import do_madvise, madvise_set_anon_name
+from emu.mm.madvise import do_madvise, madvise_set_anon_name, vector_madvise
 from emu.mm.memory import vm_fault
 from emu.mm.mlock import sys_mlock2, sys_mlockall, sys_munlock, sys_munlockall
 from emu.mm.mm_types import VM_FAULT_NOPAGE, VM_LOCKED, mm_struct
@@ -285,3 +285,18 @@ def test_killed_while_waiting_for_the_lock(
     monkeypatch.setattr(f"emu.mm.{module}.mmap_write_lock_killable", lambda mm: -EINTR)
     assert call(box.mm) == -EINTR
     assert layout(box) == before and not box.mm.mmap_lock.is_locked()
+
+
+# madvise
+
+
+def test_a_vector_keeps_the_lock_that_one_of_its_ranges_needed(box: Box) -> None:
+    """Ranges within a VMA need its own lock only; from the first one on that does not lie in one, mmap_lock is held."""
+    box.map(BASE, 8 * PAGE, flags=FIXED)
+    assert do_mprotect_pkey(box.mm, BASE + 4 * PAGE, 4 * PAGE, READ) == 0
+    before = box.mm.mmap_lock.read_count
+    within, across = (BASE, PAGE), (BASE + 3 * PAGE, 2 * PAGE)
+    assert vector_madvise(box.mm, [within, within], 4) == 2 * PAGE
+    assert box.mm.mmap_lock.read_count == before
+    assert vector_madvise(box.mm, [within, across, across, within], 4) == 6 * PAGE
+    assert box.mm.mmap_lock.read_count == before + 1 and not box.mm.mmap_lock.is_locked()
