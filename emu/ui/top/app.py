@@ -32,9 +32,9 @@ from emu.ui.top.views import PANES, SORTS, View, lock_rows, name_of, sorting, th
 
 FRAME = 0.1  # seconds between two pictures, at least
 SHARE = 0.04  # of the run's time that this process may take, to read events and to draw; with all around it 0.05
-DRAW_SHARE = 0.02  # what reading leaves of it for drawing where there are always more events to read
+DRAW_SHARE = 0.02  # what of it is for drawing, and the rest for reading, where there are always more events to read
 FIRST_COST = 0.012  # seconds of processor time that the first picture takes, about: a live run has to earn it first
-SELDOM = 1.0  # seconds between two pictures, whatever reading takes
+SELDOM = 1.0  # seconds between two pictures, whatever reading takes: more only where a picture itself takes long
 WORK = 0.05  # seconds of reading events in each frame of a live run, at most
 SEEK_WORK = 0.3  # the same where no guest is held up: keys wait no longer than this
 BEHIND = 1 << 16  # events that are still to be read, from which on the picture says so
@@ -190,7 +190,8 @@ class Dashboard(App[int]):
                 self.player.tick(elapsed, budget)
         before, self._used = self._used, time.process_time()
         if running:
-            room = self._used - before + self._frame_cost <= left or now - self._drawn_at >= SELDOM
+            seldom = max(SELDOM, self._frame_cost / DRAW_SHARE)  # pictures leave something to reading, too
+            room = self._used - before + self._frame_cost <= left or now - self._drawn_at >= seldom
         else:
             room = self._frame_cost <= SHARE * (now - self._drawn_at) or not self.frames
         if self._due or room or self.canvas.size != self._drawn_size:
