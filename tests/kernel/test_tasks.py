@@ -46,13 +46,18 @@ PROGRAMS = [s.stem for s in SOURCES if has_tasks(s) and s.stem not in (*SCALING,
 
 @lru_cache
 def native(name: str, *arguments: str) -> tuple[bytes, int]:
-    """What the real kernel makes of it."""
+    """What the real kernel makes of it, in two runs alike: a timer may miss the CPU of a host that is busy."""
     if platform.machine() != "x86_64":
         pytest.skip("needs an x86-64 host to compare with")
     command = [str(guest(name)), *arguments]
-    done = subprocess.run(command, capture_output=True, timeout=60, stdin=subprocess.DEVNULL, env={})
-    assert done.returncode >= 0, done.stderr
-    return done.stdout, done.returncode
+    results: list[tuple[bytes, int]] = []
+    while len(results) < 6:
+        done = subprocess.run(command, capture_output=True, timeout=60, stdin=subprocess.DEVNULL, env={})
+        assert done.returncode >= 0, done.stderr
+        if (done.stdout, done.returncode) in results:
+            return done.stdout, done.returncode
+        results.append((done.stdout, done.returncode))
+    raise AssertionError(f"{name} never ends twice alike: {results}")
 
 
 @pytest.mark.parametrize("target", TARGETS)
