@@ -18,6 +18,7 @@ from emu.fs.consts import (
     O_ACCMODE,
     O_APPEND,
     O_NONBLOCK,
+    O_RDONLY,
     POLLERR,
     POLLHUP,
     POLLIN,
@@ -29,7 +30,7 @@ from emu.fs.consts import (
     S_IFREG,
     SIGPIPE,
 )
-from emu.fs.dcache import Dentry
+from emu.fs.dcache import Dentry, mount_of
 from emu.fs.file import File, kiocb
 from emu.fs.hostfs import HostFile, HostFs, HostInode
 from emu.fs.iov_iter import iov_iter
@@ -206,7 +207,9 @@ def host_status_flags(fd: int) -> int:
 def open_host_fd(fs: HostFs, fd: int, task: Current, locate: object) -> File | None:
     """The guest's file for a descriptor that mmscope itself was started with; None when that is closed.
 
-    `locate(path)` gives the dentry of a path of the host, or None: what has a name is shown by it.
+    `locate(path)` gives the dentry of a path of the host, or None: what has a name is shown by it. What mmscope may write
+    the guest may write, too: the descriptor's place is on a mount that is writable, so that it can be opened again through
+    /proc/self/fd, though not by its name.
     """
     try:
         st = os.fstat(fd)
@@ -230,6 +233,11 @@ def open_host_fd(fs: HostFs, fd: int, task: Current, locate: object) -> File | N
             place.name = name.removesuffix(b" (deleted)")
             place.unlinked = True
         place.mount_writable = True
+    elif flags & O_ACCMODE != O_RDONLY and not mount_of(place).mount_writable:
+        place = Dentry(place.parent, place.name, inode)
+        place.mount_writable = True
+    place.inode = inode
+    fs.given[place] = fd
     kind = st.st_mode & S_IFMT
     if kind == S_IFREG:
         return HostFile(place, flags, inode, fd, close=False, shared_offset=True)

@@ -80,6 +80,7 @@ class HostFs(SuperBlock):
         self.times: dict[tuple[int, int], list[int | None]] = {}  # of inodes that the guest changed
         self.fifos: dict[tuple[int, int], Pipe] = {}
         self.fifos_made = 0
+        self.given: dict[Dentry, int] = {}  # the host's descriptor of files that mmscope itself was started with
         self.numbers: dict[tuple[int, int], int] = {}
         self.last_number = 1
         self.device_open: Callable[[Dentry, int, int, Current], File | int] = lambda *_: -errno.ENXIO
@@ -638,17 +639,22 @@ class HostInode(Inode):
         kind = self.st.st_mode & S_IFMT
         if flags & O_PATH:
             return PathFile(dentry, flags)
-        if kind in (S_IFCHR, S_IFBLK):
-            return self.sb.device_open(dentry, self.st.st_rdev, flags, task) if kind == S_IFCHR else -errno.ENXIO
+        given = self.sb.given.get(dentry)
+        path = host_path(dentry) if given is None else b"/proc/self/fd/%d" % given
+        if kind == S_IFCHR:
+            device = self.sb.device_open(dentry, self.st.st_rdev, flags, task)
+            return self._open_stream(dentry, flags, path) if device == -errno.ENXIO and given is not None else device
         if kind == S_IFIFO:
-            return self._open_fifo(dentry, flags, task)
+            if given is None and mount_of(dentry).mount_writable:
+                return self._open_fifo(dentry, flags, task)
+            return self._open_stream(dentry, flags, path)
         if kind not in (S_IFREG, S_IFDIR):
             return -errno.ELOOP if kind == S_IFLNK else -errno.ENXIO
         access = {O_RDONLY: os.O_RDONLY, O_WRONLY: os.O_WRONLY}.get(flags & O_ACCMODE, os.O_RDWR)
         if kind == S_IFDIR:
             access = os.O_RDONLY | os.O_DIRECTORY
         try:
-            fd = os.open(host_path(dentry), access | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+            fd = os.open(path, access | (os.O_NOFOLLOW if given is None else 0) | os.O_CLOEXEC | os.O_NONBLOCK)
             self.update(os.fstat(fd))
         except OSError as problem:
             return -errno.ENFILE if problem.errno == errno.EMFILE else _error(problem)
@@ -657,23 +663,28 @@ class HostInode(Inode):
         return HostFile(dentry, flags, self, fd)
 
     def _open_fifo(self, dentry: Dentry, flags: int, task: Current) -> File | int:
-        from emu.fs.host_stream import HostPipe
+        """A FIFO of the guest's own."""
         from emu.fs.pipe import Pipe, fifo_open
 
-        if mount_of(dentry).mount_writable:
-            pipe = self.sb.fifos.get(self.key)
-            if pipe is None:
-                self.sb.fifos_made += 1
-                pipe = self.sb.fifos[self.key] = Pipe(task.machine.sched, self.sb.fifos_made)
-            return fifo_open(dentry, flags, pipe, task)
+        pipe = self.sb.fifos.get(self.key)
+        if pipe is None:
+            self.sb.fifos_made += 1
+            pipe = self.sb.fifos[self.key] = Pipe(task.machine.sched, self.sb.fifos_made)
+        return fifo_open(dentry, flags, pipe, task)
+
+    def _open_stream(self, dentry: Dentry, flags: int, path: bytes) -> File | int:
+        """A pipe or a character device of the host."""
+        from emu.fs.host_stream import HostDevice, HostPipe, HostTty
+
         access = {O_RDONLY: os.O_RDONLY, O_RDWR: os.O_RDWR}.get(flags & O_ACCMODE, os.O_WRONLY)
         if flags & O_NONBLOCK:
             access |= os.O_NONBLOCK
         try:
-            fd = os.open(host_path(dentry), access | os.O_CLOEXEC)
+            fd = os.open(path, access | os.O_CLOEXEC | os.O_NOCTTY)
         except OSError as problem:
             return _error(problem)
-        return HostPipe(dentry, flags, self, fd, close=True)
+        kind = HostPipe if self.st.st_mode & S_IFMT == S_IFIFO else HostTty if os.isatty(fd) else HostDevice
+        return kind(dentry, flags, self, fd, close=True)
 
     def release(self, file: File) -> None:
         if not isinstance(file, HostFile | HostDirectory):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -247,3 +248,43 @@ def test_a_file_system_that_fills_up_keeps_what_was_written(tmp_path: Path) -> N
     assert f"damaged or cut off after {written} events" in ran.stderr
     assert ran.stdout.count("touch   1000") == 1, "the last of them can be read"
     assert int(ran.stdout.split("size ")[1]) > 150_000
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="needs a shell that is built for x86-64")
+@pytest.mark.parametrize("streams", ["<in >out 2>err", "<in >>out 2>>err", "<in >out 2>&1", "pipes", "terminal"])
+def test_standard_streams_can_be_opened_again(streams: str, tmp_path: Path) -> None:
+    """/dev/stdin, /dev/stdout and /dev/stderr are the guest's, whatever they are: a shell does with them what it does
+    natively. By its name a file of the host cannot be written."""
+    script = tmp_path / "script"
+    script.write_text(
+        "echo x > /dev/stderr; echo y >> /dev/stdout; echo z > /dev/fd/1; read -r a < /dev/stdin; echo in $a\n"
+        "cat /dev/stdin; echo q | tee /dev/stderr; test -w /dev/stdout && echo may write\n"
+    )
+    results = []
+    for shell in (f"/bin/sh {script}", f"{sys.executable} -m emu.cli.main run /bin/sh {script}"):
+        (tmp_path / "in").write_text("1\n2\n3\n")
+        for name in ("out", "err"):
+            (tmp_path / name).write_text("before\n")
+        command = f"{shell} {streams}"
+        if streams == "pipes":
+            command = f"cat in | {shell} 2>&1 | cat >out"
+        elif streams == "terminal":
+            command = f"script -qec '{shell} <in' /dev/null >out"
+        ran = subprocess.run(
+            ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+            stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+        results.append([(tmp_path / name).read_text() for name in ("out", "err")])
+    assert results[0] == results[1]
+    assert "may write" in results[0][0]
+
+
+def test_a_redirected_file_cannot_be_written_by_its_name(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = f'{sys.executable} -m emu.cli.main run /bin/sh -c "echo 1; echo 2 >{out}; rm {out}" >{out}'
+    ran = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert ran.stderr.count("Read-only file system") == 2
+    assert out.read_text() == "1\n"
