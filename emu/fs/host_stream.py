@@ -207,9 +207,9 @@ def host_status_flags(fd: int) -> int:
 def open_host_fd(fs: HostFs, fd: int, task: Current, locate: object) -> File | None:
     """The guest's file for a descriptor that mmscope itself was started with; None when that is closed.
 
-    `locate(path)` gives the dentry of a path of the host, or None: what has a name is shown by it. What mmscope may write
-    the guest may write, too: the descriptor's place is on a mount that is writable, so that it can be opened again through
-    /proc/self/fd, though not by its name.
+    `locate(path)` gives the dentry of a path of the host, or None: what has a name is shown by it. What mmscope may
+    write the guest may write, too: the descriptor's place is on a mount that is writable, so that it can be opened
+    again through /proc/self/fd, though not by its name.
     """
     try:
         st = os.fstat(fd)
