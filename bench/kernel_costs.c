@@ -144,6 +144,14 @@ static void files(void)
     for (long i = 0; i < PAGES; i++)
         if (write(fd, buffer, (size_t)page) != page)
             exit(1);
+    enum { READ = 64 };
+    char *into = anonymous(READ, MAP_PRIVATE);
+    memset(into, 1, READ * page);
+    TIMED("read_cached_page", PAGES, for (long i = 0; i < PAGES; i += READ)
+          if (pread(fd, into, READ * page, i * page) != READ * page) exit(1));
+    TIMED("write_cached_page", PAGES, for (long i = 0; i < PAGES; i += READ)
+          if (pwrite(fd, into, READ * page, i * page) != READ * page) exit(1));
+    munmap(into, READ * page);
     char *a = mmap(NULL, PAGES * page, PROT_READ, MAP_SHARED, fd, 0);
     TIMED("fault_file_read_around16", PAGES / 16, reads(a, PAGES, 16)); // fault-around maps 16 pages at a time
     munmap(a, PAGES * page);

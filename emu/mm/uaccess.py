@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from emu.hw.mmu import SETTLED, PageTableFormat, walk
-from emu.mm.mm_types import PAGE_SIZE, mm_struct
+from emu.mm.mm_types import PAGE_SHIFT, PAGE_SIZE, mm_struct
 
 READ, WRITE = 0, 1
 _MASKED = frozenset({"_copy_from_user", "get_sigset_argpack"}).union(
@@ -96,6 +96,7 @@ class Uaccess:
     def copy_from_user_partial(self, address: int, size: int, function: str = "_copy_from_user") -> bytes:
         """As many of `size` bytes as can be read."""
         size = max(0, min(size, self.mm.task_size - address))
+        pages = size >> PAGE_SHIFT
         parts = []
         while size > 0:
             count = min(size, PAGE_SIZE - (address & PAGE_SIZE - 1))
@@ -105,6 +106,8 @@ class Uaccess:
             parts.append(self.ram.read(paddr, count))
             address += count
             size -= count
+        if pages:
+            self._copied(pages - (size >> PAGE_SHIFT))
         return b"".join(parts)
 
     def copy_to_user(self, address: int, data: bytes, function: str = "_copy_to_user") -> bool:
@@ -127,7 +130,14 @@ class Uaccess:
                 break
             self.ram.write(paddr, data[done : done + count])
             done += count
+        if done >= PAGE_SIZE:
+            self._copied(done >> PAGE_SHIFT)
         return done
+
+    def _copied(self, pages: int) -> None:
+        """So much was copied: it takes time."""
+        sched = self.mm.memory.sched
+        sched.charge(pages * sched.cost.copy_user_page)
 
     def get_user(self, address: int, size: int, function: str = "") -> int | None:
         """An unsigned integer of 1, 2, 4 or 8 bytes in the guest's byte order; None = EFAULT."""

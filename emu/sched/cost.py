@@ -32,6 +32,7 @@ REFCOUNT = (
 )
 MEASURED = "bench/kernel_costs.py, Linux 6.18, Zen 3, times 0.463: "
 RANGES = "bench/kernel_costs.py on the same machine while it was busy (fault_anon 3829 ns), times 0.291: "
+COPIES = "bench/kernel_costs.py on the same machine another time (fault_anon 2273 ns), times 0.490: "
 READERS = "bench/kernel_costs.py, two CPUs at one line, Zen 3, two journeys are 82.1 ns (reader_adds): "
 SHARE = "bench/kernel_costs.py --profile (samples of a first-touch fault by kernel function), times 1112.6 ns: "
 CORE_TO_CORE = "github.com/nviennot/core-to-core-latency, README, median of compare-and-exchange: "
@@ -192,6 +193,10 @@ class Cost:
     fork: int = _ns(30_000, MEASURED + "fork_small 89849 ns, less its VMAs and pages and the wait")
     fork_vma: int = _ns(291, MEASURED + "fork_with_vmas 1348545 ns, less fork_small, for each of 2000 VMAs")
     fork_page: int = _ns(46, MEASURED + "fork_with_pages 292287 ns, less fork_small, for each of 2048 pages")
+    copy_user_page: int = _ns(
+        317,
+        COPIES + "read_cached_page 648 ns: each whole page of a copy from or to the guest (the rest is in the call)",
+    )
     pipe: int = _ns(143, MEASURED + "pipe_write_read 824 ns, less two null calls, for each of the two")
 
     def transfer(self, a: int, b: int) -> int:
