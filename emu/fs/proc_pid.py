@@ -36,6 +36,7 @@ _LIMITS = (
     ("msgqueue size", "bytes"), ("nice priority", ""), ("realtime priority", ""), ("realtime timeout", "us"),
 )  # fmt: skip
 CAP_SYS_NICE = 23
+RLIMIT_SIGPENDING = 11
 Make = Callable[[Any, bool], "str | bytes | int"]  # of a task, and whether its whole process is meant
 TICK = 10_000_000  # ns of a clock tick (USER_HZ 100)
 
@@ -595,7 +596,8 @@ def _status(task: Any, _: bool) -> str:
         f"Gid:\t{cred.gid}\t{cred.egid}\t{cred.sgid}\t{cred.fsgid}\n",
         f"FDSize:\t{0 if task.exiting else task.files.max_fds}\nGroups:\t{''.join(f'{g} ' for g in cred.groups)}\n",
         f"{memory}Threads:\t{len(process.threads) or 1}\n",
-        f"SigQ:\t0/{task.rlimit(11)}\nSigPnd:\t{private:016x}\nShdPnd:\t{shared:016x}\n",
+        f"SigQ:\t{task.queued_signals()}/{task.rlimit(RLIMIT_SIGPENDING)}\n",
+        f"SigPnd:\t{private:016x}\nShdPnd:\t{shared:016x}\n",
         f"SigBlk:\t{task.signals.blocked:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n",
         f"CapInh:\t0000000000000000\nCapPrm:\t{task.cap_permitted:016x}\nCapEff:\t{cred.cap_effective:016x}\n",
         f"CapBnd:\t{task.cap_bset:016x}\nCapAmb:\t0000000000000000\nNoNewPrivs:\t{task.no_new_privs}\n",

@@ -224,16 +224,8 @@ class Signals:
 
 def may_queue(task: Task) -> bool:
     """Is there room for one more queued signal of the task's user: RLIMIT_SIGPENDING (sig_get_ucounts)."""
-    limit, uid = task.rlimit(RLIMIT_SIGPENDING), task.cred.uid
-    if Pending.everywhere < limit:  # seldom not: to count them takes a look at every task
-        return True
-    queued = 0
-    for other in task.machine.pids.values():
-        if other.cred.uid == uid:
-            queued += other.signals.private.count
-            if other is other.signal.leader:
-                queued += other.signal.shared_pending.count + len(other.signal.posix_timers)
-    return queued < limit
+    limit = task.rlimit(RLIMIT_SIGPENDING)
+    return Pending.everywhere < limit or task.queued_signals() < limit  # to count takes a look at every task
 
 
 def send_signal(task: Task, info: SigInfo, group: bool) -> int:

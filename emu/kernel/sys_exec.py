@@ -22,6 +22,7 @@ from emu.kernel.signal import SIGCHLD, SIGSEGV
 from emu.kernel.sys_timer import exit_timers
 from emu.kernel.syscall import NO_RESULT
 from emu.mm.fork import mmput
+from emu.mm.mm_types import inherited_mdwe
 from emu.mm.mmap_lock import mmap_read_lock_killable, mmap_read_unlock
 from emu.sched.entity import State
 
@@ -385,6 +386,7 @@ def _execute(task: Task, bprm: linux_binprm, argv: int, envp: int) -> Any:
     except MemoryError:
         return -errno.ENOMEM
     mm.rlimit = task.rlimit
+    mm.mdwe = inherited_mdwe(task.mm)
     bprm.stack = ArgumentStack(mm, task.arch.elf.stack_top, task.word)
     image = _prepare(task, bprm, argv, envp)
     if isinstance(image, int):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from emu.kernel.args import put_struct
 from emu.kernel.signal import NSIG
 from emu.mm.madvise import madvise_set_anon_name
+from emu.mm.mm_types import MDWE_NO_INHERIT, MDWE_REFUSE_EXEC_GAIN
 from emu.mm.mmap_lock import mmap_write_lock_killable, mmap_write_unlock
 from emu.sched.entity import SCHED_FIFO, SCHED_RR
 
@@ -101,6 +102,21 @@ def _get_thp_disable(task: Task, args: Arguments) -> int:
     return -errno.EINVAL if any(args) else task.thp_disabled
 
 
+def _set_mdwe(task: Task, args: Arguments) -> int:
+    """prctl_set_mdwe: what is set stays set."""
+    bits = args[0]
+    if any(args[1:]) or bits & ~(MDWE_REFUSE_EXEC_GAIN | MDWE_NO_INHERIT) or bits == MDWE_NO_INHERIT:
+        return -errno.EINVAL
+    if task.mm.mdwe not in (0, bits):
+        return -errno.EPERM
+    task.mm.mdwe = bits
+    return 0
+
+
+def _get_mdwe(task: Task, args: Arguments) -> int:
+    return -errno.EINVAL if any(args) else task.mm.mdwe
+
+
 def _tsc(task: Task, args: Arguments, to_set: bool) -> int:
     """Only x86 knows of it, and RDTSC cannot be taken away here."""
     if task.arch.name != "x86_64":
@@ -189,6 +205,8 @@ _OPTIONS: dict[int, Callable[[Task, Arguments], int]] = {
     41: _set_thp_disable,
     42: _get_thp_disable,
     47: _cap_ambient,
+    65: _set_mdwe,
+    66: _get_mdwe,
     PR_SET_VMA: _set_vma,
 }
 

@@ -241,6 +241,16 @@ class Task(SchedEntity):
         self.sigpending = True
         self._trace_generated(info)
 
+    def queued_signals(self) -> int:
+        """How many signals are queued for processes of its user; a POSIX timer is one as long as it exists."""
+        queued = 0
+        for other in self.machine.pids.values():
+            if other.cred.uid == self.cred.uid:
+                queued += other.signals.private.count
+                if other is other.signal.leader:
+                    queued += other.signal.shared_pending.count + len(other.signal.posix_timers)
+        return queued
+
     def siginfo(self, signo: int, code: int = SI_USER) -> SigInfo:
         """What a signal says that comes from this task (prepare_kill_siginfo)."""
         return SigInfo(signo, code, pid=self.tgid, uid=self.cred.uid)

@@ -18,6 +18,7 @@ from emu.mm.mm_types import (
     VM_PFNMAP,
     VM_SHARED,
     VM_WIPEONFORK,
+    inherited_mdwe,
     mm_struct,
     vm_area_struct,
     vma_pages,
@@ -56,6 +57,7 @@ def dup_mm(oldmm: mm_struct) -> mm_struct | None:
     for field in COPIED_FIELDS:
         setattr(mm, field, getattr(oldmm, field))
     mm.def_flags = oldmm.def_flags & VM_INIT_DEF_MASK
+    mm.mdwe = inherited_mdwe(oldmm)
     if dup_mmap(mm, oldmm):
         mmput(mm)
         return None

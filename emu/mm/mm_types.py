@@ -295,10 +295,27 @@ class mm_struct:
         self.pagefault_disabled = 0  # depth of pagefault_disable(): a kernel access must fail rather than fault
         self.pkey_allocation_map = 1  # protection keys that are given out, a bit each
         self.execute_only_pkey = -1  # the key of memory that may only be executed
+        self.mdwe = 0  # MDWE_*: memory-deny-write-execute (MMF_HAS_MDWE)
         self.membarrier_state = 0  # MEMBARRIER_CMD_REGISTER_* that were given
         self.stack_grown = False  # the last lock_mm_and_find_vma grew a stack
         self.served = 0  # what the last fault turned out to be: emu.tracepoint.Served
         self.fatal_signal_pending: Callable[[], bool] = lambda: False
+
+
+MDWE_REFUSE_EXEC_GAIN, MDWE_NO_INHERIT = 1, 2
+
+
+def map_deny_write_exec(mm: mm_struct, old: int, new: int) -> bool:
+    """Must a mapping with flags `old` not get flags `new` (a new one: twice the same): nothing becomes executable that
+    is not, or that can be written."""
+    if not mm.mdwe or not new & VM_EXEC:
+        return False
+    return bool(new & VM_WRITE) or not old & VM_EXEC
+
+
+def inherited_mdwe(mm: mm_struct) -> int:
+    """What of `mm.mdwe` the address space of a child or of the next program has (mmf_init_legacy_flags)."""
+    return 0 if mm.mdwe & MDWE_NO_INHERIT else mm.mdwe
 
 
 def flags_pkey(vm_flags: int) -> int:

@@ -27,6 +27,7 @@ from emu.mm.mm_types import (
     VM_SHARED,
     VM_STICKY,
     VM_WRITE,
+    map_deny_write_exec,
     mm_struct,
     vm_area_struct,
     vma_is_anonymous,
@@ -132,6 +133,8 @@ def _mprotect_locked(mm: mm_struct, start: int, end: int, prot: int, grows: int,
         newflags = wanted & VM_ACCESS_FLAGS | key << PKEY_SHIFT
         newflags |= vma.vm_flags & ~(VM_ACCESS_FLAGS | ARCH_VM_PKEY_FLAGS)
         if newflags & ~(newflags >> 4) & VM_ACCESS_FLAGS:
+            return -EACCES
+        if map_deny_write_exec(mm, vma.vm_flags, newflags):
             return -EACCES
         stop = min(vma.vm_end, end)
         error = mprotect_fixup(vma, at, stop, newflags)

@@ -6,7 +6,7 @@ All of it runs with mmap_lock held for write. Every VMA is write-locked before i
 
 from __future__ import annotations
 
-from errno import EINVAL, ENOMEM, EPERM
+from errno import EACCES, EINVAL, ENOMEM, EPERM
 from typing import TYPE_CHECKING, Any
 
 from emu.mm.filemap import vma_set_page_prot
@@ -25,6 +25,7 @@ from emu.mm.mm_types import (
     VM_STICKY,
     VM_WRITE,
     file,
+    map_deny_write_exec,
     mm_struct,
     vm_area_struct,
     vm_operations_struct,
@@ -663,6 +664,8 @@ def mmap_region(mm: mm_struct, target: file | None, addr: int, length: int, flag
     for cuts."""
     from emu.mm.shmem import shmem_zero_setup
 
+    if map_deny_write_exec(mm, flags, flags):
+        return -EACCES
     mm_memory = mm.memory
     mm_memory.sched.charge(mm_memory.sched.cost.mmap)
     end = addr + length

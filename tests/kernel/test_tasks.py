@@ -28,8 +28,10 @@ APART = (
     "fork_bomb",
     "hard_ends",
     "jobs",
+    "mdwe",
     "pidfds",
     "proc_others",
+    "queued",
     "sigreturns",
     "timer_signals",
 )
@@ -115,7 +117,7 @@ def test_a_fork_bomb_meets_its_limit() -> None:
     assert ran.status == 0
 
 
-@pytest.mark.parametrize("name", ["call_edges", "jobs", "pidfds", "proc_others", "timer_signals"])
+@pytest.mark.parametrize("name", ["call_edges", "jobs", "mdwe", "pidfds", "proc_others", "queued", "timer_signals"])
 @pytest.mark.parametrize("options", [["--cpus", "4", "--check"], ["--pure"]])
 @pytest.mark.parametrize("target", TARGETS)
 def test_results_of_linux_6_18(target: str, options: list[str], name: str) -> None:
