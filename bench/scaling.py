@@ -215,8 +215,8 @@ def report(table: Table, rates: Rates, pages: int, seeds: list[int]) -> list[str
         widest = max(spreads, key=lambda n: spreads[n])
         most, usual = (100 * (spread - 1) for spread in (spreads[widest], median(spreads.values())))
         lines.append(
-            f"`{scheme}` against {name} {error * 100:.0f} per cent; between seeds {usual:.0f} as a rule, at most {most:.0f} "
-            f"({widest} threads){';' if index + 1 < len(table.columns) else '.'}"
+            f"`{scheme}` against {name} {error * 100:.0f} per cent; between seeds {usual:.0f} as a rule, at most "
+            f"{most:.0f} ({widest} threads){';' if index + 1 < len(table.columns) else '.'}"
         )
     return [*lines, ""]
 

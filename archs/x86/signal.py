@@ -105,12 +105,12 @@ def _save_fpstate(cpu: X86Cpu, access: Access, fx: int, pkru: int) -> bool:
     state = (image + struct.pack("<Q", features)).ljust(cpu.model.pkru_at or size, b"\0")
     if cpu.model.pkru_at:
         state = (state + struct.pack("<I", pkru)).ljust(size, b"\0")
-    mm = access.mm
+    task = access.mm.memory.sched.current
     while True:
-        mm.pagefault_disabled += 1
+        task.pagefault_disabled += 1
         # XSAVE checks the far end of what it will write, then the near one.
         fits = access.writable(fx + size - 1, where) and access.copy_to_user(fx, state, where)
-        mm.pagefault_disabled -= 1
+        task.pagefault_disabled -= 1
         if fits:
             break
         if not access.copy_to_user(fx, bytes(size), where):

@@ -128,14 +128,14 @@ class iov_iter:
 
     def copy_folio_from_iter_atomic(self, size: int) -> bytes:
         """As copy_from_iter without serving faults; a short copy is tried once more (copy_folio_from_iter_atomic)."""
-        mm = self.access.mm
-        mm.pagefault_disabled += 1
+        task = self.access.mm.memory.sched.current
+        task.pagefault_disabled += 1
         try:
             data = self.copy_from_iter(size, "copy_folio_from_iter_atomic")
             if data and len(data) < size and self.count:
                 data += self.copy_from_iter(1, "copy_folio_from_iter_atomic")
         finally:
-            mm.pagefault_disabled -= 1
+            task.pagefault_disabled -= 1
         return data
 
     def fault_in_readable(self, size: int) -> int:

@@ -292,7 +292,6 @@ class mm_struct:
         self.rlimit: Callable[[int], int] = lambda resource: (1 << 64) - 1  # soft limit of the owner, RLIMIT_*
         self.capable_ipc_lock = False
         self.privileged = False  # CAP_SYS_ADMIN of the owner
-        self.pagefault_disabled = 0  # depth of pagefault_disable(): a kernel access must fail rather than fault
         self.pkey_allocation_map = 1  # protection keys that are given out, a bit each
         self.execute_only_pkey = -1  # the key of memory that may only be executed
         self.mdwe = 0  # MDWE_*: memory-deny-write-execute (MMF_HAS_MDWE)

@@ -59,6 +59,7 @@ class SchedEntity:
         self.rel_deadline = False  # `deadline` counts from `vruntime`
         self.sched_delayed = False  # sleeps, but competes for its CPU until it is eligible
         self.need_resched = False
+        self.pagefault_disabled = 0  # depth of pagefault_disable(): its accesses must fail rather than fault
         self.sigpending = False  # look for signals before going back to guest code (TIF_SIGPENDING)
         self.pkru = 0  # what protection keys forbid it (thread.pkru); `set_pkru` changes it
         self.waits = Waits()

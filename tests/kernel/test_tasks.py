@@ -77,7 +77,7 @@ def test_whatever_the_number_of_cpus(name: str, cpus: str) -> None:
 
 
 @pytest.mark.parametrize("locking", LOCKINGS)
-@pytest.mark.parametrize("name", ["mm_storm", "thread_storm", "cow", "exec_self", "wait_status"])
+@pytest.mark.parametrize("name", ["mm_storm", "thread_storm", "copy_storm", "cow", "exec_self", "wait_status"])
 def test_whatever_the_locking(name: str, locking: str) -> None:
     ran = mmscope("run", "--cpus", "4", "--locking", locking, guest(name))
     assert (ran.out, ran.status) == native(name), ran.err

@@ -370,7 +370,7 @@ def test_every_field_is_copied_or_begins_anew(box: Box) -> None:
         "memory", "pgtable", "scheme", "mm_mt", "tp", "id", "mm_users", "mm_count", "mmap_lock", "mmap_lock_since",
         "mm_lock_seq", "mmap_seq", "lookup_line", "pgd_line", "vma_writer_wait", "vma_free_list", "map_count",
         "total_vm", "locked_vm", "pinned_vm", "data_vm", "exec_vm", "stack_vm", "hiwater_vm", "hiwater_rss", "rss",
-        "cpu", "def_flags", "exe_file", "flush_tlb", "pagefault_disabled", "stack_grown", "served",
+        "cpu", "def_flags", "exe_file", "flush_tlb", "mdwe", "stack_grown", "served",
     }  # fmt: skip
     assert set(vars(box.mm)) == fresh | set(COPIED_FIELDS), "decide whether a child has the new field from its parent"
     box.mm.start_brk, box.mm.brk, box.mm.arg_start = 0x1000, 0x3000, 0x7000

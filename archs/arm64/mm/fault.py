@@ -160,8 +160,8 @@ class FaultEntry(RecordedFaultEntry):
         """A fault at an address of user space: VMA lock first, mmap_lock where that fails."""
         mm = self.mm
         address = untagged_addr(far)
-        if mm.pagefault_disabled:  # faulthandler_disabled
-            return self.do_kernel_fault(esr) if not user else self.bad_area(far, esr, True, SEGV_MAPERR, 0)
+        if not user and self.sched.current.pagefault_disabled:  # faulthandler_disabled
+            return self.do_kernel_fault(esr)
         flags = _USER_FLAGS if user else FAULT_FLAG_DEFAULT
         # The VMA must have one of these.
         if esr >> 26 & 0x3F == ESR_ELx_EC_IABT_LOW:  # is_el0_instruction_abort

@@ -85,7 +85,7 @@ class FaultEntry(RecordedFaultEntry):
             return self.signal(SIGBUS, BUS_OBJERR, address) if user else self.fixup()
         if not user and (is_exec or address >= mm.pgtable.format.task_size):  # bad_kernel_fault
             return self.fixup()
-        if mm.pagefault_disabled:  # faulthandler_disabled
+        if not user and self.sched.current.pagefault_disabled:  # faulthandler_disabled
             return self.bad_area_nosemaphore(address, user, SEGV_MAPERR)
 
         flags = FAULT_FLAG_DEFAULT

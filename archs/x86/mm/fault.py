@@ -80,7 +80,7 @@ class FaultEntry(RecordedFaultEntry):
         mm = self.mm
         if error_code & X86_PF_RSVD:
             raise AssertionError(f"reserved bits in the page tables at {address:#x} (error code {error_code:#x})")
-        if mm.pagefault_disabled:  # faulthandler_disabled
+        if not user and self.sched.current.pagefault_disabled:  # faulthandler_disabled
             return self.bad_area_nosemaphore(address, error_code, user)
         flags = _USER_FLAGS if user else FAULT_FLAG_DEFAULT
         if error_code & X86_PF_WRITE:

@@ -123,25 +123,23 @@ def get_futex_key(task: Task, address: int, shared: bool, write: bool = READ) ->
 
 def futex_get_value(task: Task, address: int) -> int | None:
     """Read a word with faults off; None: its page is not there (futex_get_value_locked)."""
-    mm = task.mm
-    mm.pagefault_disabled += 1
+    task.pagefault_disabled += 1
     value = task.access.get_user(address, 4, "futex_get_value_locked")
-    mm.pagefault_disabled -= 1
+    task.pagefault_disabled -= 1
     return value
 
 
 def futex_cmpxchg_value(task: Task, address: int, old: int, new: int) -> int | None:
     """Store `new` where `old` is: what was there, or None: the page is not there or not writable
-    (futex_cmpxchg_value_locked). There is no scheduling point in it, and so it is atomic."""
-    mm = task.mm
+    (futex_cmpxchg_value_locked). There is no scheduling point between load and store, and so it is atomic."""
     access = task.access
-    mm.pagefault_disabled += 1
+    task.pagefault_disabled += 1
     value = None
     if access.writable(address, "futex_atomic_cmpxchg_inatomic"):
         value = access.get_user(address, 4, "futex_atomic_cmpxchg_inatomic")
         if value == old:
             access.put_user(address, new, 4, "futex_atomic_cmpxchg_inatomic")
-    mm.pagefault_disabled -= 1
+    task.pagefault_disabled -= 1
     return value
 
 

@@ -222,7 +222,7 @@ def test_kernel_faults() -> None:
     row = row_of(space, KERNEL, DABT_EL1 | 4, kernel=True)
     assert row["served"] == Served.FIXUP
     assert not space.signals
-    space.mm.pagefault_disabled = 1
+    space.mm.memory.sched.current.pagefault_disabled = 1
     assert not space.entry.kernel_fault(DATA, DABT_EL1 | TRANSLATION, "f")
 
 

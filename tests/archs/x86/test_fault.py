@@ -102,7 +102,7 @@ def test_reserved_bits_are_a_bug_of_ours() -> None:
 def test_faults_are_disabled() -> None:
     box = make_box()
     box.map(BASE, 0x1000, R | W, FIXED)
-    box.mm.pagefault_disabled = 1
+    box.memory.sched.current.pagefault_disabled = 1
     row = event(box, BASE, 0, kernel=True)
     assert (row["served"], row["result"]) == (Served.FIXUP, 0)
     assert box.page_at(BASE) is None
