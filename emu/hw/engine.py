@@ -801,11 +801,17 @@ class Engine:
         return how if how in (_FAULT, _TRAP) else _SPLIT_FETCH
 
     def _step_to_split_fetch(self) -> Stop:
-        """From the instruction on that may reach into the page go one by one, until that fetch fails."""
+        """From the instruction on that may reach into the page go one by one, until that fetch fails. No fault is served
+        meanwhile: where the block ends with its page, the fetch of the next one is a fault like others."""
         pc = int(self._state.ip)
-        with self.stepping():
-            while (stop := self.step(pc)) is None:
-                pc = self.pc
+        serve = self.serve
+        self.set_serve(False)
+        try:
+            with self.stepping():
+                while (stop := self.step(pc)) is None:
+                    pc = self.pc
+        finally:
+            self.set_serve(serve)
         return stop
 
     @contextlib.contextmanager
@@ -843,6 +849,11 @@ class Engine:
             else:
                 self._settle_stop(self.pc)
             return Stop.TRAP
+        moved = int(state.ip)
+        if error == UC_ERR_EXCEPTION and state.access == FETCH and moved != pc:
+            # The instruction has run, and the block that it leads to goes on in a page that is not there.
+            self._stepped(before, pc, moved)
+            return None
         if error == UC_ERR_EXCEPTION:
             self.pc = pc
             self.fault_address = self._failed_address()
@@ -856,11 +867,16 @@ class Engine:
             self.pc = pc
             self.error = error
             return Stop.HALTED
-        moved = self._read_pc()
+        self._stepped(before, pc, self._read_pc())
+        return None
+
+    def _stepped(self, before: int, pc: int, moved: int) -> None:
+        """The instruction at `pc` has run, with `before` bytes retired, and led to `moved`."""
+        state = self._state
         state.count = before + (moved - pc if pc < moved < pc + 16 else self.model.insn_bytes or 1)
+        state.block_size = 0
         self._settle_stop(moved)
         self.pc = moved
-        return None
 
     def retired(self) -> int:
         """Bytes of code retired before the current instruction; exact inside `on_fault` and between runs."""

@@ -16,7 +16,7 @@ CODE, NEXT, DATA, NOWHERE = 0x10000, 0x11000, 0x20000, 0x30000
 PRESENT = 0x67  # present, writable, user, accessed, dirty
 INC, STORE, JUMP = b"\xff\xc1", b"\x48\x89\x08", b"\xe9\x00\x00\x00\x00"  # inc ecx; mov [rax], rcx; jmp to what follows
 SYSCALL = b"\x0f\x05"
-RAX, RCX, RIP, EFLAGS = 13, 14, 16, 17  # in GENERAL
+RAX, RCX, RSP, RIP, EFLAGS = 13, 14, 15, 16, 17  # in GENERAL
 
 
 class _Machine:
@@ -82,3 +82,23 @@ def test_once_the_page_is_there_the_block_goes_on(native: bool) -> None:
         assert machine.run() is Stop.TRAP
         assert machine.general.read()[RCX] == 8
         assert machine.engine.retired() == 10 + len(SYSCALL)
+
+
+def test_a_call_has_run_when_what_it_leads_to_reaches_into_the_page(native: bool) -> None:
+    call = b"\xe8\x00\x00\x00\x00"  # of what follows it
+    machine = _Machine(native, call + INC + JUMP, 1)
+    values = [0] * len(GENERAL)
+    values[RSP], values[RCX], values[RIP], values[EFLAGS] = DATA + 64, 7, machine.start, 0x202
+    machine.general.write(values)
+    engine = machine.engine
+    engine._state.count = engine._state.retired = 0
+    with engine.stepping():
+        assert engine.step(machine.start) is None
+        assert (engine.pc, engine.retired()) == (machine.start + 5, 5)
+        assert engine.step(engine.pc) is None
+        assert (engine.pc, engine.retired()) == (machine.start + 7, 7)
+        assert engine.step(engine.pc) is Stop.FAULT
+    assert (engine.pc, engine.fault_address, engine.retired()) == (machine.start + 7, NEXT, 7)
+    found = machine.general.read()
+    assert (found[RSP], found[RCX]) == (DATA + 56, 8)
+    assert machine.ram.read(DATA + 56, 8) == struct.pack("<Q", machine.start + 5)
