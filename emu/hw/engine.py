@@ -801,8 +801,8 @@ class Engine:
         return how if how in (_FAULT, _TRAP) else _SPLIT_FETCH
 
     def _step_to_split_fetch(self) -> Stop:
-        """From the instruction on that may reach into the page go one by one, until that fetch fails. No fault is served
-        meanwhile: where the block ends with its page, the fetch of the next one is a fault like others."""
+        """From the instruction on that may reach into the page go one by one, until that fetch fails. No fault is
+        served meanwhile: where the block ends with its page, the fetch of the next one is a fault like others."""
         pc = int(self._state.ip)
         serve = self.serve
         self.set_serve(False)
