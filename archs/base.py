@@ -119,6 +119,10 @@ class Cpu(Protocol):
         position-independent program was moved; where `entry` is a function descriptor, `access` reads it."""
         ...
 
+    def may_be_tls(self, value: int) -> bool:
+        """May the thread pointer be this (set_new_tls)."""
+        ...
+
     def set_tls(self, value: int) -> None: ...
 
     # How one thread follows another: see archs/thread.py.
@@ -181,6 +185,8 @@ class ElfTarget:
     word: int  # bytes: 8 or 4
     task_size: int
     stack_top: int  # STACK_TOP: the end of the initial stack area
+    unmapped_base: int  # TASK_UNMAPPED_BASE: where mappings begin that go upwards
+    unlimited_goes_up: bool  # a stack without a limit has mappings go upwards (mmap_is_legacy)
     et_dyn_base: int  # ELF_ET_DYN_BASE
     stack_align: int  # final alignment of sp at entry
     platform: bytes | None  # AT_PLATFORM

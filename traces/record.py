@@ -39,7 +39,10 @@ BUILD = HERE.parent / "guestprogs" / "build"
 KERNEL = HERE / "kernel"
 NOT_RECORDED = {"compute", "hard_ends", "misbehave", "touch", "syscalls"}  # benchmarks, and what ends badly
 PIE = ("hello", "faults", "segv", "brk")
-CHILDREN = ("exec_self", "fault_counts", "fork_tree", "forks", "guard_forks", "pkeys")  # whose children are recorded
+CHILDREN = (
+    "exec_self", "fault_counts", "fork_tree", "forks", "guard_forks", "late_refusals", "layouts", "pkeys",
+)  # fmt: skip
+"""Programs whose children are recorded."""
 TRIES = 6
 THREADS = {
     "atomics": (), "exec_ways": (), "fork_threads": (), "malloc1": ("threads", "4", "40"),
@@ -47,7 +50,7 @@ THREADS = {
     "thread_storm": (), "threads": (),
 }  # fmt: skip
 """Programs that are compared by set, and their arguments."""
-ANY_CPU = {"proc_reads"}  # programs in whose records nothing depends on the CPU: they are in kernel/any
+ANY_CPU = {"late_refusals", "layouts", "proc_reads"}  # programs in whose records nothing depends on the CPU: they are in kernel/any
 FAULTS_ONLY = {"exec_ways"}  # a thread that executes takes its leader's number, and the tracer loses its calls
 RUNS = 10
 # The kernel's vDSO reads its clocks there; the emulator's has no such page.

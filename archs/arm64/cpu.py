@@ -295,6 +295,9 @@ class Arm64Cpu(ThreadCpu[arm64_thread]):
         self.write_fp(bytes(512), 0, 0)
         self.pc = entry
 
+    def may_be_tls(self, value: int) -> bool:
+        return True
+
     def set_tls(self, value: int) -> None:
         self._tls.write((value,))
 

@@ -310,6 +310,9 @@ class PowerPcCpu(ThreadCpu[powerpc_thread]):
         self.write_fp([0] * 32, 0)
         self.pc = entry
 
+    def may_be_tls(self, value: int) -> bool:
+        return True
+
     def set_tls(self, value: int) -> None:
         self._tls.write((value,))
 

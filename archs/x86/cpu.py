@@ -67,6 +67,7 @@ from archs.base import (
 )
 from archs.thread import ThreadCpu, thread_struct
 from archs.x86.cpu_models import DEFAULT, CpuModel
+from archs.x86.mm.pgtable import X86PageTableFormat
 from emu.hw.engine import (
     STOP_BUDGET,
     STOP_FAULT,
@@ -436,6 +437,9 @@ class X86Cpu(ThreadCpu[x86_thread]):
         self.engine.uc.reg_write(UC_X86_REG_FPSW, 0)
         self.engine.uc.reg_write(UC_X86_REG_FPTAG, 0xFFFF)
         self.pc = entry
+
+    def may_be_tls(self, value: int) -> bool:
+        return value < X86PageTableFormat.task_size
 
     def set_tls(self, value: int) -> None:
         self._segments.write((value, self._segments.read()[1]))

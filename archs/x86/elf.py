@@ -6,7 +6,7 @@ from __future__ import annotations
 from archs.base import ElfTarget
 from archs.x86.cpu_models import CpuModel
 from archs.x86.mm.fault import TASK_SIZE_MAX
-from emu.mm.mm_types import VM_EXEC, VM_READ
+from emu.mm.mm_types import PAGE_MASK, PAGE_SIZE, VM_EXEC, VM_READ
 
 EM_X86_64 = 62
 
@@ -21,6 +21,8 @@ def target(model: CpuModel) -> ElfTarget:
         word=8,
         task_size=TASK_SIZE_MAX,
         stack_top=TASK_SIZE_MAX,
+        unmapped_base=TASK_SIZE_MAX // 3 + PAGE_SIZE - 1 & PAGE_MASK,
+        unlimited_goes_up=False,
         et_dyn_base=TASK_SIZE_MAX // 3 * 2,
         stack_align=16,
         platform=b"x86_64",

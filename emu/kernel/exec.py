@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from emu.kernel.binprm import RLIMIT_STACK, ArgumentStack
 from emu.kernel.elf import ET_DYN, EXSTACK_DEFAULT, PF_R, PF_W, PF_X, ElfImage, ExecError, Segment
+from emu.kernel.process import RLIM_INFINITY
 from emu.mm.mm_types import (
     PAGE_MASK,
     PAGE_SHIFT,
@@ -30,6 +31,8 @@ from emu.mm.mmap import (
     MAP_FIXED,
     MAP_FIXED_NOREPLACE,
     MAP_PRIVATE,
+    PROT_EXEC,
+    PROT_READ,
     get_unmapped_area,
     mmap_base,
     vm_brk_flags,
@@ -37,18 +40,19 @@ from emu.mm.mmap import (
     vm_munmap,
 )
 from emu.mm.mmap_lock import mmap_write_lock, mmap_write_unlock
+from emu.mm.mprotect import do_mseal
 from emu.mm.vma import expand_stack_locked, install_special_mapping
 
 if TYPE_CHECKING:
     from emu.kernel.task import Task
-    from emu.mm.mm_types import file
+    from emu.mm.mm_types import file, mm_struct
 
 AT_NULL, AT_IGNORE, AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_FLAGS, AT_ENTRY = 0, 1, 3, 4, 5, 6, 7, 8, 9
 AT_UID, AT_EUID, AT_GID, AT_EGID, AT_PLATFORM, AT_HWCAP, AT_CLKTCK, AT_SECURE = 11, 12, 13, 14, 15, 16, 17, 23
 AT_BASE_PLATFORM, AT_RANDOM, AT_HWCAP2, AT_RSEQ_FEATURE_SIZE, AT_RSEQ_ALIGN = 24, 25, 26, 27, 28
 AT_EXECFN, AT_SYSINFO_EHDR, AT_MINSIGSTKSZ = 31, 33, 51
 MAX_ARG_STRLEN = 128 << 10
-READ_IMPLIES_EXEC = 0x0400000
+MMAP_PAGE_ZERO, ADDR_COMPAT_LAYOUT, READ_IMPLIES_EXEC = 0x0100000, 0x0200000, 0x0400000
 
 
 def load_program(
@@ -67,8 +71,7 @@ def load_program(
     it cannot be."""
     mm = task.mm
     elf = task.arch.elf
-    mm.mmap_base = mmap_base(elf.task_size, task.rlimit(RLIMIT_STACK), mm.memory.stack_guard_gap)
-    mm.mmap_legacy_base = elf.task_size // 3 + PAGE_SIZE - 1 & PAGE_MASK
+    _pick_mmap_layout(task, mm)
     # SET_PERSONALITY, elf_read_implies_exec: programs of 32 bits that do not say whether their stack is executed.
     mm.read_implies_exec = elf.elf_class == 32 and image.executable_stack == EXSTACK_DEFAULT
     task.personality = task.personality & ~READ_IMPLIES_EXEC | (READ_IMPLIES_EXEC if mm.read_implies_exec else 0)
@@ -84,12 +87,31 @@ def load_program(
     vdso = _map_vdso(task)
     sp = _create_elf_tables(task, image, p, phdr, base, entry, argv, envp, filename, vdso)
     mm.start_stack = sp
+    if task.personality & MMAP_PAGE_ZERO:
+        _map_page_zero(mm)
     process = task.signal
     process.exe = program.name
     process.argv, process.envp = list(argv), list(envp)
     task.set_pkru(task.arch.init_pkru)
     task.cpu.start_thread(start, sp, relocated, image.flags, task.access)
     task.machine.trace_exec(task, bias, task.cpu.pc)
+
+
+def _pick_mmap_layout(task: Task, mm: mm_struct) -> None:
+    """arch_pick_mmap_layout: mappings begin below the stack and go down, or in the middle and go up."""
+    elf = task.arch.elf
+    limit = task.rlimit(RLIMIT_STACK)
+    mm.mmap_legacy_base = elf.unmapped_base
+    mm.mmap_base = mmap_base(elf.task_size, limit, mm.memory.stack_guard_gap)
+    if task.personality & ADDR_COMPAT_LAYOUT or (elf.unlimited_goes_up and limit == RLIM_INFINITY):
+        mm.top_down = False
+        mm.mmap_base = mm.mmap_legacy_base
+
+
+def _map_page_zero(mm: mm_struct) -> None:
+    """As System V had it; that it may not be mapped is no error."""
+    vm_mmap_pgoff(mm, None, 0, PAGE_SIZE, PROT_READ | PROT_EXEC, MAP_FIXED | MAP_PRIVATE, 0)
+    do_mseal(mm, 0, PAGE_SIZE, 0)
 
 
 def _fail(task: Task, image_path: str, what: str, error: int) -> ExecError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from greenlet import greenlet
 
-from emu.kernel.args import copy_struct_from_user, order, s32
+from emu.kernel.args import copy_struct_from_user, order
 from emu.kernel.ipc.sem import copy_semundo, exit_sem
 from emu.kernel.pidfd import pidfd_create
 from emu.kernel.process import RLIM_INFINITY, Process
@@ -25,9 +25,10 @@ CLONE_PTRACE, CLONE_VFORK, CLONE_PARENT, CLONE_THREAD, CLONE_NEWNS = 0x2000, 0x4
 CLONE_SYSVSEM, CLONE_SETTLS, CLONE_PARENT_SETTID = 0x40000, 0x80000, 0x100000
 CLONE_CHILD_CLEARTID, CLONE_DETACHED, CLONE_UNTRACED = 0x200000, 0x400000, 0x800000
 CLONE_CHILD_SETTID, CLONE_IO = 0x1000000, 0x80000000
-CLONE_NEWUSER, CLONE_NAMESPACES = 0x10000000, 0x7E020080
+CLONE_NEWUSER, CLONE_NEWPID, CLONE_NAMESPACES = 0x10000000, 0x20000000, 0x7E020080
 CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP = 0x100000000, 0x200000000
 RLIMIT_NPROC = 6
+MAX_PID_NS_LEVEL = 32
 CAP_SYS_ADMIN, CAP_SYS_RESOURCE, CAP_CHECKPOINT_RESTORE = 21, 24, 40
 
 if TYPE_CHECKING:
@@ -42,16 +43,16 @@ def kernel_clone(
     child_tid: int,
     tls: int,
     exit_signal: int,
-    pid: int = 0,
+    set_tid: tuple[int, ...] = (),
     pidfd: int = 0,
 ) -> int:
     """Make a task as `flags` (CLONE_*) say: its pid, or -errno. With CLONE_VFORK the caller sleeps until the child
-    execs or ends. `stack`: the child's stack pointer, 0 = where the parent's is; `pid`: the pid it shall have, 0 = the
-    next one; `pidfd`: where CLONE_PIDFD stores the child's descriptor."""
+    execs or ends. `stack`: the child's stack pointer, 0 = where the parent's is; `set_tid`: the pid it shall have, in
+    each namespace; `pidfd`: where CLONE_PIDFD stores the child's descriptor."""
     error = _check_flags(task, flags)
     if error:
         return error
-    child = copy_process(task, flags, stack, child_tid, tls, exit_signal, pid, pidfd)
+    child = copy_process(task, flags, stack, child_tid, tls, exit_signal, set_tid, pidfd)
     if isinstance(child, int):
         return child
     machine = task.machine
@@ -73,8 +74,8 @@ def kernel_clone(
 
 def _check_flags(task: Task, flags: int) -> int:
     """What may not go together (copy_process)."""
-    if flags & CLONE_NAMESPACES:
-        return -errno.EPERM if not task.capable(CAP_SYS_ADMIN) else -errno.EINVAL
+    if flags & CLONE_FS and flags & (CLONE_NEWNS | CLONE_NEWUSER):
+        return -errno.EINVAL
     if flags & CLONE_THREAD and not flags & CLONE_SIGHAND:
         return -errno.EINVAL
     if flags & CLONE_SIGHAND and not flags & CLONE_VM:
@@ -83,9 +84,20 @@ def _check_flags(task: Task, flags: int) -> int:
         return -errno.EINVAL
     if flags & CLONE_PARENT and task.signal.parent is None:
         return -errno.EINVAL
+    if flags & CLONE_THREAD and flags & (CLONE_NEWUSER | CLONE_NEWPID):
+        return -errno.EINVAL
     if flags & CLONE_PIDFD and flags & CLONE_DETACHED:
         return -errno.EINVAL
     return 0
+
+
+def _check_set_tid(task: Task, set_tid: tuple[int, ...]) -> int:
+    """What alloc_pid refuses: 0 or -errno. There is one namespace."""
+    if len(set_tid) > 1 or not 0 < set_tid[0] < task.machine.pid_max:
+        return -errno.EINVAL
+    if not (task.capable(CAP_SYS_ADMIN) or task.capable(CAP_CHECKPOINT_RESTORE)):
+        return -errno.EPERM
+    return -errno.EEXIST if set_tid[0] in task.machine.pids else 0
 
 
 def _may_have_another(task: Task) -> bool:
@@ -100,7 +112,14 @@ def _may_have_another(task: Task) -> bool:
 
 
 def copy_process(
-    task: Task, flags: int, stack: int, child_tid: int, tls: int, exit_signal: int, pid: int, pidfd: int
+    task: Task,
+    flags: int,
+    stack: int,
+    child_tid: int,
+    tls: int,
+    exit_signal: int,
+    set_tid: tuple[int, ...],
+    pidfd: int,
 ) -> Task | int:
     """The new task, not yet running; -errno with everything undone."""
     machine = task.machine
@@ -119,7 +138,17 @@ def copy_process(
     if task.fatal_signal_pending():  # came while the address space was copied
         mmput(mm)
         return -errno.EINTR
-    number = pid or machine.alloc_pid()
+    error = 0
+    if flags & CLONE_NAMESPACES:  # copy_namespaces: there are no others
+        error = -errno.EINVAL if task.capable(CAP_SYS_ADMIN) else -errno.EPERM
+    if not error and flags & CLONE_SETTLS and not task.cpu.may_be_tls(tls):
+        error = -errno.EPERM
+    if not error and set_tid:
+        error = _check_set_tid(task, set_tid)
+    if error:
+        mmput(mm)
+        return error
+    number = set_tid[0] if set_tid else machine.alloc_pid()
     old = task.signals
     if flags & CLONE_THREAD:
         process = task.signal
@@ -268,25 +297,15 @@ def sys_clone3(task: Task, address: int, size: int, *_: int) -> int:
         return -errno.EINVAL
     if stack and not task.access.access_ok(stack, stack_size):
         return -errno.EINVAL
-    pid = 0
-    if set_tid_size > 32 or bool(set_tid) != bool(set_tid_size):
+    if set_tid_size > MAX_PID_NS_LEVEL or bool(set_tid) != bool(set_tid_size):
         return -errno.EINVAL
-    if set_tid_size:
-        if set_tid_size > 1:
-            return -errno.EINVAL
-        wanted = task.access.get_user(set_tid, 4, "_copy_from_user")
-        if wanted is None:
-            return -errno.EFAULT
-        pid = s32(wanted)
-        if not 0 < pid < task.machine.pid_max:
-            return -errno.EINVAL
-        if not (task.capable(CAP_SYS_ADMIN) or task.capable(CAP_CHECKPOINT_RESTORE)):
-            return -errno.EPERM
-        if pid in task.machine.pids:
-            return -errno.EEXIST
+    wanted = task.access.copy_from_user(set_tid, 4 * set_tid_size)
+    if wanted is None:
+        return -errno.EFAULT
+    pids = struct.unpack(f"{order(task)}{set_tid_size}i", wanted)
     if flags & CLONE_PIDFD and flags & CLONE_PARENT_SETTID and pidfd == parent_tid:
         return -errno.EINVAL
-    return kernel_clone(task, flags, stack + stack_size, parent_tid, child_tid, tls, exit_signal, pid, pidfd)
+    return kernel_clone(task, flags, stack + stack_size, parent_tid, child_tid, tls, exit_signal, pids, pidfd)
 
 
 def sys_unshare(task: Task, flags: int, *_: int) -> int:

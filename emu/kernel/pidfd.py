@@ -65,15 +65,9 @@ class PidFile(File):
         self.f_flags |= PIDFD_THREAD if thread else 0
 
     def task(self) -> Task | None:
-        """The thread, or a thread of the process (its leader, or one that still lives); None: it was reaped."""
-        found = self._task
-        machine = found.machine
-        if not self.thread:
-            process = found.signal
-            if process.threads or process.leader.zombie:
-                return process.leader
-            return None
-        return found if machine.pids.get(found.pid) is found else None
+        """The thread, or the leader of the process; None: it was reaped."""
+        found = self._task if self.thread else self._task.signal.leader
+        return found if found.machine.pids.get(found.pid) is found else None
 
     @property
     def exited(self) -> bool:

@@ -79,7 +79,7 @@ def mmap_base(task_size: int, rlimit_stack: int, stack_guard_gap: int) -> int:
     if gap + stack_guard_gap > gap:
         gap += stack_guard_gap
     gap = max(_MIN_GAP, min(gap, task_size // 6 * 5))
-    return task_size - gap & PAGE_MASK
+    return task_size - gap + PAGE_SIZE - 1 & PAGE_MASK
 
 
 def find_vma(mm: mm_struct, address: int) -> vm_area_struct | None:
@@ -113,7 +113,7 @@ def vm_unmapped_area(mm: mm_struct, length: int, low: int, high: int) -> int:
 
 
 def _arch_get_unmapped_area(mm: mm_struct, addr: int, length: int, flags: int) -> int:
-    """arch_get_unmapped_area_topdown."""
+    """arch_get_unmapped_area_topdown, and arch_get_unmapped_area where mappings go upwards."""
     if length > mm.task_size - mm.memory.mmap_min_addr:
         return -ENOMEM
     if flags & MAP_FIXED:
@@ -126,7 +126,7 @@ def _arch_get_unmapped_area(mm: mm_struct, addr: int, length: int, flags: int) -
             vma = mm.mm_mt.find(addr)
             if vma is None or addr + length <= vm_start_gap(mm, vma):
                 return addr
-    found = vm_unmapped_area_topdown(mm, length, PAGE_SIZE, mm.mmap_base)
+    found = vm_unmapped_area_topdown(mm, length, PAGE_SIZE, mm.mmap_base) if mm.top_down else -ENOMEM
     if found < 0:
         found = vm_unmapped_area(mm, length, mm.mmap_legacy_base, mm.task_size)
     return found

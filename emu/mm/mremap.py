@@ -248,11 +248,14 @@ class _Mremap:
         memory.sched.charge(memory.sched.cost.mremap_move)
         mm.scheme.vma_start_write(vma, "move_vma")
         pgoff = vma.vm_pgoff + (self.addr - vma.vm_start >> PAGE_SHIFT)
+        old_start = vma.vm_start
         new = copy_vma(vma, self.new_addr, self.new_len, pgoff)
         if isinstance(new, int):
             if accounted:
                 vm_unacct_memory(memory, charge)
             return new
+        if new.vm_start <= old_start < new.vm_end:  # they became one
+            vma = new
         vm_stat_account(mm, flags, self.new_len >> PAGE_SHIFT)
         moved = move_page_tables(vma, self.addr, new, self.new_addr, self.old_len)
         if moved < self.old_len:

@@ -25,6 +25,8 @@ OUTSIDE = {
     "guard_forks": "it does not know guard advice",
     "guards": "it does not know guard advice",
     "kernel_access": "its copies do not stop at the byte where Linux stops",
+    "late_refusals": "its clone3 makes no processes",
+    "layouts": "its own mappings lie in the guest's way",
     "madvise": "it takes most advice without doing anything",
     "merge": "it dies of SIGBUS",
     "mlock": "its own mappings count against the limit",
