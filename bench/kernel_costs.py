@@ -26,7 +26,7 @@ from rich.table import Table
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from emu.sched.cost import COPIES, MEASURED, RANGES, READERS, Cost, anon_fault_ns  # noqa: E402
+from emu.sched.cost import AGAIN, MEASURED, RANGES, READERS, Cost, anon_fault_ns  # noqa: E402
 
 # Parts of a fault: the sample belongs to the first part of which one function is on its call stack.
 PARTS = {
@@ -72,7 +72,7 @@ def print_measured(console: Console, found: dict[str, list[float]]) -> None:
         users = [
             f"{entry} {value}"
             for entry, value, _, source in cost.entries()
-            for prefix in (MEASURED, RANGES, COPIES, READERS)
+            for prefix in (MEASURED, RANGES, AGAIN, READERS)
             if source.startswith(prefix) and name in source.removeprefix(prefix).replace(",", " ").split()
         ]
         middle = statistics.median(values)

@@ -50,7 +50,11 @@ THREADS = {
     "thread_storm": (), "threads": (),
 }  # fmt: skip
 """Programs that are compared by set, and their arguments."""
-ANY_CPU = {"late_refusals", "layouts", "proc_reads"}  # programs in whose records nothing depends on the CPU: they are in kernel/any
+ANY_CPU = {
+    "late_refusals",
+    "layouts",
+    "proc_reads",
+}  # programs in whose records nothing depends on the CPU: they are in kernel/any
 FAULTS_ONLY = {"exec_ways"}  # a thread that executes takes its leader's number, and the tracer loses its calls
 RUNS = 10
 # The kernel's vDSO reads its clocks there; the emulator's has no such page.

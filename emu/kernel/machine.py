@@ -445,6 +445,8 @@ class Machine:
             if kind is syscall:
                 number, a0, a1, a2, a3, a4, a5 = cpu.syscall_args()
                 sched.charge(syscall_ns)
+                if sched.clock >= sched.rq.tick_due:
+                    sched.tick()
                 self.syscall_count += 1
                 sched.sync()
                 function = table[number] if number < size else table[-1]

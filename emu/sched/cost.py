@@ -32,7 +32,7 @@ REFCOUNT = (
 )
 MEASURED = "bench/kernel_costs.py, Linux 6.18, Zen 3, times 0.463: "
 RANGES = "bench/kernel_costs.py on the same machine while it was busy (fault_anon 3829 ns), times 0.291: "
-COPIES = "bench/kernel_costs.py on the same machine another time (fault_anon 2273 ns), times 0.490: "
+AGAIN = "bench/kernel_costs.py on the same machine another time (fault_anon 2273 ns), times 0.490: "
 READERS = "bench/kernel_costs.py, two CPUs at one line, Zen 3, two journeys are 82.1 ns (reader_adds): "
 SHARE = "bench/kernel_costs.py --profile (samples of a first-touch fault by kernel function), times 1112.6 ns: "
 CORE_TO_CORE = "github.com/nviennot/core-to-core-latency, README, median of compare-and-exchange: "
@@ -184,6 +184,11 @@ class Cost:
     wakeup: int = _ns(400, MEASURED + "pipe_switch, the part of try_to_wake_up")
     idle_exit: int = _ns(1000, "drivers/idle/intel_idle.c, icx_cstates: C1 exit latency 1 us")
     schedule: int = _ns(226, MEASURED + "sched_yield_alone 693 ns, less syscall_null")
+    tick: int = _ns(
+        1000,
+        "assumed: an interrupt (see ipi_receive), the clock, the scheduler and timers. The 7 us of a virtual machine "
+        "(irq_vectors:local_timer_entry to _exit, Linux 6.18, Zen 3) are exits from it for the most part",
+    )
     futex_hash: int = _ns(19, MEASURED + "futex_wake_nobody 244 ns, less syscall_null")
     futex_wait: int = _ns(58, MEASURED + "futex_wait_eagain 330 ns, less syscall_null")
     send_signal: int = _ns(540, MEASURED + "signal_send_take 1680 ns, less sigtimedwait_none and syscall_null")
@@ -195,7 +200,7 @@ class Cost:
     fork_page: int = _ns(46, MEASURED + "fork_with_pages 292287 ns, less fork_small, for each of 2048 pages")
     copy_user_page: int = _ns(
         317,
-        COPIES + "read_cached_page 648 ns: each whole page of a copy from or to the guest (the rest is in the call)",
+        AGAIN + "read_cached_page 648 ns: each whole page of a copy from or to the guest (the rest is in the call)",
     )
     pipe: int = _ns(143, MEASURED + "pipe_write_read 824 ns, less two null calls, for each of the two")
 

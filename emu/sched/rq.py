@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from emu.sched.entity import SCHED_FIFO, SchedEntity
-from emu.sched.fair import CfsRq
+from emu.sched.fair import TICK_NSEC, CfsRq
 
 NEVER = 1 << 62
 RR_TIMESLICE = 100_000_000  # ns that a SCHED_RR task runs before others of its priority
@@ -28,6 +28,7 @@ class Rq:
         "rt",
         "sibling",
         "slice_end",
+        "tick_due",
         "waiting",
     )
 
@@ -39,6 +40,7 @@ class Rq:
         self.rt: list[SchedEntity] = []  # real-time tasks that wait, first come first served
         self.waiting = 0  # runnable tasks that wait for this CPU
         self.slice_end = 0  # where `waiting`: when `curr` has used up its time slice
+        self.tick_due = TICK_NSEC  # when the next timer interrupt is due, if it does not idle
         self.nr_switches = 0
         self.idle_ns = 0
         self.interrupted = 0  # ns that interrupts by others took and `clock` does not contain yet

@@ -24,7 +24,7 @@ from greenlet import getcurrent
 from emu.sched.cacheline import CacheLine
 from emu.sched.cost import ICELAKE, Cost
 from emu.sched.entity import SchedEntity, State
-from emu.sched.fair import base_slice, reweight
+from emu.sched.fair import TICK_NSEC, base_slice, reweight, tick_after
 from emu.sched.rq import Rq
 from emu.sched.topology import Topology
 from emu.sched.turns import Turns
@@ -143,6 +143,15 @@ class Sched:
     def charge(self, ns: int) -> None:
         """The running CPU works for `ns`, or for longer where the other thread of its core is busy too."""
         self.clock += ns * self.rq.rate // 100
+
+    def tick(self) -> None:
+        """What the timer interrupts took that were due on the running CPU while it was not idle (tick_periodic). They
+        are seen where a system call begins: so they also fall between two of them, and tasks that pass each other a
+        lock go out of step."""
+        rq = self.rq
+        due = 1 + (self.clock - rq.tick_due) // TICK_NSEC
+        rq.tick_due += due * TICK_NSEC
+        self.charge(due * self.cost.tick)
 
     def enter_guest(self, guest: _Counter) -> None:
         """Guest code is about to run: until `leave_guest` the clock goes on with what `guest` counts."""
@@ -513,6 +522,7 @@ class Sched:
         woken = self.clock + wake_ns + delay + self.noise(wake_ns)
         rq.idle_ns += max(0, woken - rq.clock)
         rq.clock = max(rq.clock, woken)
+        rq.tick_due = tick_after(rq.clock)
         rq.enqueue(task, rq.clock, new)
         self._set_curr(rq, task)
         self._push(rq)
