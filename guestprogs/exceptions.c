@@ -6,7 +6,7 @@
 
 #ifdef __x86_64__
 static sigjmp_buf back;
-static volatile int zero;
+static volatile int zero, show_all;
 
 static void caught(int signo, siginfo_t *info, void *context)
 {
@@ -14,6 +14,9 @@ static void caught(int signo, siginfo_t *info, void *context)
     const unsigned char *code = (const unsigned char *)at->uc_mcontext.gregs[REG_RIP];
     printf("signal %d code %d at %02x", signo, info->si_code, code[0]);
     printf(" eax %llx\n", signo == SIGSEGV ? at->uc_mcontext.gregs[REG_RAX] & 0xffffffff : 0);
+    if (show_all)
+        printf("  trap %lld error %llx address %d\n", at->uc_mcontext.gregs[REG_TRAPNO], at->uc_mcontext.gregs[REG_ERR],
+               info->si_addr == (void *)at->uc_mcontext.gregs[REG_RIP]);
     siglongjmp(back, 1);
 }
 
@@ -68,6 +71,32 @@ int main(void)
     TRY("mov $0xcccc, %%eax; int $0xff");
     TRY("mov %%cs, %%ax; cmp $0x33, %%ax; je 1f; ud2; 1:");
     TRY("mov %%ss, %%ax; cmp $0x2b, %%ax; je 1f; ud2; 1:");
+    divide();
+    show_all = 1;
+    TRY("int $0");
+    TRY("int $1");
+    TRY("int $2");
+    TRY("int $3");
+    TRY("int $4");
+    TRY("int $5");
+    TRY("int $6");
+    TRY("int $7");
+    TRY("int $8");
+    TRY("int $10");
+    TRY("int $11");
+    TRY("int $12");
+    TRY("int $13");
+    TRY("int $14");
+    TRY("int $16");
+    TRY("int $17");
+    TRY("int $19");
+    TRY("int $21");
+    TRY("int $31");
+    TRY("int $32");
+    TRY("int $0xf0");
+    TRY("sysretq");
+    TRY("rdpmc");
+    TRY("ud2");
     divide();
     return 0;
 }

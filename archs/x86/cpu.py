@@ -60,6 +60,7 @@ from archs.base import (
     SIGILL,
     SIGSEGV,
     SIGTRAP,
+    TRAP_BRKPT,
     TRAP_TRACE,
     SigInfo,
     TrapKind,
@@ -110,6 +111,8 @@ FLOATING = (
 _CPUID_REGISTERS = (UC_X86_REG_RAX, UC_X86_REG_RBX, UC_X86_REG_RCX, UC_X86_REG_RDX)
 
 _CONTRIBUTORY = (0, 10, 11, 12, 13)  # exceptions of which a second one in the first would be a double fault
+_PROGRAMS_MAY = (3, 4, 0x80)  # numbers of INT that are for programs
+_PRIVILEGED = (b"\x0f\x07", b"\x0f\x33")  # SYSRET, RDPMC, which the engine calls unknown
 
 _RSP, _FLAGS = 15, 17  # in GENERAL
 USER_CS, USER_DS = 0x33, 0x2B  # the segments of a program
@@ -327,11 +330,26 @@ class X86Cpu(ThreadCpu[x86_thread]):
         thread.error_code = 0
         if vector in _CONTRIBUTORY:
             self.engine.clear_exception()
-        if vector == TRAP_ILLEGAL or vector == 6:
+        number = 6 if vector == TRAP_ILLEGAL else vector
+        start = ip if number == 6 else ip - 2
+        if number not in _PROGRAMS_MAY and self._code(start, 2) == bytes((0xCD, number)):
+            # INT n, of which the engine makes that exception: a general protection fault of the instruction itself.
+            self.pc = start
+            thread.trap_nr, thread.error_code = 13, number << 3 | 2
+            self.trap_signal = SigInfo(SIGSEGV, SI_KERNEL)
+        elif vector == TRAP_ILLEGAL or vector == 6:
             if self.model.pkru_at:
                 done = self._pkru_instruction(ip)
                 if done is not None:
                     return done
+            code = self._code(ip, 3)
+            if code[:1] == b"\xf1":  # INT1
+                self.pc = ip + 1
+                thread.trap_nr = 1
+                self.trap_signal = SigInfo(SIGTRAP, TRAP_BRKPT, addr=ip + 1)
+                return TrapKind.SIGNAL
+            if code[code[:1] == b"\x48" :].startswith(_PRIVILEGED):
+                return self._exception(13)
             thread.trap_nr = 6
             self.trap_signal = SigInfo(SIGILL, ILL_ILLOPN, addr=ip)
         elif vector == 0:
@@ -350,11 +368,12 @@ class X86Cpu(ThreadCpu[x86_thread]):
             self._result.write(((1 << 64) - 38, *self._result.read()[1:]))
             return TrapKind.EMULATED
         else:
-            if vector >= 32:  # INT with a number that is not for programs: a fault, not a trap
-                self.pc = ip - 2
-            thread.trap_nr = 13
+            thread.trap_nr = 4 if vector == 4 else 13
             self.trap_signal = SigInfo(SIGSEGV, SI_KERNEL)
         return TrapKind.SIGNAL
+
+    def _code(self, ip: int, size: int) -> bytes:
+        return instruction_bytes(self.engine.ram, self.engine.root, ip)[:size]
 
     def _iretq(self, ip: int) -> bool:
         """IRETQ to user mode (Intel SDM volume 2): the engine has no descriptor tables to find the segments in. Is it

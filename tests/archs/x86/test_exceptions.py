@@ -18,4 +18,4 @@ def test_signals_are_those_of_linux(options: tuple[str, ...]) -> None:
     expected = subprocess.run([guest("exceptions")], capture_output=True, timeout=60, env={})
     ran = mmscope("run", *options, guest("exceptions"))
     assert (ran.out, ran.status) == (expected.stdout, expected.returncode), ran.err
-    assert ran.out.count(b"signal 8 code 1 ") == 5
+    assert ran.out.count(b"signal 8 code 1 ") == 6
