@@ -40,7 +40,8 @@ KERNEL = HERE / "kernel"
 NOT_RECORDED = {"compute", "hard_ends", "misbehave", "touch", "syscalls"}  # benchmarks, and what ends badly
 PIE = ("hello", "faults", "segv", "brk")
 CHILDREN = (
-    "exec_self", "fault_counts", "fork_tree", "forks", "guard_forks", "late_refusals", "layouts", "pkeys",
+    "exec_self", "fault_counts", "fork_tree", "forks", "guard_forks", "late_refusals", "layouts", "odd_elf",
+    "pkeys",
 )  # fmt: skip
 """Programs whose children are recorded."""
 TRIES = 6
@@ -50,11 +51,8 @@ THREADS = {
     "thread_storm": (), "threads": (),
 }  # fmt: skip
 """Programs that are compared by set, and their arguments."""
-ANY_CPU = {
-    "late_refusals",
-    "layouts",
-    "proc_reads",
-}  # programs in whose records nothing depends on the CPU: they are in kernel/any
+ANY_CPU = {"late_refusals", "layouts", "odd_elf", "proc_reads"}
+"""Programs in whose records nothing depends on the CPU: they are in kernel/any."""
 FAULTS_ONLY = {"exec_ways"}  # a thread that executes takes its leader's number, and the tracer loses its calls
 RUNS = 10
 # The kernel's vDSO reads its clocks there; the emulator's has no such page.

@@ -92,12 +92,15 @@ def read_program(path: str) -> ElfImage:
             f.seek(offset)
             return f.read(count)
 
-        return parse_program(path, mode.st_size, read)
+        image = parse_program(path, mode.st_size, read)
+        _check_segments(image, mode.st_size)
+        return image
 
 
 def parse_program(path: str, size: int, read: Callable[[int, int], bytes]) -> ElfImage:
-    """Check a program of `size` bytes. `read(offset, count)` gives what there is of a part of the file. ExecError says
-    what is wrong with it."""
+    """Read the headers of a program of `size` bytes, as load_elf_binary does before it changes anything: whether the
+    segments can be mapped is seen when they are. `read(offset, count)` gives what there is of a part of the file.
+    ExecError says what is wrong."""
     head = read(0, 64)
     if head[:4] != b"\x7fELF":
         raise ExecError(f"{path}: is not an ELF program")
@@ -134,7 +137,6 @@ def parse_program(path: str, size: int, read: Callable[[int, int], bytes]) -> El
     image = ElfImage(
         path, machine, 64 if wide else 32, order == ">", flags, kind, entry, phoff, phentsize, tuple(segments)
     )
-    _check_segments(image, size)
     name = next((_interpreter(path, s, size, read) for s in segments if s.type == PT_INTERP), None)
     return image if name is None else replace(image, interpreter=name)
 
@@ -157,6 +159,7 @@ def check_interpreter(image: ElfImage, program: ElfImage) -> None:
 
 
 def _check_segments(image: ElfImage, size: int) -> None:
+    """What would end the machine's first program at once."""
     path = image.path
     loads = image.loads
     if not loads:

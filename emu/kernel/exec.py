@@ -136,9 +136,16 @@ def _prot(segment: Segment) -> int:
 
 
 def _total_mapping_size(image: ElfImage) -> int:
-    """Bytes from the first page of the first segment to the end of the last."""
+    """Bytes from the first page of the lowest segment to the end of the highest."""
     loads = image.loads
-    return loads[-1].vaddr + loads[-1].memsz - (loads[0].vaddr & PAGE_MASK)
+    return max(s.vaddr + s.memsz for s in loads) - min(s.vaddr & PAGE_MASK for s in loads)
+
+
+def _check_loaded(task: Task, image: ElfImage, address: int, segment: Segment) -> None:
+    """A segment that was mapped must be one of user space, and not be larger in the file."""
+    size = task.arch.elf.task_size
+    if segment.filesz > segment.memsz or segment.memsz > size or address > size - segment.memsz:
+        raise ExecError(f"{image.path}: the segment at {segment.vaddr:#x} has no place in the address space")
 
 
 def _map_segments(task: Task, image: ElfImage, program: file, interpreted: bool) -> tuple[int, int, int]:
@@ -160,7 +167,7 @@ def _map_segments(task: Task, image: ElfImage, program: file, interpreted: bool)
             flags |= MAP_FIXED_NOREPLACE
         else:
             total = _total_mapping_size(image)
-            alignment = max((s.align for s in loads), default=0)
+            alignment = max((s.align for s in loads if s.align & s.align - 1 == 0), default=0)
             if interpreted:
                 bias = task.arch.elf.et_dyn_base & -max(alignment, PAGE_SIZE)
                 flags |= MAP_FIXED_NOREPLACE
@@ -172,6 +179,7 @@ def _map_segments(task: Task, image: ElfImage, program: file, interpreted: bool)
                 flags |= MAP_FIXED_NOREPLACE
             bias = bias - segment.vaddr & PAGE_MASK
         mapped = _elf_load(task, image.path, program, bias + segment.vaddr, segment, flags, total)
+        _check_loaded(task, image, bias + segment.vaddr, segment)
         if first and image.type == ET_DYN:
             bias += mapped - (bias + segment.vaddr & PAGE_MASK)
         first = False
@@ -205,6 +213,7 @@ def _load_elf_interp(task: Task, image: ElfImage, program: file, no_base: int) -
         if not number:
             total = _total_mapping_size(image)
         mapped = _elf_load(task, image.path, program, bias + segment.vaddr, segment, flags, total)
+        _check_loaded(task, image, bias + segment.vaddr, segment)
         if not number and image.type == ET_DYN:
             bias = mapped - (segment.vaddr & PAGE_MASK)
     return bias
@@ -215,6 +224,8 @@ def _elf_load(task: Task, path: str, program: file, address: int, segment: Segme
     mm = task.mm
     start = address & PAGE_MASK
     offset = address - start
+    if segment.filesz and (segment.offset - offset) % PAGE_SIZE:
+        raise ExecError(f"{path}: file offset and address of the segment at {segment.vaddr:#x} differ within a page")
     if segment.filesz:
         size = segment.filesz + offset + PAGE_SIZE - 1 & PAGE_MASK
         pgoff = segment.offset - offset >> PAGE_SHIFT

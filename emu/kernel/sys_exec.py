@@ -15,7 +15,7 @@ from emu.fs.iov_iter import kernel_read
 from emu.fs.namei import LOOKUP_FOLLOW, inode_permission, path_lookup
 from emu.kernel.args import getname, s32, starting_point
 from emu.kernel.binprm import RLIMIT_STACK, ArgumentStack
-from emu.kernel.elf import ElfImage, ExecError, check_interpreter, check_target, parse_program
+from emu.kernel.elf import ElfImage, ExecError, check_interpreter, parse_program
 from emu.kernel.exec import MAX_ARG_STRLEN, load_program
 from emu.kernel.exit import mm_release, take_over_leader
 from emu.kernel.signal import SIGCHLD, SIGSEGV
@@ -400,7 +400,6 @@ def _execute(task: Task, bprm: linux_binprm, argv: int, envp: int) -> Any:
         return error
     task.comm = (bprm.comm or bprm.filename.rpartition(b"/")[2])[:15].decode("utf-8", "surrogateescape")
     try:
-        check_target(image, task.arch.elf.task_size, True)
         load_program(
             task, image, bprm.file, bprm.filename, bprm.argv, bprm.envp, bprm.stack, interpreter=bprm.interpreter
         )
@@ -414,7 +413,7 @@ def _fatal(task: Task) -> None:
     """There is nothing to go back to (force_fatal_sig)."""
     if not task.fatal_signal_pending():
         task.signals.actions[SIGSEGV] = type(task.signals.actions[SIGSEGV])()
-        task.force_sig(SigInfo(SIGSEGV, SI_KERNEL))
+        task.force_sig_unlogged(SigInfo(SIGSEGV, SI_KERNEL))
 
 
 def sys_execve(task: Task, name: int, argv: int, envp: int, *_: int) -> Any:

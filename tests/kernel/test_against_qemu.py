@@ -32,6 +32,7 @@ OUTSIDE = {
     "mlock": "its own mappings count against the limit",
     "mmap_place": "its own mappings lie in the guest's way",
     "mremap": "it cannot do what MREMAP_DONTUNMAP does",
+    "odd_elf": "it loads programs itself",
     "proc_reads": "its /proc shows the emulator's own memory",
     "shared": "it dies of SIGSEGV",
     "splits": "it shows the page cache of the host",
