@@ -256,10 +256,13 @@ def _rt_sigreturn(cpu: X86Cpu, access: Access) -> tuple[int, tuple[int, int, int
     regs = list(words[:18])
     current = int(cpu.general.read()[FLAGS])
     regs[FLAGS] = current & ~EFLAGS_USER | words[FLAGS] & EFLAGS_USER | EFLAGS_FIXED
+    cpu.general.write(regs)
+    cpu.thread.checks_alignment = regs[FLAGS] & EFLAGS_AC != 0
+    cpu.pc = regs[IP]
     fx = words[23]
     pkru: int | None = INIT_PKRU
     if fx:
-        if fx & 63:
+        if access.copy_from_user(fx + 464, 48, "__fpu_restore_sig") is None or fx & 63:
             return None
         image = access.copy_from_user(fx, 512, where)
         if image is None or not fxrstor(cpu, image):
@@ -268,12 +271,12 @@ def _rt_sigreturn(cpu: X86Cpu, access: Access) -> tuple[int, tuple[int, int, int
             pkru = _saved_pkru(cpu, access, fx, image)
             if pkru is None:
                 return None
-    cpu.general.write(regs)
-    cpu.thread.checks_alignment = regs[FLAGS] & EFLAGS_AC != 0
-    cpu.pc = regs[IP]
     # IRET raises #GP for what no program may have: an address that is not canonical, the segments of others.
     strict = struct.unpack_from("<Q", head)[0] & UC_STRICT_RESTORE_SS
-    if not is_canonical(regs[IP]) or words[18] & 0xFFFF | 3 != USER_CS:
+    if not is_canonical(regs[IP]):
+        access.copy_from_user(regs[IP], 15)  # fixup_umip_exception looks for the instruction
+        return None
+    if words[18] & 0xFFFF | 3 != USER_CS:
         return None
     if strict and words[18] >> 48 | 3 != USER_DS:
         return None
