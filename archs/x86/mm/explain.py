@@ -50,7 +50,7 @@ class X86Explainer:
         return found + flag_bits(value & ~(p.PFN_MASK | p.PAGE_PROTNONE | 15 << 59), _PTE)
 
     def entry_checks(self, facts: Facts) -> tuple[list[Check], bool]:
-        below = facts.address < f.TASK_SIZE_MAX
+        below = not f.fault_in_kernel_space(facts.address)
         checks = [Check(f"the address is below TASK_SIZE_MAX ({f.TASK_SIZE_MAX:#x})", below)]
         if not below:
             return checks, False

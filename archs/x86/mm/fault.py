@@ -16,6 +16,7 @@ from emu.mm.mm_types import (
     FAULT_FLAG_USER,
     FAULT_FLAG_VMA_LOCK,
     FAULT_FLAG_WRITE,
+    PAGE_MASK,
     VM_ACCESS_FLAGS,
     VM_FAULT_COMPLETED,
     VM_FAULT_ERROR,
@@ -41,7 +42,14 @@ X86_PF_INSTR = 1 << 4
 X86_PF_PK = 1 << 5
 
 TASK_SIZE_MAX = 0x7FFF_FFFF_F000
+VSYSCALL_ADDR = 0xFFFF_FFFF_FF60_0000
 X86_TRAP_PF = 14
+
+
+def fault_in_kernel_space(address: int) -> bool:
+    """Is it an address of the kernel's, of which a program has only the page of the vsyscalls."""
+    return address >= TASK_SIZE_MAX and address & PAGE_MASK != VSYSCALL_ADDR
+
 
 _USER_FLAGS = FAULT_FLAG_DEFAULT | FAULT_FLAG_USER
 _VMA_LOCK, _MMAP_LOCK, _MMAP_LOCK_WRITE = int(Path.VMA_LOCK), int(Path.MMAP_LOCK), int(Path.MMAP_LOCK_WRITE)
@@ -71,7 +79,7 @@ class FaultEntry(RecordedFaultEntry):
                 sched.sync_for(self.prefetched)
             self.prefetched.prefetchw(sched)
             sched.charge(self.prefetch_lead)
-        if address >= TASK_SIZE_MAX:  # fault_in_kernel_space -> do_kern_addr_fault
+        if address >= TASK_SIZE_MAX and fault_in_kernel_space(address):  # do_kern_addr_fault
             return self.bad_area_nosemaphore(address, error_code, user)
         return self.do_user_addr_fault(address, error_code, user)
 

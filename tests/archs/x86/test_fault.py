@@ -8,6 +8,7 @@ import pytest
 from archs.base import SEGV_ACCERR, SEGV_MAPERR, SEGV_PKUERR, SIGSEGV, SigInfo
 from archs.x86.mm.fault import (
     TASK_SIZE_MAX,
+    VSYSCALL_ADDR,
     X86_PF_INSTR,
     X86_PF_PK,
     X86_PF_PROT,
@@ -75,6 +76,16 @@ def test_addresses_of_the_kernel_look_present(code: int) -> None:
     assert box.entry.cpu.thread.trap_nr == 14
     assert box.memory.vmstat["vma_lock_abort"] == 0, "a VMA was looked up"
     assert not box.entry.user_fault(TASK_SIZE_MAX, READ, IP)
+
+
+def test_the_page_of_the_vsyscalls_is_looked_for() -> None:
+    """fault_in_kernel_space leaves it out: do_user_addr_fault finds no VMA."""
+    box = make_box()
+    address = VSYSCALL_ADDR + 0x400
+    assert not box.entry.user_fault(address, READ, IP)
+    assert box.signals == [SigInfo(SIGSEGV, SEGV_MAPERR, addr=address)]
+    assert box.memory.vmstat["vma_lock_abort"] == 1
+    assert box.mm.mmap_lock.read_count == 1
 
 
 def test_a_hole_tells_the_code_as_it_is() -> None:
