@@ -20,6 +20,43 @@ static void caught(int signo, siginfo_t *info, void *context)
     siglongjmp(back, 1);
 }
 
+static char alternate[65536];
+static uintptr_t handler_stack;
+static int spoil;
+
+static void damages(int signo, siginfo_t *info, void *context)
+{
+    (void)signo, (void)info;
+    ucontext_t *at = context;
+    handler_stack = (uintptr_t)&at;
+    if (spoil)
+        at->uc_mcontext.fpregs = (void *)8;
+    else
+        memset((char *)at->uc_mcontext.fpregs + 24, 255, 4); // MXCSR
+}
+
+static void finds(int signo, siginfo_t *info, void *context)
+{
+    const ucontext_t *at = context;
+    uintptr_t distance = (uintptr_t)&at - handler_stack + 512;
+    printf("signal %d code %d, at the top of the stack again %d\n", signo, info->si_code, distance < 1024);
+    siglongjmp(back, 1);
+}
+
+// A frame with floating-point registers that are none: the stack pointer and the others are restored before.
+static void bad_frames(void)
+{
+    stack_t stack = {.ss_sp = alternate, .ss_size = sizeof alternate};
+    struct sigaction action = {.sa_sigaction = damages, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    sigaltstack(&stack, NULL);
+    sigaction(SIGUSR1, &action, NULL);
+    action.sa_sigaction = finds;
+    sigaction(SIGSEGV, &action, NULL);
+    for (spoil = 0; spoil < 2; spoil++)
+        if (!sigsetjmp(back, 1))
+            raise(SIGUSR1);
+}
+
 #define TRY(text)                                                         \
     do {                                                                  \
         printf("%s: ", text);                                             \
@@ -98,6 +135,7 @@ int main(void)
     TRY("rdpmc");
     TRY("ud2");
     divide();
+    bad_frames();
     return 0;
 }
 #else
