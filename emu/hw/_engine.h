@@ -62,6 +62,9 @@ struct engine {
     const uint64_t *general; /* the 16 general registers, in the engine's own memory */
     int (*uc_ctl)(void *uc, int control, ...);
     void (*on_stop)(uint64_t ip);
+    uint64_t number;       /* among the RAM's engines */
+    uint32_t *coders, *writers; /* Ram.coders, Ram.writers */
+    void (*forget)(uint64_t pfn, int code); /* see note_use */
     uint8_t marks[MARKS];  /* by address: may a block that begins there have an entry in `entries` */
 };
 

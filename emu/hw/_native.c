@@ -212,6 +212,34 @@ static bool decode_at(struct engine *e, uint64_t ip, struct x86_insn *insn)
     return mmscope_decode(code, code_at(e, ip, code), insn);
 }
 
+/*
+ * A store tells the engine that executes it to drop the translations of what it overwrites, but only the first one after
+ * the TLB was filled for that page, or after code at that very address was translated. What one frame holds may be
+ * executed at one address and written at another, or by another engine. So no TLB entry allows both; when a frame becomes
+ * code, the entries by which others may write it go, and when it becomes writable elsewhere, the code goes.
+ */
+static void note_use(struct engine *e, uint64_t page, int access, tlb_entry *entry)
+{
+    enum { SEVERAL = 2 };
+    uint64_t pfn = entry->paddr >> 12;
+    uint32_t who = (uint32_t)(((page >> 12 ^ e->number << 52) * 0x9e3779b97f4a7c15u) >> 32) | 1;
+    if (access == FETCH) {
+        entry->perms &= ~PERM_WRITE;
+        if (e->writers[pfn] && e->writers[pfn] != who)
+            e->forget(pfn, 0);
+        e->writers[pfn] = 0;
+        e->coders[pfn] = e->code_map[pfn] && e->coders[pfn] != who ? SEVERAL : who;
+        e->code_map[pfn] = 1;
+        return;
+    }
+    entry->perms &= ~PERM_EXEC;
+    if (entry->perms & PERM_WRITE) {
+        if (e->code_map[pfn] && e->coders[pfn] != who)
+            e->forget(pfn, 1);
+        e->writers[pfn] = e->writers[pfn] && e->writers[pfn] != who ? SEVERAL : who;
+    }
+}
+
 bool mmscope_fill(void *uc, uint64_t page, int type, tlb_entry *entry, struct engine *e)
 {
     int access = type == UC_MEM_WRITE ? WRITE : type == UC_MEM_FETCH ? FETCH : READ;
@@ -232,8 +260,7 @@ bool mmscope_fill(void *uc, uint64_t page, int type, tlb_entry *entry, struct en
     e->fills++;
     for (;;) {
         if (mmscope_walk(e->format, e->ram, e->root, page, access, 1, e->pkru, &entry->paddr, &entry->perms, &e->syndrome)) {
-            if (access == FETCH)
-                e->code_map[entry->paddr >> 12] = 1;
+            note_use(e, page, access, entry);
             return true;
         }
         uint64_t ip = 0;

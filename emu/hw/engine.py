@@ -45,6 +45,8 @@ from unicorn import (  # isort: skip
     UC_MEM_WRITE,
     UC_MODE_64,
     UC_PROT_ALL,
+    UC_PROT_EXEC,
+    UC_PROT_WRITE,
     UC_TLB_VIRTUAL,
     Uc,
     UcError,
@@ -54,6 +56,8 @@ from unicorn.x86_const import UC_X86_INS_SYSCALL, UC_X86_REG_GDTR, UC_X86_REG_RS
 
 TRAP_SYSCALL = -1
 TRAP_ILLEGAL = -2
+_SEVERAL = 2  # in Ram.coders and Ram.writers: more than one
+_SPREAD = 0x9E3779B97F4A7C15
 TRAP_CHECKS = -3  # x86: EFLAGS.AC has been set
 _NO_TRAP = -1000
 
@@ -148,11 +152,16 @@ class _EngineState(ctypes.Structure):
         ("general", ctypes.c_void_p),
         ("uc_ctl", ctypes.c_void_p),
         ("on_stop", ctypes.c_void_p),
+        ("number", ctypes.c_uint64),
+        ("coders", ctypes.c_void_p),
+        ("writers", ctypes.c_void_p),
+        ("forget", ctypes.c_void_p),
         ("marks", ctypes.c_uint8 * 4096),
     )
 
 
 _ON_FAULT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
+_FORGET = ctypes.CFUNCTYPE(None, ctypes.c_uint64, ctypes.c_int)
 _FILL = ctypes.CFUNCTYPE(
     ctypes.c_bool, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int, ctypes.POINTER(ctypes.c_uint64), ctypes.c_void_p
 )
@@ -450,6 +459,10 @@ class Engine:
         self._state_address = ctypes.addressof(state)
         state.ram = ram.address
         state.code_map = ram.code_map_address
+        state.number = self.number = ram.new_engine_number()
+        state.coders, state.writers = ram.coders_address, ram.writers_address
+        self._forget_c = _FORGET(self._forget)
+        state.forget = address_of(self._forget_c)
         state.format = model.format
         state.pc_reg = model.pc_reg
         state.trap = _NO_TRAP
@@ -568,10 +581,8 @@ class Engine:
         while True:
             paddr, perms, syndrome = walk(state.format, self.ram, state.root, page, access, True, state.pkru)
             if paddr >= 0:
-                if access == FETCH:
-                    self.ram.code_map[paddr >> 12] = 1
                 entry[0] = paddr
-                entry[1] = perms
+                entry[1] = self._note_use(page, access, paddr >> 12, perms)
                 return True
             ip = self._read_pc()
             self.settle(ip)
@@ -588,6 +599,36 @@ class Engine:
         state.syndrome = syndrome
         state.split_fetch = int(access == FETCH and (ip ^ page) >> 12 != 0)
         return False
+
+    def _note_use(self, page: int, access: int, pfn: int, perms: int) -> Any:
+        """The twin of note_use in _native.c, where the reasons are: the permissions of the entry."""
+        ram = self.ram
+        who = ((page >> 12 ^ self.number << 52) * _SPREAD & (1 << 64) - 1) >> 32 | 1
+        writer = ram.writers[pfn]
+        if access == FETCH:
+            if writer and writer != who:
+                self._forget(pfn, False)
+            ram.writers[pfn] = 0
+            ram.coders[pfn] = _SEVERAL if ram.code_map[pfn] and ram.coders[pfn] != who else who
+            ram.code_map[pfn] = 1
+            return perms & ~UC_PROT_WRITE
+        if perms & UC_PROT_WRITE:
+            if ram.code_map[pfn] and ram.coders[pfn] != who:
+                self._forget(pfn, True)
+            ram.writers[pfn] = _SEVERAL if writer and writer != who else who
+        return perms & ~UC_PROT_EXEC
+
+    def _forget(self, pfn: int, code: bool) -> None:
+        """No engine has translations of the frame any more, or none has an entry in its TLB to write it."""
+        if code:
+            self.ram.code_written(pfn)
+        else:
+            for engine in self.ram.engines:
+                engine.forget_entries()
+
+    def forget_entries(self) -> None:
+        """Forget all translations of addresses; code at them stays what it was."""
+        uclib.uc_ctl(self._uch, FLUSH)
 
     def _block(self, _uc: int, start: int, size: int, _data: int) -> None:
         state = self._state

@@ -18,6 +18,7 @@ _ZERO_PAGE = bytes(PAGE_SIZE)
 
 class _CodeUser(Protocol):
     def invalidate_code(self, pfn: int) -> None: ...
+    def forget_entries(self) -> None: ...
 
 
 class Ram:
@@ -42,7 +43,19 @@ class Ram:
         self._code = mmap.mmap(-1, max(self.npages, 1))
         self.code_map = memoryview(self._code)
         self.code_map_address = ctypes.addressof(ctypes.c_char.from_buffer(self._code))
+        # Likewise where it is code, and where it may be written: an odd number for an address of an engine, 2 =
+        # several, 0 = nowhere.
+        self._uses = [mmap.mmap(-1, 4 * max(self.npages, 1)) for _ in range(2)]
+        self.coders, self.writers = (memoryview(uses).cast("I") for uses in self._uses)
+        self.coders_address, self.writers_address = (
+            ctypes.addressof(ctypes.c_char.from_buffer(uses)) for uses in self._uses
+        )
         self.engines: list[_CodeUser] = []
+        self._engines_made = 0
+
+    def new_engine_number(self) -> int:
+        self._engines_made += 1
+        return self._engines_made
 
     def read(self, paddr: int, size: int) -> bytes:
         """`size` bytes at a physical address."""
