@@ -275,8 +275,9 @@ Written by `bench/scaling.py`; nothing in the tables is edited.
 guestprogs/pft.c on machines with all the CPUs of the published ones: N threads touch their parts of one anonymous
 mapping, page by page, which is what mmtests' pft does (`pft -m SIZE -t N`, not bound to CPUs). A rate is what {pages}
 pages a thread take less what {few} take, from the first thread's start to the last one's end, so that starting and
-ending have no part in it; seeds {seeds} (harmonic mean), which delay a CPU by up to 50 ns at each scheduling point:
-with seed 0 threads that wait for the same lines go in step for as long as they run, as no machine's do. Both are whole
+ending have no part in it; it is the harmonic mean of seeds {seeds}, which delay a CPU by up to 50 ns at each
+scheduling point: with seed 0 threads that wait for the same lines go in step for as long as they run, as no machine's
+do. Even so a run may fall into step: what seeds differ by stands below each table. Both numbers of pages are whole
 page tables: with fewer pages threads share tables, and who waits for whom at their locks is another program. Simulated
 in {seconds:.0f} s by {jobs} processes.
 
@@ -332,16 +333,17 @@ behind it 115 ns; and as much more where a prefetch came first. So where others 
 """
 TAIL = """## Where it misses, and what may be missing
 
-Errors are the root mean square of the logarithm, over all numbers of threads above one. Those of the version of this
-page before lines came in pairs are in brackets: 5 per cent for mmap_lock in Agrawal's tables, 8 in Rasmussen's (10,
-8); with one VMA `rfc` 10 and `6.4` 12 (7, 14); with a VMA for each thread 23 and 22 (52, 42); `spf` 14 (38);
-reference count 7 and 8 (12, 13).
+Errors are the root mean square of the logarithm, over all numbers of threads above one. Before lines came in pairs they
+were 10 per cent for mmap_lock in Agrawal's tables, 8 in Rasmussen's; with one VMA 7 for `rfc` and 14 for `6.4`; with a
+VMA for each thread 52 and 42; 38 for `spf`; 12 and 13 for the reference count. Earlier versions of this page had one
+seed, and so one run, for each rate: most differ little, but with `rfc` and a VMA for each of 128 threads one run may be
+nearly twice as fast as another.
 
-- **VMA locks with a VMA for each thread**: 31 and 33 per cent too fast with `6.4` at 12 and 21 threads, 31 and 29 too
+- **VMA locks with a VMA for each thread**: 30 and 32 per cent too fast with `6.4` at 12 and 21 threads, 28 and 34 too
   slow at 110 and 128, within 15 elsewhere. What was missing was that lines come in pairs (see above). The time of the
   table is that of the slowest thread; by the same letter's faults a second of CPU time, 12 threads took 10 per cent
   less on average, those of the other rows 2 to 9: threads are not equally fast there, and here nearly so. From 64
-  threads on cores have two threads. The table gains 1.7 times from 48 to 128 threads, the model 1.15. Tried: that a
+  threads on cores have two threads. The table gains 1.7 times from 48 to 128 threads, the model 1.06. Tried: that a
   line which one thread of a core asked for comes for the other one too. Then `6.4` is 17 per cent too fast at 79
   threads, 16 at 128, but so is mmap_lock on Skylake, by 40 per cent at 110. That pvl-v2 is 10 to 15 per cent slower
   here than pvl-v2+opt, though nothing of a VMA is shared, is not explained: in it the lock is in the VMA, and VMAs are
@@ -351,14 +353,14 @@ reference count 7 and 8 (12, 13).
   controller's counters (a line changes hands every 64 faults), vmstat (per CPU), page-table locks (every thread has its
   own tables), memory bandwidth (27 GB/s of 400), and the program (gormanm/pft, pull request 1, maps the memory of all
   threads before any of them runs, with a page between, as guestprogs/pft_vmas.c does).
-- **VMA locks with one VMA.** `rfc` loses at 4 to 12 threads, breaks even between 21 and 30 and gains 20 per cent at 110
-  (published: 4 to 12, between 12 and 21, 25). Its loss is too large at 4 and 7, its gain at 128, 57 per cent, is too
-  large by far. `6.4` gains what was published from 48 threads on (25 to 28 per cent; 20 to 27), but has all of it at 12
-  already (23; 6). With `exchange_load` of Zen 3 it gains 1 to 9 per cent from 30 threads on.
-- **12 threads** are too fast in most columns, by 12 per cent with mmap_lock. The clock is the same here however many
+- **VMA locks with one VMA.** `rfc` loses at 4 to 12 threads, breaks even at 21 and gains 21 per cent at 110 (published: 4
+  to 12, between 12 and 21, 25). Its loss is too large at 4 and 7, its gain at 128, 51 per cent, is too large by far.
+  `6.4` gains what was published from 48 threads on (25 to 27 per cent; 20 to 27), but has all of it at 12 already (24;
+  6). With `exchange_load` of Zen 3 it gains 1 to 9 per cent from 30 threads on.
+- **12 threads** are too fast in most columns, by 12 to 14 per cent with mmap_lock in Agrawal's tables. The clock is the same here however many
   cores are busy; real ones lose 10 to 20 per cent from one to all cores, and the clock of the mesh changes with the
   load.
-- **Speculative faults on Skylake**: 9 to 22 per cent too slow from 12 to 79 threads. That they were 39 to 89 per cent
+- **Speculative faults on Skylake**: 8 to 22 per cent too slow from 12 to 79 threads. That they were 39 to 89 per cent
   too fast before is for a good part seed 0's doing: threads that read a line in step get their copies together, and
   whoever reads a line of which others have copies keeps nobody waiting in this model. With seed 0 they are 27 and 116
   per cent too fast still at 48 and 112 threads, and 5 and 12 too slow at 30 and 79. Where threads run is not 5.12's
@@ -366,10 +368,10 @@ reference count 7 and 8 (12, 13).
   (find_idlest_group, allow_numa_imbalance: 28 of 112), and pft, which takes two seconds for the 38 GiB of this test,
   ends before the balancer has moved many. Tried in an earlier form, with seed 0: mmap_lock then has an error of 16 per
   cent, since the model's lines are too cheap inside of a socket, or too dear across.
-- **The share of 75 %**: with one VMA for all threads `rfc` has at most 58 per cent of what speculative faults gain, and
-  less than nothing up to 21 threads; with a VMA for each thread 78 per cent at 30 threads, 59 at 48, 91 to 124
-  elsewhere. So the claim can be met, by a program that shares little; it does not say which it was.
-- **6.15's reference count**: the gain is there from 12 threads on, 10 to 12 per cent (published: 10 to 15, from 21 on).
+- **The share of 75 %**: with one VMA for all threads `rfc` has at most 43 per cent of what speculative faults gain, and
+  nothing up to 21 threads; with a VMA for each thread 77 to 87 per cent from 30 threads on, and all of it below. So the
+  claim can be met, by a program that shares little; it does not say which it was.
+- **6.15's reference count**: the gain is there from 12 threads on, 10 to 13 per cent (published: 10 to 15, from 21 on).
 - **mmap_lock itself**, on which it is calibrated, has the published shape with Agrawal. On Skylake it is flat where the
   published one falls from 4.7 to 3.6 M/s. Tried before lines came in pairs: a request travels to where the line is, and
   who asked in its socket is there before who asked in the other one. Agrawal's column then had an error of 5 per cent,
