@@ -353,13 +353,13 @@ nearly twice as fast as another.
   controller's counters (a line changes hands every 64 faults), vmstat (per CPU), page-table locks (every thread has its
   own tables), memory bandwidth (27 GB/s of 400), and the program (gormanm/pft, pull request 1, maps the memory of all
   threads before any of them runs, with a page between, as guestprogs/pft_vmas.c does).
-- **VMA locks with one VMA.** `rfc` loses at 4 to 12 threads, breaks even at 21 and gains 21 per cent at 110 (published: 4
-  to 12, between 12 and 21, 25). Its loss is too large at 4 and 7, its gain at 128, 51 per cent, is too large by far.
-  `6.4` gains what was published from 48 threads on (25 to 27 per cent; 20 to 27), but has all of it at 12 already (24;
-  6). With `exchange_load` of Zen 3 it gains 1 to 9 per cent from 30 threads on.
-- **12 threads** are too fast in most columns, by 12 to 14 per cent with mmap_lock in Agrawal's tables. The clock is the same here however many
-  cores are busy; real ones lose 10 to 20 per cent from one to all cores, and the clock of the mesh changes with the
-  load.
+- **VMA locks with one VMA.** `rfc` loses at 4 to 12 threads, breaks even at 21 and gains 21 per cent at 110
+  (published: 4 to 12, between 12 and 21, 25). Its loss is too large at 4 and 7, its gain at 128, 51 per cent, is too
+  large by far. `6.4` gains what was published from 48 threads on (25 to 27 per cent; 20 to 27), but has all of it at 12
+  already (24; 6). With `exchange_load` of Zen 3 it gains 1 to 9 per cent from 30 threads on.
+- **12 threads** are too fast in most columns, by 12 to 14 per cent with mmap_lock in Agrawal's tables. The clock is the
+  same here however many cores are busy; real ones lose 10 to 20 per cent from one to all cores, and the clock of the
+  mesh changes with the load.
 - **Speculative faults on Skylake**: 8 to 22 per cent too slow from 12 to 79 threads. That they were 39 to 89 per cent
   too fast before is for a good part seed 0's doing: threads that read a line in step get their copies together, and
   whoever reads a line of which others have copies keeps nobody waiting in this model. With seed 0 they are 27 and 116
