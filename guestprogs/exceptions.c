@@ -43,6 +43,45 @@ static void finds(int signo, siginfo_t *info, void *context)
     siglongjmp(back, 1);
 }
 
+static unsigned short control_word(void)
+{
+    unsigned short word;
+    __asm__ volatile("fnstcw %0" : "=m"(word));
+    return word;
+}
+
+static unsigned mxcsr(void)
+{
+    unsigned value;
+    __asm__ volatile("stmxcsr %0" : "=m"(value));
+    return value;
+}
+
+static void looks(int signo)
+{
+    unsigned char one[16];
+    __asm__ volatile("movups %%xmm7, %0" : "=m"(one));
+    printf("signal %d begins with %x %x %d\n", signo, control_word(), mxcsr(), one[3]);
+    __asm__ volatile("fninit");
+}
+
+// A handler has floating-point registers as a program begins with, and what is interrupted has its own again.
+static void fresh_registers(void)
+{
+    unsigned short word = 0xf7f;
+    unsigned rounding = 0x5f80;
+    unsigned char one[16];
+    signal(SIGUSR2, looks);
+    __asm__ volatile("fldcw %0\n ldmxcsr %1\n pcmpeqd %%xmm7, %%xmm7" : : "m"(word), "m"(rounding) : "xmm7");
+    __asm__ volatile("syscall" : : "a"(62L), "D"((long)getpid()), "S"((long)SIGUSR2) : "rcx", "r11", "memory"); // kill
+    __asm__ volatile("movups %%xmm7, %0" : "=m"(one));
+    int kept = one[3];
+    unsigned after = mxcsr(), control = control_word();
+    word = 0x37f, rounding = 0x1f80;
+    __asm__ volatile("fldcw %0\n ldmxcsr %1" : : "m"(word), "m"(rounding));
+    printf("after it %x %x %d\n", control, after, kept);
+}
+
 // A frame with floating-point registers that are none: the stack pointer and the others are restored before.
 static void bad_frames(void)
 {
@@ -135,6 +174,7 @@ int main(void)
     TRY("rdpmc");
     TRY("ud2");
     divide();
+    fresh_registers();
     bad_frames();
     return 0;
 }

@@ -116,6 +116,26 @@ def _vsr_offset() -> int:
     return at - 8
 
 
+_XER_BITS = (31, 30, 29, 19, 18)  # SO, OV, CA, OV32, CA32, each a word of its own behind XER
+
+
+@functools.cache
+def _xer_offset(model: EngineModel) -> int:
+    """Where in a saved context XER lies: the engine's number for it names what is left of it without its flags, which
+    stand in the words behind."""
+    uc = Uc(model.uc_arch, model.uc_mode)
+    if model.cpu_model is not None:
+        uc.ctl_set_cpu_model(model.cpu_model)
+    uc.reg_write(UC_PPC_REG_XER, 0x5A5B_5C5D)
+    saved = uc.context_save()
+    data = ctypes.string_at(saved.context, saved.size)
+    word = "Q" if model.pc_size == 8 else "I"
+    pattern = struct.pack(f"={word * 6}", 0x5A5B_5C5D, 0, 0, 0, 0, 0)
+    if data.count(pattern) != 1:
+        raise RuntimeError("this version of Unicorn keeps PowerPC's XER in an unknown place")
+    return data.find(pattern)
+
+
 class powerpc_thread(thread_struct):
     """What the entry code keeps in pt_regs: `trap`, `dar` and `dsisr` are what a signal frame shows, those of the last
     interrupt."""
@@ -307,6 +327,7 @@ class PowerPcCpu(ThreadCpu[powerpc_thread]):
                 regs[2] = bias
         regs[NIP] = entry
         self.general.write(regs)
+        self.write_xer(0)
         self.write_fp([0] * 32, 0)
         self.pc = entry
 
@@ -324,6 +345,30 @@ class PowerPcCpu(ThreadCpu[powerpc_thread]):
     def write_fp(self, values: list[int], fpscr: int) -> None:
         """Load what `read_fp` gives."""
         self._floating.write((*values, fpscr))
+
+    def read_xer(self) -> int:
+        """XER with its flags."""
+        saved = self.engine.save_context()
+        xer, *flags = self._xer_words(saved)
+        return int(xer) | sum(int(flag != 0) << bit for flag, bit in zip(flags, self._xer_bits))
+
+    def write_xer(self, value: int) -> None:
+        """Load what `read_xer` gives."""
+        saved = self.engine.save_context()
+        words = self._xer_words(saved)
+        words[0] = value & ~sum(1 << bit for bit in self._xer_bits) & 0xFFFFFFFF
+        for i, bit in enumerate(self._xer_bits):
+            words[1 + i] = value >> bit & 1
+        self.engine.restore_context(saved)
+
+    @property
+    def _xer_bits(self) -> tuple[int, ...]:
+        return _XER_BITS if self.wide else _XER_BITS[:3]  # a 603e has no OV32 and CA32
+
+    def _xer_words(self, saved: Any) -> Any:
+        at = ctypes.cast(saved.context, ctypes.c_void_p).value or 0
+        word = ctypes.c_uint64 if self.wide else ctypes.c_uint32
+        return (word * (1 + len(self._xer_bits))).from_address(at + _xer_offset(self.engine.model))
 
     def read_vectors(self) -> tuple[list[int], list[int]]:
         """(the 32 vector registers, the lower halves of the first 32 vector-scalar registers); 64-bit CPUs only."""

@@ -11,7 +11,7 @@ import struct
 from typing import Any, Literal
 
 from archs.base import SI_QUEUE, SI_TIMER, SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SigFrameContext, SigInfo
-from archs.powerpc.cpu import CCR, CTR, LINK, MSR_VEC, MSR_VSX, NIP, XER, PowerPcCpu
+from archs.powerpc.cpu import CCR, CTR, LINK, MSR_VEC, MSR_VSX, NIP, PowerPcCpu
 
 NR_SIGRETURN, NR_RT_SIGRETURN = 119, 172
 SA_SIGINFO = 4
@@ -88,7 +88,7 @@ def _gp_regs(cpu: PowerPcCpu, regs: list[int], msr: int) -> list[int]:
     """elf_gregset_t: r0-r31, nip, msr, orig_gpr3, ctr, link, xer, ccr, softe or mq, trap, dar, dsisr, result, 4."""
     softe = 1 if cpu.wide else 0
     return [
-        *regs[:32], regs[NIP], msr, cpu.thread.orig_gpr3, regs[CTR], regs[LINK], regs[XER], regs[CCR], softe,
+        *regs[:32], regs[NIP], msr, cpu.thread.orig_gpr3, regs[CTR], regs[LINK], cpu.read_xer(), regs[CCR], softe,
         cpu.thread.trap, cpu.thread.dar, cpu.thread.dsisr, 0, 0, 0, 0, 0,
     ]  # fmt: skip
 
@@ -96,6 +96,7 @@ def _gp_regs(cpu: PowerPcCpu, regs: list[int], msr: int) -> list[int]:
 def _load_gp_regs(cpu: PowerPcCpu, saved: tuple[int, ...]) -> None:
     regs = [*saved[:32], saved[32], saved[35], saved[36], saved[37], saved[38]]
     cpu.general.write(regs)
+    cpu.write_xer(saved[37])
     cpu.thread.orig_gpr3 = saved[34]
     cpu.thread.dar, cpu.thread.dsisr = saved[41], saved[42]
     cpu.pc = saved[32] & ~3

@@ -26,6 +26,8 @@ SA_SIGINFO = 4
 UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS = 1, 2, 4
 _WORD = (1 << 64) - 1
 _STACK, _XMM = 64, 192  # where the x87 registers and XMM0 lie in X86Cpu.floating
+# What a handler begins with (fpu__clear_user_states): control word, status, tags, MXCSR; all registers empty or zero.
+_INIT_FPSTATE = struct.pack("<I12xI12xI12xI12x", 0x37F, 0, 0xFFFF, 0x1F80).ljust(_XMM + 256, b"\0")
 
 
 class Access(Protocol):
@@ -203,6 +205,7 @@ def _x64_setup_rt_frame(cpu: X86Cpu, access: Access, frame: SigFrameContext, pkr
     regs[SP] = base
     regs[FLAGS] = regs[FLAGS] & ~0x10500 | EFLAGS_FIXED  # DF, RF, TF clear
     cpu.general.write(regs)
+    cpu.floating.write(_INIT_FPSTATE)
     cpu.thread.checks_alignment = regs[FLAGS] & EFLAGS_AC != 0
     cpu.pc = action.handler
     return True

@@ -12,6 +12,7 @@ from emu.fs.inode import Inode
 F_RDLCK, F_WRLCK, F_UNLCK = 0, 1, 2
 LOCK_SH, LOCK_EX, LOCK_NB, LOCK_UN, LOCK_MAND = 1, 2, 4, 8, 32
 OFFSET_MAX = (1 << 63) - 1
+OFFT_MAX = (1 << 31) - 1  # of a 32-bit off_t
 
 
 @dataclass

@@ -52,6 +52,7 @@ from emu.fs.locks import (
     LOCK_SH,
     LOCK_UN,
     OFFSET_MAX,
+    OFFT_MAX,
     context,
     flock,
     flock_conflict,
@@ -292,6 +293,8 @@ def _record_lock(task: Task, file: File, command: int, arg: int, wide: bool) -> 
             kind = F_UNLCK
             reply = struct.pack(layout, kind, *struct.unpack(layout, data)[1:])
         else:
+            if size == 16 and (found.start > OFFT_MAX or (found.end != OFFSET_MAX and found.end > OFFT_MAX)):
+                return -errno.EOVERFLOW  # posix_lock_to_flock
             length = 0 if found.end == OFFSET_MAX else found.end - found.start + 1
             reply = struct.pack(
                 layout, F_WRLCK if found.write else F_RDLCK, 0, found.start, length, found.pid if not ofd else -1
