@@ -13,19 +13,10 @@
 #include <sys/socket.h>
 #include <sys/vfs.h>
 
-#define SHOW(what) printf("%s: %s\n", #what, told(what))
+#define SHOW(what) printf("%s: %s\n", #what, result_text(what))
 
 enum { NOBODY = 3999999, THREAD = 0x80, SELF_THREAD = -10000, SELF_PROCESS = -10001 };
 enum { FIELDS = sizeof(long) == 8 ? 16 : 12, KEPT = sizeof(long) == 8 ? 48 : 32 };
-
-static const char *told(long result)
-{
-    static char text[24];
-    if (result == -1)
-        return strerror(errno);
-    snprintf(text, sizeof text, "%ld", result);
-    return text;
-}
 
 static volatile sig_atomic_t handled;
 static siginfo_t last;
@@ -345,7 +336,7 @@ static void info_of(const char *what, int fd, unsigned size, uint64_t mask)
     memset(&info, 0xee, sizeof info);
     info.mask = mask;
     long result = ioctl(fd, (int)_IOC(_IOC_READ | _IOC_WRITE, 0xff, 11, size), &info);
-    printf("%s, size %u, asks %llx: %s", what, size, (unsigned long long)mask, told(result));
+    printf("%s, size %u, asks %llx: %s", what, size, (unsigned long long)mask, result_text(result));
     if (result < 0) {
         puts("");
         return;
@@ -434,13 +425,13 @@ static void requeue(unsigned first, unsigned second, int value)
         uint64_t value, address;
         uint32_t flags, reserved;
     } from_to[2] = {{(uint64_t)value, (uintptr_t)&words[0], first, 0}, {0, (uintptr_t)&words[1], second, 0}};
-    printf("futex_requeue %u %u if %d: %s\n", first, second, value, told(syscall(456, from_to, 0, 1, 1)));
+    printf("futex_requeue %u %u if %d: %s\n", first, second, value, result_text(syscall(456, from_to, 0, 1, 1)));
 }
 
 static void set_tid(const char *what, int tid)
 {
     uint64_t args[11] = {[4] = SIGCHLD, [8] = (uintptr_t)&tid, [9] = 1};
-    printf("%s: %s\n", what, told(syscall(SYS_clone3, args, sizeof args)));
+    printf("%s: %s\n", what, result_text(syscall(SYS_clone3, args, sizeof args)));
 }
 
 static void chosen_pids(void)

@@ -51,6 +51,41 @@ static void *writer(void *area)
     return NULL;
 }
 
+// Two processes execute one page at one address, and in turn one of them changes it there.
+static void in_turns(void)
+{
+    int there[2], back[2], status = 0;
+    char turn;
+    char *both = mmap(NULL, page, ALL, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    MUST(both != MAP_FAILED && pipe(there) == 0 && pipe(back) == 0);
+    code(both, NULL, 0);
+    runs("at the beginning", both, 0);
+    pid_t pid = child();
+    for (int i = 1; i < 9; i += 2) {
+        if (!pid) {
+            runs("before it is changed", both, i - 1);
+            MUST(write(there[1], "c", 1) == 1 && read(back[0], &turn, 1) == 1);
+            runs("the parent's change", both, i);
+            code(both, NULL, i + 1);
+            runs("the child's own change", both, i + 1);
+            MUST(write(there[1], "c", 1) == 1 && read(back[0], &turn, 1) == 1);
+        } else {
+            MUST(read(there[0], &turn, 1) == 1);
+            code(both, NULL, i);
+            runs("the parent's own change", both, i);
+            MUST(write(back[1], "p", 1) == 1 && read(there[0], &turn, 1) == 1);
+            runs("the child's change", both, i + 1);
+            MUST(write(back[1], "p", 1) == 1);
+        }
+    }
+    if (!pid) {
+        fflush(stdout);
+        _exit(wrong);
+    }
+    status = reap(pid);
+    wrong += status != 0;
+}
+
 int main(void)
 {
     start();
@@ -105,6 +140,7 @@ int main(void)
         MUST(reap(pid) == 0);
         runs("one after the other", seen, i);
     }
+    in_turns();
     printf("%d wrong\n", wrong);
     return wrong != 0;
 }

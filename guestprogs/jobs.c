@@ -64,6 +64,15 @@ static void exit_signals(void)
     }
 }
 
+// Stop, and when somebody has let it go on, say so.
+static void stop_and_tell(int end)
+{
+    signal(SIGHUP, SIG_IGN);
+    raise(SIGSTOP);
+    MUST(write(end, "c", 1) == 1);
+    _exit(0);
+}
+
 static void orphaned_group(void)
 {
     int pipes[2], status;
@@ -75,10 +84,7 @@ static void orphaned_group(void)
         pid_t pid = fork();
         if (!pid) {
             setpgid(0, 0);
-            signal(SIGHUP, SIG_IGN);
-            raise(SIGSTOP);
-            MUST(write(pipes[1], "c", 1) == 1);
-            _exit(0);
+            stop_and_tell(pipes[1]);
         }
         waitpid(pid, &status, WUNTRACED);
         _exit(0);
@@ -102,12 +108,8 @@ static void orphaned_by_its_own(void)
         if (!link) {
             setpgid(0, 0);
             pid_t pid = fork();
-            if (!pid) {
-                signal(SIGHUP, SIG_IGN);
-                raise(SIGSTOP);
-                MUST(write(pipes[1], "c", 1) == 1);
-                _exit(0);
-            }
+            if (!pid)
+                stop_and_tell(pipes[1]);
             waitpid(pid, &status, WUNTRACED);
             _exit(0);
         }

@@ -6,16 +6,7 @@
 
 enum { SET_MDWE = 65, GET_MDWE = 66, REFUSE = 1, NO_INHERIT = 2 };
 enum { R = PROT_READ, W = PROT_WRITE, X = PROT_EXEC };
-#define SHOW(what) printf("%s: %s\n", #what, told(what))
-
-static const char *told(long result)
-{
-    static char text[24];
-    if (result == -1)
-        return strerror(errno);
-    snprintf(text, sizeof text, "%ld", result);
-    return text;
-}
+#define SHOW(what) printf("%s: %s\n", #what, result_text(what))
 
 static long set(unsigned long bits)
 {

@@ -74,4 +74,14 @@ static inline void sleep_ms(long ms)
     while (nanosleep(&t, &t) == -1 && errno == EINTR)
         ;
 }
+
+/* What a call returned: a number, or its error in words. */
+static inline const char *result_text(long result)
+{
+    static char text[24];
+    if (result == -1)
+        return strerror(errno);
+    snprintf(text, sizeof text, "%ld", result);
+    return text;
+}
 #endif

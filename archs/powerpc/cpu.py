@@ -28,13 +28,13 @@ from archs.base import (
     UserAccess,
 )
 from archs.thread import ThreadCpu, thread_struct
-from emu.hw.engine import STOP_BUDGET, STOP_FAULT, STOP_TRAP, UC_ARCH_PPC, Engine, EngineModel
+from emu.hw.engine import STOP_BUDGET, STOP_FAULT, STOP_TRAP, UC_ARCH_PPC, Engine, EngineModel, bare_engine
 from emu.hw.mmu import FETCH, PageTableFormat, walk
 from emu.hw.ram import Ram
 from emu.hw.registers import Registers
 
 # Unicorn comes after the engine (see emu/hw/native.py).
-from unicorn import UC_MODE_BIG_ENDIAN, UC_MODE_PPC32, UC_MODE_PPC64, Uc  # isort: skip
+from unicorn import UC_MODE_BIG_ENDIAN, UC_MODE_PPC32, UC_MODE_PPC64  # isort: skip
 from unicorn.ppc_const import (  # isort: skip
     UC_CPU_PPC32_603E_V4_1,
     UC_PPC_REG_0,
@@ -99,16 +99,21 @@ TIMEBASE_64, TIMEBASE_32 = 512_000_000, 16_666_667
 TRAP_PROGRAM, TRAP_ALIGN, TRAP_SYSCALL = 0x700, 0x600, 0xC00
 
 
+def _context_with(model: EngineModel, registers: dict[int, int]) -> bytes:
+    """The saved context of a new engine with these registers."""
+    uc = bare_engine(model)
+    for number, value in registers.items():
+        uc.reg_write(number, value)
+    saved = uc.context_save()
+    return ctypes.string_at(saved.context, saved.size)
+
+
 @functools.cache
 def _vsr_offset() -> int:
     """Where in a saved context the 64 vector-scalar registers lie, which have no numbers of their own: found by the
     floating-point registers, their upper halves."""
-    uc = Uc(MODEL_64.uc_arch, MODEL_64.uc_mode)
     values = [0x5A5A_0000_0000_0000 + 0x0101 * (i + 1) for i in range(32)]
-    for i, value in enumerate(values):
-        uc.reg_write(UC_PPC_REG_FPR0 + i, value)
-    saved = uc.context_save()
-    data = ctypes.string_at(saved.context, saved.size)
+    data = _context_with(MODEL_64, {UC_PPC_REG_FPR0 + i: value for i, value in enumerate(values)})
     at = data.find(struct.pack("<Q", values[0]))
     found = [struct.unpack_from("<Q", data, at + 16 * i)[0] for i in range(32)] if at >= 0 else []
     if found != values:
@@ -123,12 +128,7 @@ _XER_BITS = (31, 30, 29, 19, 18)  # SO, OV, CA, OV32, CA32, each a word of its o
 def _xer_offset(model: EngineModel) -> int:
     """Where in a saved context XER lies: the engine's number for it names what is left of it without its flags, which
     stand in the words behind."""
-    uc = Uc(model.uc_arch, model.uc_mode)
-    if model.cpu_model is not None:
-        uc.ctl_set_cpu_model(model.cpu_model)
-    uc.reg_write(UC_PPC_REG_XER, 0x5A5B_5C5D)
-    saved = uc.context_save()
-    data = ctypes.string_at(saved.context, saved.size)
+    data = _context_with(model, {UC_PPC_REG_XER: 0x5A5B_5C5D})
     word = "Q" if model.pc_size == 8 else "I"
     pattern = struct.pack(f"={word * 6}", 0x5A5B_5C5D, 0, 0, 0, 0, 0)
     if data.count(pattern) != 1:

@@ -379,7 +379,7 @@ class X86Cpu(ThreadCpu[x86_thread]):
         """IRETQ to user mode (Intel SDM volume 2): the engine has no descriptor tables to find the segments in. Is it
         one, with those that a program has."""
         engine = self.engine
-        if instruction_bytes(engine.ram, engine.root, ip)[:2] != b"\x48\xcf":
+        if self._code(ip, 2) != b"\x48\xcf":
             return False
         registers = self.general.read()
         frame = mapped_bytes(engine.ram, engine.root, registers[_RSP], 40, READ)
@@ -398,7 +398,7 @@ class X86Cpu(ThreadCpu[x86_thread]):
 
     def _pkru_instruction(self, ip: int) -> TrapKind | None:
         """RDPKRU and WRPKRU (Intel SDM volume 2), which the engine does not know; None when it is none of them."""
-        code = instruction_bytes(self.engine.ram, self.engine.root, ip)
+        code = self._code(ip, 4)
         rex = int(code[:1] != b"" and code[0] & 0xF0 == 0x40)
         if code[rex : rex + 2] != b"\x0f\x01" or code[rex + 2 : rex + 3] not in (b"\xee", b"\xef"):
             return None

@@ -339,7 +339,7 @@ _SPR_NAME, _SPR_USER_READ, _SPR_USER_WRITE = 48, 0, 8  # offsets in ppc_spr_t of
 @functools.cache
 def _register_entries(model: EngineModel) -> tuple[int, ...]:
     """Where in a saved context the engine keeps what reading each of `model.trapped` does: found by their names."""
-    context = _bare_engine(model).context_save()
+    context = bare_engine(model).context_save()
     words = (ctypes.c_uint64 * (context.size // 8)).from_address(context._context.value)
     library_text = _library_ranges()
     found = [
@@ -355,7 +355,7 @@ def _register_entries(model: EngineModel) -> tuple[int, ...]:
 def _new_engine(model: EngineModel) -> Uc:
     """An engine in which user code that reads a register of `model.trapped` gets a program exception: what user code
     does that writes one."""
-    uc = _bare_engine(model)
+    uc = bare_engine(model)
     if model.trapped:
         context = uc.context_save()
         start = context._context.value
@@ -365,7 +365,7 @@ def _new_engine(model: EngineModel) -> Uc:
     return uc
 
 
-def _bare_engine(model: EngineModel) -> Uc:
+def bare_engine(model: EngineModel) -> Uc:
     uc = Uc(model.uc_arch, model.uc_mode)
     if model.uc_arch == UC_ARCH_ARM64:
         uc.ctl_set_page_size(4096)

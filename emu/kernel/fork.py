@@ -91,8 +91,15 @@ def _check_flags(task: Task, flags: int) -> int:
     return 0
 
 
-def _check_set_tid(task: Task, set_tid: tuple[int, ...]) -> int:
-    """What alloc_pid refuses: 0 or -errno. There is one namespace."""
+def _check_late(task: Task, flags: int, tls: int, set_tid: tuple[int, ...]) -> int:
+    """What is refused when the address space has been copied: 0 or -errno (copy_namespaces, copy_thread, alloc_pid).
+    There is one namespace of each kind."""
+    if flags & CLONE_NAMESPACES:
+        return -errno.EINVAL if task.capable(CAP_SYS_ADMIN) else -errno.EPERM
+    if flags & CLONE_SETTLS and not task.cpu.may_be_tls(tls):
+        return -errno.EPERM
+    if not set_tid:
+        return 0
     if len(set_tid) > 1 or not 0 < set_tid[0] < task.machine.pid_max:
         return -errno.EINVAL
     if not (task.capable(CAP_SYS_ADMIN) or task.capable(CAP_CHECKPOINT_RESTORE)):
@@ -135,16 +142,8 @@ def copy_process(
         mm = dup_mm(mm)
         if mm is None:
             return -errno.ENOMEM
-    if task.fatal_signal_pending():  # came while the address space was copied
-        mmput(mm)
-        return -errno.EINTR
-    error = 0
-    if flags & CLONE_NAMESPACES:  # copy_namespaces: there are no others
-        error = -errno.EINVAL if task.capable(CAP_SYS_ADMIN) else -errno.EPERM
-    if not error and flags & CLONE_SETTLS and not task.cpu.may_be_tls(tls):
-        error = -errno.EPERM
-    if not error and set_tid:
-        error = _check_set_tid(task, set_tid)
+    interrupted = task.fatal_signal_pending()  # one that came while the address space was copied
+    error = -errno.EINTR if interrupted else _check_late(task, flags, tls, set_tid)
     if error:
         mmput(mm)
         return error

@@ -25,6 +25,7 @@ APART = (
     "call_edges",
     "counters",
     "deadlock",
+    "far_locks",
     "fork_bomb",
     "hard_ends",
     "jobs",
@@ -125,6 +126,17 @@ def test_results_of_linux_6_18(target: str, options: list[str], name: str) -> No
     ran = mmscope("run", *options, guest(name, target))
     assert ran.status == 0, ran.err
     assert ran.out == Path(__file__).with_name(f"{name}.out").read_bytes()
+
+
+def test_locks_that_a_structure_of_32_bits_has_no_place_for() -> None:
+    """posix_lock_to_flock: EOVERFLOW, and the structure is left as it is."""
+    ran = mmscope("run", guest("far_locks", "powerpc"))
+    assert ran.out.decode().splitlines() == [
+        "near: 0, 1 at 100 for 50",
+        "to the end: 0, 1 at 100 for 0",
+        "far: 75, 1 at 0 for 0",
+        "across: 75, 1 at 0 for 0",
+    ], ran.err
 
 
 def test_sleepers_cost_nothing_to_others() -> None:

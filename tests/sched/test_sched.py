@@ -34,6 +34,23 @@ def test_the_cpu_with_the_smallest_clock_goes_on() -> None:
     assert [who for _, who in log][:3] == ["c", "a", "c"]  # type: ignore[misc]
 
 
+def test_ticks_take_time_where_a_cpu_is_busy() -> None:
+    box = Threads(1)
+    sched = box.sched
+
+    def sleeper() -> None:
+        box.work(3 * TICK_NSEC + 5)
+        before = sched.clock
+        sched.tick()
+        box.note(sched.clock - before)
+        box.note(sched.rq.tick_due)
+        sched.block(deadline=50 * TICK_NSEC + 7)  # an idle CPU has no ticks
+        box.note(sched.rq.tick_due)
+
+    box.start(sleeper)
+    assert box.run() == [3 * sched.cost.tick, 4 * TICK_NSEC, 51 * TICK_NSEC]
+
+
 def test_nothing_is_switched_below_the_horizon() -> None:
     box = Threads(2)
 
